@@ -1,0 +1,108 @@
+#include "driver/engines.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "driver/child.h"
+
+struct engine engines[ENGINE_COUNT] = {
+    {.name = "midden", .worker = "worker-midden"},
+    {.name = "dropin", .worker = "worker-libgc", .uses_libgc = true},
+    {.name = "stock", .worker = "worker-libgc", .uses_libgc = true},
+    {.name = "malloc", .worker = "worker-malloc"},
+};
+
+enum { PROBE_TIMEOUT_S = 20 };
+
+struct engine *engines_find(const char *name) {
+  for (int i = 0; i < ENGINE_COUNT; i++) {
+    if (strcmp(engines[i].name, name) == 0) return &engines[i];
+  }
+  return NULL;
+}
+
+int engines_select(const char *list) {
+  char names[128];
+  if (strlen(list) >= sizeof names) return -EINVAL;
+  strcpy(names, list);
+  for (int i = 0; i < ENGINE_COUNT; i++) engines[i].selected = false;
+  for (char *rest = names, *name; (name = strsep(&rest, ",")) != NULL;) {
+    struct engine *engine = engines_find(name);
+    if (engine == NULL) {
+      fprintf(stderr, "bench: no such engine: %s\n", name);
+      return -EINVAL;
+    }
+    engine->selected = true;
+  }
+  return 0;
+}
+
+static bool has_file(const char *dir, const char *name) {
+  char path[PATH_MAX];
+  return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
+/* Whether `path` is a file directly in `dir`, both after resolving links. */
+static bool lies_in(const char *path, const char *dir) {
+  char *real_dir = realpath(dir, NULL);
+  size_t length = real_dir == NULL ? 0 : strlen(real_dir);
+  bool inside = length != 0 && strncmp(path, real_dir, length) == 0 && strrchr(path, '/') == path + length;
+  free(real_dir);
+  return inside;
+}
+
+/* The drop-in's and the stock library have one soname: the loaded file must prove which one it was. */
+static int check_library(const struct engine *engine) {
+  if (!engine->uses_libgc) return 0;
+  if (engine->library_dir != NULL && !lies_in(engine->library, engine->library_dir)) {
+    fprintf(stderr, "bench: %s loaded %s, which is not in %s\n", engine->name, engine->library, engine->library_dir);
+    return -EINVAL;
+  }
+  const struct engine *dropin = engines_find("dropin");
+  if (engine != dropin && dropin->library_dir != NULL && lies_in(engine->library, dropin->library_dir)) {
+    fprintf(stderr, "bench: %s loaded the drop-in, %s\n", engine->name, engine->library);
+    return -EINVAL;
+  }
+  return 0;
+}
+
+static bool is_installed(const struct engine *engine) {
+  if (access(engine->program, X_OK) != 0) return false;
+  if (engine->library_dir != NULL) return has_file(engine->library_dir, "libgc.so.1");
+  return strcmp(engine->name, "dropin") != 0; /* the drop-in always has a folder of its own */
+}
+
+static int probe(struct engine *engine) {
+  char *arguments[] = {"info", NULL};
+  struct child child = {.engine = engine, .arguments = arguments, .timeout_s = PROBE_TIMEOUT_S};
+  enum child_end end = child_run(&child);
+  if (end == CHILD_NOT_STARTED) return -ENOENT;
+  if (end != CHILD_DONE) return -EINVAL;
+  memcpy(engine->description, child.record.engine, sizeof engine->description);
+  memcpy(engine->library, child.record.library, sizeof engine->library);
+  return check_library(engine);
+}
+
+static int probe_one(struct engine *engine, const char *worker_dir, bool required) {
+  int length = snprintf(engine->program, sizeof engine->program, "%s/%s", worker_dir, engine->worker);
+  int error = length < (int)sizeof engine->program && is_installed(engine) ? probe(engine) : -ENOENT;
+  if (error == -ENOENT) {
+    fprintf(stderr, "bench: %s: not installed%s\n", engine->name, required ? "" : ", left out");
+    engine->selected = false;
+    return required ? error : 0;
+  }
+  if (error == 0) printf("%-7s %s, %s\n", engine->name, engine->description, engine->library);
+  return error;
+}
+
+int engines_probe(const char *worker_dir, bool required) {
+  for (int i = 0; i < ENGINE_COUNT; i++) {
+    int error = engines[i].selected ? probe_one(&engines[i], worker_dir, required) : 0;
+    if (error != 0) return error;
+  }
+  return 0;
+}

@@ -1,0 +1,34 @@
+/* The engines that are compared: which worker, and which file the loader shall take as libgc.so.1. */
+#ifndef BENCH_DRIVER_ENGINES_H
+#define BENCH_DRIVER_ENGINES_H
+
+#include <stdbool.h>
+
+#include "driver/record.h"
+
+struct engine {
+  const char *name;        /* as on the command line and in the tables */
+  const char *worker;      /* file name in the folder of workers */
+  bool uses_libgc;         /* reaches its collector as libgc.so.1 */
+  const char *library_dir; /* where that lies; NULL: where the system has it */
+  bool selected;
+  char program[4096];                  /* the worker's path */
+  char description[RECORD_TEXT_BYTES]; /* the engine's own name and version */
+  char library[RECORD_TEXT_BYTES];     /* the file that was loaded when it was probed */
+};
+
+enum { ENGINE_COUNT = 4 };
+extern struct engine engines[ENGINE_COUNT];
+
+/* The engine of a name, or NULL. */
+struct engine *engines_find(const char *name);
+
+/* Selects the engines of a list of names with commas.  0, or -EINVAL for a name that is none. */
+int engines_select(const char *list);
+
+/* Looks for the workers of the selected engines in `worker_dir`, starts each once and notes which library it loaded.  An
+ * engine that is not installed is deselected with a message.  0; -ENOENT where one of them is not installed and
+ * `required`; -EINVAL where a worker fails, or where the loader took another library than the engine's. */
+int engines_probe(const char *worker_dir, bool required);
+
+#endif

@@ -1,0 +1,56 @@
+#include "driver/plan.h"
+
+#include <stddef.h>
+
+enum { QUICK = PLAN_QUICK, USUAL = PLAN_DEFAULT | PLAN_FULL, FULL = PLAN_FULL };
+
+/* Allocation runs with a heap of 64 MiB, so that it measures allocating and not the size of the smallest heap; the rows
+ * without that show each engine as it comes. */
+const struct plan_entry plan[] = {
+    {"trees", "depth=14 threads=1", QUICK, 0},
+    {"trees", "depth=14 threads=2", QUICK, 0},
+    {"trees", "depth=16 threads=1", USUAL, 0},
+    {"trees", "depth=18 threads=1", USUAL, 3},
+    {"trees", "depth=18 threads=2", USUAL, 3},
+    {"trees", "depth=20 threads=1", FULL, 3},
+    {"trees", "depth=20 threads=2", FULL, 3},
+
+    {"gcbench", "depth=12 threads=1", QUICK, 0},
+    {"gcbench", "depth=16 threads=1", USUAL, 0},
+    {"gcbench", "depth=16 threads=2", USUAL, 0},
+
+    {"alloc", "kind=scan bytes=64 count=1000000 heap=64M", QUICK, 0},
+    {"alloc", "kind=data bytes=64 count=1000000 heap=64M", QUICK, 0},
+    {"alloc", "kind=scan bytes=8192 count=20000 heap=64M", QUICK, 0},
+    {"alloc", "kind=scan bytes=64 threads=2 count=1000000 heap=64M", QUICK, 0},
+    {"alloc", "kind=scan bytes=16 heap=64M", USUAL, 0},
+    {"alloc", "kind=data bytes=16 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=64 heap=64M", USUAL, 0},
+    {"alloc", "kind=data bytes=64 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=256 heap=64M", USUAL, 0},
+    {"alloc", "kind=data bytes=256 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=1024 heap=64M", USUAL, 0},
+    {"alloc", "kind=data bytes=1024 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=8192 heap=64M", USUAL, 0},
+    {"alloc", "kind=data bytes=8192 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=64 threads=2 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=1024 threads=2 heap=64M", USUAL, 0},
+    {"alloc", "kind=scan bytes=64", USUAL, 0},
+    {"alloc", "kind=data bytes=1024", USUAL, 0},
+
+    {"graph", "nodes=64K markers=1", QUICK, 0},
+    {"graph", "nodes=64K markers=1 rounds=5", USUAL, 0},
+    {"graph", "nodes=1M markers=1 rounds=3", USUAL, 0},
+    {"graph", "nodes=1M markers=2 rounds=3", USUAL, 0},
+    {"graph", "nodes=16M markers=1 rounds=1", USUAL, 3},
+    {"graph", "nodes=16M markers=2 rounds=1", FULL, 3},
+
+    {"queue", "kind=data window=20000 messages=100000", QUICK, 0},
+    {"queue", "kind=data", USUAL, 0},
+    {"queue", "kind=scan", USUAL, 3},
+
+    {"mutate", "nodes=64K steps=200000", QUICK, 0},
+    {"mutate", "nodes=1M steps=4M", USUAL, 3},
+    {"mutate", "nodes=16M steps=20M", FULL, 3},
+    {NULL, NULL, 0, 0},
+};

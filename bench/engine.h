@@ -1,0 +1,50 @@
+/* What a workload may use of a memory manager.
+ *
+ * Every workload is compiled once for each engine; one of ENGINE_MIDDEN, ENGINE_LIBGC and ENGINE_MALLOC says which, and
+ * the header chosen below defines these as static inline functions over the engine's public interface:
+ *
+ *   void *engine_alloc(size_t bytes)        zeroed, may hold pointers to other objects
+ *   void *engine_alloc_data(size_t bytes)   holds no pointers, contents undefined
+ *   void engine_free(void *object)          frees, where the engine has no collector; else does nothing
+ *   void engine_collect(void)               a full collection; nothing without a collector
+ *   void engine_disable(void), engine_enable(void)   no collection happens between the two
+ *   int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
+ *   int engine_thread_join(pthread_t thread)
+ *
+ * and the constant ENGINE_COLLECTS.  Workloads do not test for NULL: one that runs out of memory dies by its first store,
+ * and the driver reports that.  The functions below are called outside the measured loops and live in engine/NAME.c. */
+#ifndef BENCH_ENGINE_H
+#define BENCH_ENGINE_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(ENGINE_MIDDEN)
+#include "engine/midden.h"
+#elif defined(ENGINE_LIBGC)
+#include "engine/libgc.h"
+#elif defined(ENGINE_MALLOC)
+#include "engine/malloc.h"
+#else
+#error "define ENGINE_MIDDEN, ENGINE_LIBGC or ENGINE_MALLOC"
+#endif
+
+/* Starts the engine, by the main thread, before anything else here.  `markers` is the number of threads that mark,
+ * `heap_bytes` a heap size that is not worth collecting; 0 leaves either to the engine. */
+void engine_start(unsigned markers, size_t heap_bytes);
+
+/* Name and version as the loaded library tells them. */
+const char *engine_name(void);
+
+/* The name of a function of the engine, by which the file that it was loaded from is found. */
+const char *engine_symbol(void);
+
+/* Collections since the start, and bytes that the engine holds for objects; 0 where it does not tell. */
+uint64_t engine_collections(void);
+size_t engine_heap_bytes(void);
+
+/* CPU time of the collector's own threads and phases, or 0 where the engine does not tell. */
+uint64_t engine_collector_cpu_ns(void);
+
+#endif

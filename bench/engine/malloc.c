@@ -1,0 +1,28 @@
+/* The C library's malloc: start, names and figures. */
+#include "engine.h"
+
+#include <gnu/libc-version.h>
+#include <malloc.h>
+#include <stdio.h>
+
+void engine_start(unsigned markers, size_t heap_bytes) {
+  (void)markers;
+  (void)heap_bytes;
+}
+
+const char *engine_name(void) {
+  static char name[32];
+  snprintf(name, sizeof name, "glibc %s", gnu_get_libc_version());
+  return name;
+}
+
+const char *engine_symbol(void) { return "malloc"; }
+
+uint64_t engine_collections(void) { return 0; }
+
+size_t engine_heap_bytes(void) {
+  struct mallinfo2 info = mallinfo2();
+  return info.arena + info.hblkhd;
+}
+
+uint64_t engine_collector_cpu_ns(void) { return 0; }

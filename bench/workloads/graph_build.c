@@ -1,0 +1,59 @@
+#include "workloads/graph_build.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "engine.h"
+#include "worker/workload.h"
+
+_Static_assert(sizeof(struct node) == 64, "the nodes of the published measurements");
+
+struct node *volatile graph_root;
+
+static void create(struct node **index, long nodes) {
+  for (long i = 0; i < nodes; i++) {
+    index[i] = engine_alloc(sizeof(struct node));
+    index[i]->number = (uint64_t)i;
+  }
+}
+
+static void shuffle(struct node **index, long nodes, uint64_t *random) {
+  for (long i = nodes - 1; i > 0; i--) {
+    long j = (long)(workload_random(random) % (uint64_t)(i + 1));
+    struct node *node = index[i];
+    index[i] = index[j];
+    index[j] = node;
+  }
+}
+
+static void connect(struct node **index, long nodes, uint64_t *random) {
+  for (long i = 0; i < nodes; i++) {
+    if (2 * i + 1 < nodes) index[i]->links[0] = index[2 * i + 1];
+    if (2 * i + 2 < nodes) index[i]->links[1] = index[2 * i + 2];
+    index[i]->links[2] = index[workload_random(random) % (uint64_t)nodes];
+    index[i]->links[3] = index[workload_random(random) % (uint64_t)nodes];
+  }
+}
+
+void graph_build(long nodes) {
+  uint64_t random = 88172645463325252u;
+  size_t index_bytes = (size_t)nodes * sizeof(struct node *);
+  struct node **index = mmap(NULL, index_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (index == MAP_FAILED) workload_fail("graph: no memory for the index");
+  engine_disable();
+  create(index, nodes);
+  shuffle(index, nodes, &random);
+  connect(index, nodes, &random);
+  graph_root = index[0];
+  engine_enable();
+  munmap(index, index_bytes);
+}
+
+static double sum_of(const struct node *node) {
+  double sum = (double)node->number;
+  if (node->links[0] != NULL) sum += sum_of(node->links[0]);
+  if (node->links[1] != NULL) sum += sum_of(node->links[1]);
+  return sum;
+}
+
+double graph_sum(void) { return sum_of(graph_root); }

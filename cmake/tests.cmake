@@ -1,0 +1,157 @@
+# The tests, each a program or a script that ctest runs.  Exit status 77 means "skipped".
+#
+#   test/unit/test_*.c, test/model/test_*.c, test/fault/*.c   white box: they see the headers of src/
+#   test/stress/*.c, test/compat/*.c                          public headers only
+#   test/compat/gc_*.c     written against gc/gc.h: run on our libgc.so.1 and, if installed, on the stock one too;
+#                          gc_midden_*.c run on ours alone
+#   test/unit/dl_NAME.c    a library for dlopen; unit tests find its path in the macro DL_NAME_PATH
+#   test/support/*.c       linked to every test
+#
+# A file is one test, named FOLDER/NAME without the "test_".  One whose name ends in _heavy has the label "heavy" and is
+# left out of sanitizer runs.  The programs are built by the target "tests".
+
+find_path(CMOCKA_INCLUDE_DIR cmocka.h)
+find_library(CMOCKA_LIBRARY cmocka)
+add_custom_target(tests)
+add_dependencies(tests make_size_classes midden_static midden_shared)
+
+# Leak detection cannot know what the collector keeps, and a fake stack would hide pointers from it.
+set(SANITIZER_ENVIRONMENT
+  "ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1"
+  "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1")
+
+function(midden_test_properties name label)
+  set(labels ${label})
+  set(timeout 120)
+  if(name MATCHES "_heavy(\\.|$)")
+    list(APPEND labels heavy)
+    set(timeout 600)
+  endif()
+  if(MIDDEN_SANITIZE)
+    math(EXPR timeout "${timeout} * 3")
+  endif()
+  set_tests_properties("${name}" PROPERTIES LABELS "${labels}" TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+    ENVIRONMENT "${SANITIZER_ENVIRONMENT}")
+endfunction()
+
+# ---- checks of the tree itself ----
+
+function(midden_rig_test name)
+  add_test(NAME rig/${name} COMMAND ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  midden_test_properties(rig/${name} rig)
+endfunction()
+
+midden_rig_test(layers sh tools/check_layers.sh)
+midden_rig_test(layers_self_test sh tools/check_layers.sh --self-test)
+midden_rig_test(format sh tools/check_format.sh)
+midden_rig_test(size_class_table make_size_classes --check src/span/size_class_table.h)
+midden_rig_test(exports_midden sh tools/check_exports.sh midden "$<TARGET_FILE:midden_shared>")
+if(TARGET libgc)
+  add_dependencies(tests libgc)
+  midden_rig_test(exports_libgc sh tools/check_exports.sh libgc "$<TARGET_FILE:libgc>")
+endif()
+
+# ---- examples ----
+
+foreach(target IN LISTS EXAMPLE_TARGETS)
+  string(REPLACE "example_" "" name "${target}")
+  add_dependencies(tests ${target})
+  add_test(NAME examples/${name} COMMAND ${target})
+  midden_test_properties(examples/${name} examples)
+endforeach()
+
+if(NOT CMOCKA_INCLUDE_DIR OR NOT CMOCKA_LIBRARY)
+  message(STATUS "cmocka is not installed: no test programs (tools/setup.sh check installs it)")
+  return()
+endif()
+
+# ---- test programs ----
+
+file(GLOB TEST_SUPPORT CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/support/*.c")
+if(TEST_SUPPORT)
+  add_library(test_support STATIC EXCLUDE_FROM_ALL ${TEST_SUPPORT})
+  target_include_directories(test_support PRIVATE include test "${CMOCKA_INCLUDE_DIR}")
+  target_link_libraries(test_support PRIVATE midden_flags)
+endif()
+
+file(GLOB DL_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/unit/dl_*.c")
+set(DL_TARGETS "")
+set(DL_DEFINITIONS "")
+foreach(source IN LISTS DL_SOURCES)
+  get_filename_component(name "${source}" NAME_WE)
+  add_library(${name} MODULE EXCLUDE_FROM_ALL "${source}")
+  set_target_properties(${name} PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
+    LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/test/unit")
+  target_link_libraries(${name} PRIVATE midden_flags)
+  string(TOUPPER "${name}" upper)
+  list(APPEND DL_TARGETS ${name})
+  list(APPEND DL_DEFINITIONS "${upper}_PATH=\"$<TARGET_FILE:${name}>\"")
+endforeach()
+
+# A test program `target` of one source, which lies in test/FOLDER.
+function(midden_test_program target folder source)
+  get_filename_component(output "${source}" NAME_WE)
+  add_executable(${target} EXCLUDE_FROM_ALL "${source}")
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${output} RUNTIME_OUTPUT_DIRECTORY test/${folder})
+  target_include_directories(${target} PRIVATE test "${CMOCKA_INCLUDE_DIR}")
+  if(TEST_SUPPORT)
+    target_link_libraries(${target} PRIVATE test_support)
+  endif()
+  target_link_libraries(${target} PRIVATE "${CMOCKA_LIBRARY}" midden_flags ${CMAKE_DL_LIBS} m)
+  add_dependencies(tests ${target})
+endfunction()
+
+function(midden_test_name variable folder source)
+  get_filename_component(name "${source}" NAME_WE)
+  string(REGEX REPLACE "^test_" "" name "${name}")
+  set(${variable} "${folder}/${name}" PARENT_SCOPE)
+endfunction()
+
+foreach(folder unit model fault stress compat)
+  if(folder MATCHES "unit|model")
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/${folder}/test_*.c")
+  else()
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/${folder}/*.c")
+  endif()
+  list(FILTER sources EXCLUDE REGEX "/gc_[^/]*\\.c$")
+  foreach(source IN LISTS sources)
+    midden_test_name(name ${folder} "${source}")
+    string(REPLACE "/" "_" target "test_${name}")
+    midden_test_program(${target} ${folder} "${source}")
+    target_link_libraries(${target} PRIVATE midden_static)
+    if(folder MATCHES "unit|model|fault")
+      target_include_directories(${target} PRIVATE src)
+    endif()
+    if(folder STREQUAL "unit" AND DL_TARGETS)
+      target_compile_definitions(${target} PRIVATE ${DL_DEFINITIONS})
+      add_dependencies(${target} ${DL_TARGETS})
+    endif()
+    add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/${folder}")
+    midden_test_properties(${name} ${folder})
+  endforeach()
+endforeach()
+
+# ---- programs written against the Boehm collector's headers ----
+
+file(GLOB GC_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/compat/gc_*.c")
+if(GC_SOURCES AND TARGET libgc)
+  find_library(STOCK_LIBGC NAMES libgc.so.1)
+  foreach(source IN LISTS GC_SOURCES)
+    midden_test_name(name compat "${source}")
+    string(REPLACE "/" "_" target "test_${name}")
+    midden_test_program(${target} compat "${source}")
+    target_link_libraries(${target} PRIVATE libgc)
+    add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/compat")
+    midden_test_properties(${name} compat)
+
+    # What passes on ours and fails on the stock library tests something else than the interface.
+    if(STOCK_LIBGC AND NOT MIDDEN_SANITIZE AND NOT name MATCHES "/gc_midden_")
+      midden_test_program(${target}_stock compat "${source}")
+      set_target_properties(${target}_stock PROPERTIES RUNTIME_OUTPUT_DIRECTORY test/compat/stock)
+      target_include_directories(${target}_stock PRIVATE shim/libgc/include)
+      target_link_libraries(${target}_stock PRIVATE "${STOCK_LIBGC}")
+      add_test(NAME ${name}.stock COMMAND ${target}_stock WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/compat")
+      midden_test_properties(${name}.stock compat)
+    endif()
+  endforeach()
+endif()

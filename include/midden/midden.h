@@ -1,0 +1,412 @@
+/* midden: a garbage-collected page heap for C.
+ *
+ * Objects are allocated with midden_alloc and its kin and live for as long as the program can reach them from a root: a
+ * thread's stack and registers, thread-local storage, static data, a range given to midden_root_add, an object of a root
+ * kind.  An object is reached by any address inside it, and by the address one past its end where that is held in a
+ * stack or register.  Objects never move.
+ *
+ * Conventions.  Sizes are in bytes.  Functions return 0 or a negative errno, pointers or NULL.  Unless a function says
+ * otherwise it may be called by any attached thread at any time, but not from a signal handler, not from a trace
+ * function and not from a root callback.  A thread attaches itself by its first call.  "May collect" means that the call
+ * can run a collection, which can stop the other threads and run the event callback and the finalizer notification.
+ *
+ * Misuse that would corrupt the heap (freeing what is no object, or twice) stops the process with a message that names
+ * the address, its span and that span's state. */
+#ifndef MIDDEN_MIDDEN_H
+#define MIDDEN_MIDDEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define MIDDEN_API __attribute__((visibility("default")))
+#define MIDDEN_ALLOCATES(...) __attribute__((malloc, alloc_size(__VA_ARGS__)))
+#else
+#define MIDDEN_API
+#define MIDDEN_ALLOCATES(...)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MIDDEN_VERSION_MAJOR 0
+#define MIDDEN_VERSION_MINOR 1
+#define MIDDEN_VERSION_PATCH 0
+
+/* The library's version as major << 16 | minor << 8 | patch. */
+MIDDEN_API unsigned midden_version(void);
+
+/* ---------------------------------------------------------------- start */
+
+enum midden_mode {
+  MIDDEN_MODE_AUTO, /* the best that the machine and the program allow */
+  MIDDEN_MODE_STW   /* stop the world for the whole mark phase, mark in parallel */
+};
+
+enum midden_debug {
+  MIDDEN_DEBUG_VERIFY = 1, /* walk every structure and its invariants after each collection */
+  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf */
+  MIDDEN_DEBUG_STRESS = 4  /* collect at every stress_interval-th allocation */
+};
+
+/* Zero in any field but `size` stands for the default.  Every option is also an environment variable, which wins:
+ * MIDDEN_MODE, MIDDEN_PERCENT, MIDDEN_MEMORY_LIMIT, MIDDEN_MARKERS, MIDDEN_TRACE, MIDDEN_DEBUG and the rest of the table
+ * in docs/options.md. */
+struct midden_options {
+  size_t size;                /* sizeof(struct midden_options), for later versions */
+  enum midden_mode mode;      /* default AUTO */
+  int percent;                /* heap growth before the next cycle, in percent of the live heap; default 100; -1: never */
+  size_t memory_limit_bytes;  /* soft: the collector runs as often as it must to stay below; default none */
+  size_t max_heap_bytes;      /* hard: the heap's pages never pass this, allocations fail instead; default none */
+  size_t min_heap_bytes;      /* no cycle starts below this heap size; default 4 MiB */
+  size_t initial_heap_bytes;  /* no first cycle starts below this heap size; default min_heap_bytes */
+  unsigned markers;           /* threads that mark, the collecting one included; default the processors, at most 8 */
+  int suspend_signal;         /* the signal that stops a thread; default SIGPWR on Linux */
+  unsigned debug;             /* enum midden_debug, or'ed */
+  unsigned stress_interval;   /* default 1000 */
+  unsigned trace;             /* 1: a line on standard error for each collection */
+  bool ignore_modules;        /* static data of loaded objects is no root */
+};
+
+/* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call
+ * starts it with the defaults.  0; -EALREADY when started already (the options are not applied); -EINVAL for an option
+ * out of range; -ENOMEM. */
+MIDDEN_API int midden_init(const struct midden_options *options);
+
+/* ---------------------------------------------------------------- threads */
+
+/* Attaches the calling thread: it may allocate, and its stack, registers and thread-local storage are roots.  Done by
+ * the thread's first call of nearly anything here.  0 (also when it was attached); -ENOMEM; -errno where the thread's
+ * stack cannot be found. */
+MIDDEN_API int midden_thread_attach(void);
+
+/* The same, for a thread whose stack the caller knows: `stack_base` is its highest address that may hold pointers. */
+MIDDEN_API int midden_thread_attach_at(void *stack_base);
+
+/* Detaches the calling thread, which may not use the heap until it attaches again.  Done by itself when a thread ends.
+ * 0, or -ESRCH where it was not attached. */
+MIDDEN_API int midden_thread_detach(void);
+
+MIDDEN_API bool midden_thread_is_attached(void);
+
+/* Moves the base of the calling thread's stack: for coroutines that run on the calling thread with stacks of their own.
+ * The stack in use is scanned from the stack pointer to this address; stacks not in use are the program's to report, by
+ * midden_root_add or a root callback. */
+MIDDEN_API void midden_thread_set_stack_base(void *stack_base);
+MIDDEN_API void *midden_thread_stack_base(void);
+
+/* Between enter and leave the calling thread counts as stopped: a collection neither waits for it nor signals it.  It
+ * must not touch the heap.  Its registers and its stack up to the call of enter are scanned as they were then.  Leave
+ * waits while the world is stopped.  They nest only by way of midden_active_call. */
+MIDDEN_API void midden_blocking_enter(void);
+MIDDEN_API void midden_blocking_leave(void);
+
+/* Calls `function` between enter and leave; returns what it returns. */
+MIDDEN_API void *midden_blocking_call(void *(*function)(void *argument), void *argument);
+
+/* Inside midden_blocking_call: calls `function`, which may use the heap.  Elsewhere just calls it. */
+MIDDEN_API void *midden_active_call(void *(*function)(void *argument), void *argument);
+
+/* Stops every other attached thread until midden_world_resume; the caller may use nothing of the C library that takes
+ * locks.  Not nested. */
+MIDDEN_API void midden_world_stop(void);
+MIDDEN_API void midden_world_resume(void);
+
+/* Calls `function` while no collection and no other caller of this function runs. */
+MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
+
+MIDDEN_API int midden_suspend_signal(void);
+
+/* Prepares for a fork: called in this order around fork(2), by itself unless midden_fork_manual(true) was called. */
+MIDDEN_API void midden_fork_prepare(void);
+MIDDEN_API void midden_fork_parent(void);
+MIDDEN_API void midden_fork_child(void);
+MIDDEN_API void midden_fork_manual(bool manual);
+
+/* ---------------------------------------------------------------- kinds */
+
+/* How the collector reads an object.  Objects of different kinds lie in different spans. */
+typedef unsigned midden_kind;
+enum {
+  MIDDEN_DATA,         /* no pointers, zeroed */
+  MIDDEN_CONSERVATIVE, /* every aligned word may be a pointer, zeroed */
+  MIDDEN_TYPED,        /* by struct midden_type; only through midden_alloc_type and midden_alloc_array */
+  MIDDEN_RAW,          /* no pointers, not zeroed */
+  MIDDEN_ROOT,         /* conservative, zeroed; lives until midden_free, and what it reaches lives with it */
+  MIDDEN_ROOT_DATA,    /* no pointers, not zeroed; lives until midden_free */
+  MIDDEN_KINDS_BUILT_IN
+};
+enum { MIDDEN_KINDS_MAX = 64 };
+
+struct midden_tracer;
+
+/* Reports what an object refers to, by midden_trace and its kin.  Runs while the world is stopped, on any thread, several
+ * at once for different objects; may not allocate, lock or call anything else here.  `object` is the first byte,
+ * `slot_bytes` the size that midden_size gives.  Memory that the program never wrote is zero. */
+typedef void midden_trace_fn(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument);
+
+/* Reports a reference: NULL, and any value that is no address in an object, are passed over. */
+MIDDEN_API void midden_trace(struct midden_tracer *tracer, const void *reference);
+
+/* Reports every aligned word of [start, end). */
+MIDDEN_API void midden_trace_range(struct midden_tracer *tracer, const void *start, const void *end);
+
+struct midden_kind_options {
+  size_t size;            /* sizeof(struct midden_kind_options) */
+  const char *name;       /* kept by reference; for messages and snapshots */
+  midden_trace_fn *trace; /* NULL: conservative, or nothing where no_pointers */
+  void *argument;         /* for trace; conservative root */
+  bool no_pointers;
+  bool not_zeroed;
+  bool root;              /* objects live until midden_free */
+};
+
+/* A new kind, or -EINVAL, -ENOSPC when MIDDEN_KINDS_MAX are in use, -ENOMEM. */
+MIDDEN_API int midden_kind_new(const struct midden_kind_options *options);
+
+/* ---------------------------------------------------------------- allocation */
+
+/* All of these may collect.  Memory is aligned to 16 bytes.  Size 0 gives an object like size 1.  NULL when there is no
+ * memory (after collecting and after the out-of-memory handler) or the size is beyond the address space. */
+
+/* A conservative object. */
+MIDDEN_API void *midden_alloc(size_t bytes) MIDDEN_ALLOCATES(1);
+
+/* An object without pointers.  Objects of at most 8 bytes share a slot with others: midden_base gives the slot, and
+ * midden_free leaves it to the collector. */
+MIDDEN_API void *midden_alloc_data(size_t bytes) MIDDEN_ALLOCATES(1);
+
+/* An object of a kind (any but MIDDEN_TYPED; that gives NULL). */
+MIDDEN_API void *midden_alloc_kind(midden_kind kind, size_t bytes) MIDDEN_ALLOCATES(2);
+
+/* The same, aligned to `alignment` bytes: a power of two, else NULL. */
+MIDDEN_API void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t bytes) MIDDEN_ALLOCATES(3);
+
+/* A conservative object that lives until midden_free. */
+MIDDEN_API void *midden_alloc_root(size_t bytes) MIDDEN_ALLOCATES(1);
+
+/* Several objects at once, linked through their first words, NULL at the end; *count receives how many.  The list is
+ * kept alive like any object: by its first element. */
+MIDDEN_API void *midden_alloc_many(midden_kind kind, size_t bytes, size_t *count);
+
+/* Where the pointers of an object are. */
+struct midden_type {
+  const char *name;
+  size_t size;              /* bytes of one element, a multiple of 8 */
+  const uint64_t *pointers; /* bit w%64 of word w/64: the element's w-th 8-byte word may hold a reference; NULL: none */
+  midden_trace_fn *trace;   /* called instead of reading `pointers`, once for each element with its size; or NULL */
+  void *argument;           /* for trace; not a root */
+};
+
+/* An object of a type, or an array of `count` elements.  The type must outlive its objects.  Words that are not pointers
+ * are never read by the collector. */
+MIDDEN_API void *midden_alloc_type(const struct midden_type *type);
+MIDDEN_API void *midden_alloc_array(const struct midden_type *type, size_t count);
+
+/* Grows or shrinks an object of any kind but MIDDEN_TYPED; what is new reads as zero where the kind is zeroed.  NULL
+ * object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object is as it was. */
+MIDDEN_API void *midden_realloc(void *object, size_t bytes);
+
+/* Frees an object now.  The program promises that no reference to it is used again.  NULL is let pass; anything else that
+ * is not the first byte of a living object stops the process with a message.  A finalizer of it does not run; its weak
+ * links are cleared. */
+MIDDEN_API void midden_free(void *object);
+
+/* Called when memory ran out, after a collection; what it returns is returned to the caller.  NULL restores the default,
+ * which returns NULL.  It runs in the allocating thread and may use the heap. */
+typedef void *midden_out_of_memory_fn(size_t bytes);
+MIDDEN_API void midden_set_out_of_memory(midden_out_of_memory_fn *handler);
+
+/* ---------------------------------------------------------------- questions */
+
+/* The first byte of the object that holds an address, or NULL for an address in no living object.  Never collects; any
+ * value may be asked about. */
+MIDDEN_API void *midden_base(const void *address);
+
+/* Bytes that the object which holds an address may use, or 0. */
+MIDDEN_API size_t midden_size(const void *address);
+
+/* Whether an address lies in a living object. */
+MIDDEN_API bool midden_owns(const void *address);
+
+/* The kind of the object that holds an address, or -EINVAL. */
+MIDDEN_API int midden_kind_of(const void *address);
+
+/* The addresses between which all objects lie, now and later: [*start, *end). */
+MIDDEN_API void midden_heap_bounds(uintptr_t *start, uintptr_t *end);
+
+/* In a start or event callback, trace function or root callback of a running mark phase: whether an object is marked so
+ * far; or marks it (not what it refers to). */
+MIDDEN_API bool midden_is_marked(const void *object);
+MIDDEN_API void midden_mark(const void *object);
+
+/* ---------------------------------------------------------------- roots */
+
+/* Makes the aligned words of [start, end) roots.  Ranges may overlap; empty ones are let pass.  -EINVAL where end lies
+ * before start; -ENOMEM. */
+MIDDEN_API int midden_root_add(void *start, void *end);
+
+/* Takes [start, end) out of the ranges that were added. */
+MIDDEN_API void midden_root_remove(void *start, void *end);
+
+/* Takes every added range out. */
+MIDDEN_API void midden_root_clear(void);
+
+/* Keeps [start, end) from being scanned as static data. */
+MIDDEN_API int midden_root_exclude(void *start, void *end);
+
+/* Whether the static data of loaded objects is a root (it is, unless the option said otherwise). */
+MIDDEN_API void midden_root_modules(bool scan);
+
+/* Called for the static data of each loaded object before it becomes a root; false keeps it out.  NULL for none. */
+typedef bool midden_module_filter_fn(const char *name, void *start, size_t bytes);
+MIDDEN_API void midden_set_module_filter(midden_module_filter_fn *filter);
+
+/* Called in every mark phase, the world stopped, to report roots of the program's own.  The same rules as for a trace
+ * function.  One callback; NULL for none. */
+typedef void midden_root_fn(struct midden_tracer *tracer, void *argument);
+MIDDEN_API void midden_set_root_callback(midden_root_fn *callback, void *argument);
+
+/* ---------------------------------------------------------------- finalizers and weak links */
+
+typedef void midden_finalizer_fn(void *object, void *argument);
+
+/* When a finalizer may run.  An object whose finalizer has run is reclaimed by a later collection, unless the finalizer
+ * made it reachable again; to be finalized again it must be registered again. */
+enum midden_finalizer_order {
+  MIDDEN_FINALIZE_ORDERED,     /* before anything that the object reaches; an object in a cycle is never finalized */
+  MIDDEN_FINALIZE_IGNORE_SELF, /* the same, pointers from the object to itself do not count */
+  MIDDEN_FINALIZE_UNORDERED,   /* as soon as it is unreachable, in any order */
+  MIDDEN_FINALIZE_UNREACHABLE  /* only when no other object's finalization reaches it either */
+};
+
+/* Sets, replaces or (function NULL) clears the finalizer of an object; `object` is its first byte.  `argument` is a
+ * root until the finalizer has run.  What was there before is stored where old_function and old_argument point, if not
+ * NULL.  0; -EINVAL where `object` is not the first byte of a living object; -ENOMEM. */
+MIDDEN_API int midden_finalizer_set(void *object, midden_finalizer_fn *function, void *argument,
+                                    enum midden_finalizer_order order, midden_finalizer_fn **old_function,
+                                    void **old_argument);
+
+/* Runs at most `max` finalizers that are ready, in the calling thread; returns how many. */
+MIDDEN_API size_t midden_finalizers_run(size_t max);
+
+/* Whether finalizers are ready to run. */
+MIDDEN_API bool midden_finalizers_ready(void);
+
+/* Makes every finalizer ready, whether its object is reachable or not: for the program's end. */
+MIDDEN_API void midden_finalizers_ready_all(void);
+
+/* Called after a collection that made finalizers ready, in the thread that collected, with no lock held.  NULL: nobody
+ * is told, and the program asks by midden_finalizers_run. */
+typedef void midden_notify_fn(void *argument);
+MIDDEN_API void midden_set_finalizer_notify(midden_notify_fn *notify, void *argument);
+
+enum midden_weak_when {
+  MIDDEN_WEAK_BEFORE_FINALIZERS, /* cleared when the target is only reachable from finalizers, if at all */
+  MIDDEN_WEAK_AFTER_FINALIZERS   /* cleared when the target is reclaimed */
+};
+
+/* Makes *link a weak link: the collector stores NULL there when `target` dies.  The word itself is not changed now and
+ * may hold the target's address in any disguise; it must lie where the collector does not read it as a pointer.  The
+ * registration ends when it is cleared, or when the object that holds the link dies.  0; -EEXIST where that link is
+ * registered (it now follows the new target); -EINVAL for an unaligned link or a target that is no object; -ENOMEM. */
+MIDDEN_API int midden_weak_link(void **link, const void *target, enum midden_weak_when when);
+
+/* 0, or -ENOENT where the link is not registered. */
+MIDDEN_API int midden_weak_unlink(void **link, enum midden_weak_when when);
+
+/* Moves the registration of `from` to `to`; the word is not copied.  0; -ENOENT; -EEXIST where `to` is registered. */
+MIDDEN_API int midden_weak_move(void **from, void **to, enum midden_weak_when when);
+
+/* ---------------------------------------------------------------- collections */
+
+/* A full collection now; when it returns, unreachable objects are reclaimed or their finalizers ready.  Does nothing
+ * while collections are disabled. */
+MIDDEN_API void midden_collect(void);
+
+/* The same, given up as soon as `stop` (called now and then, the world stopped) returns true.  False if given up. */
+MIDDEN_API bool midden_collect_unless(bool (*stop)(void *argument), void *argument);
+
+/* Collections are disabled while disable was called more often than enable. */
+MIDDEN_API void midden_disable(void);
+MIDDEN_API void midden_enable(void);
+MIDDEN_API bool midden_is_disabled(void);
+
+/* See the options of the same names.  Each returns the value from before. */
+MIDDEN_API int midden_set_percent(int percent);
+MIDDEN_API size_t midden_set_memory_limit(size_t bytes);
+MIDDEN_API size_t midden_set_max_heap(size_t bytes);
+MIDDEN_API unsigned midden_set_markers(unsigned markers);
+
+/* Grows the heap by at least `bytes` now, and lets it grow that much before the next cycle.  0 or -ENOMEM. */
+MIDDEN_API int midden_reserve(size_t bytes);
+
+/* Gives all free pages back to the system; returns the bytes released. */
+MIDDEN_API size_t midden_release_memory(void);
+
+enum midden_event {
+  MIDDEN_EVENT_START,         /* before anything else; nothing is stopped */
+  MIDDEN_EVENT_STOPPING,      /* before the world is stopped */
+  MIDDEN_EVENT_STOPPED,
+  MIDDEN_EVENT_MARK_START,    /* the world stopped */
+  MIDDEN_EVENT_MARK_END,      /* the world stopped */
+  MIDDEN_EVENT_RESUMING,      /* before the world runs again */
+  MIDDEN_EVENT_RESUMED,
+  MIDDEN_EVENT_SWEEP_START,   /* the world runs; sweeping goes on lazily */
+  MIDDEN_EVENT_SWEEP_END,
+  MIDDEN_EVENT_END
+};
+
+/* Called at each step of every collection, in the collecting thread.  It may not use the heap. */
+typedef void midden_event_fn(enum midden_event event, void *argument);
+MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argument);
+
+/* ---------------------------------------------------------------- figures */
+
+/* Exact when nothing else runs; each figure is read whole at any time.  Bytes unless the name says otherwise. */
+struct midden_stats {
+  size_t size;                /* set by the caller: sizeof(struct midden_stats) */
+  size_t heap_system;         /* arena handed to the page heap */
+  size_t heap_in_use;         /* spans that hold objects */
+  size_t heap_idle;           /* free spans */
+  size_t heap_released;       /* part of heap_idle that was given back to the system */
+  size_t heap_live;           /* marked by the last collection, plus allocated since */
+  size_t heap_marked;         /* marked by the last collection */
+  size_t heap_goal;           /* heap_live at which the next collection starts */
+  size_t objects_marked;      /* objects marked by the last collection */
+  size_t stacks;              /* stack spans */
+  size_t metadata;            /* all memory beside the arena */
+  uint64_t allocated;         /* ever, in slots handed to threads */
+  uint64_t allocated_large;   /* the part of it that went to large objects */
+  uint64_t freed_explicitly;  /* by midden_free, ever */
+  uint64_t collections;
+  uint64_t pause_total_ns;    /* the world stopped, all collections */
+  uint64_t pause_max_ns;
+  uint64_t pause_last_ns;
+  uint64_t collector_cpu_ns;  /* spent by marking and sweeping, all threads */
+  uint64_t finalizers_run;
+  size_t finalizers_ready;
+  size_t threads;             /* attached */
+};
+
+/* Fills *stats, as far as stats->size goes. */
+MIDDEN_API void midden_stats(struct midden_stats *stats);
+
+/* Calls `visit` for every living object as of the last collection and all allocated since, the world stopped.  The rules
+ * of a trace function hold. */
+typedef void midden_visit_fn(void *object, size_t slot_bytes, midden_kind kind, void *argument);
+MIDDEN_API void midden_each_object(midden_visit_fn *visit, void *argument);
+
+/* Walks every structure of the heap with the world stopped and stops the process if an invariant is broken. */
+MIDDEN_API void midden_verify(void);
+
+/* Hears the last message before a fatal error ends the process.  NULL for none. */
+MIDDEN_API void midden_set_fatal_hook(void (*hook)(const char *message));
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,64 @@
+/* The GC_* environment variables of libgc, as far as they mean something here.
+ *
+ * Those that stand for a variable are stored there, where the program can read and overwrite them; those that size the
+ * heap become midden's options.  MIDDEN_* variables are read by midden itself and win. */
+#include <stdlib.h>
+
+#include "shim.h"
+
+/* A size with an optional suffix k, m or g; 0 where it is malformed. */
+static size_t environment_size(const char *name) {
+  const char *text = getenv(name);
+  char *end;
+  if (!text || !*text) return 0;
+  unsigned long long value = strtoull(text, &end, 10);
+  unsigned shift = 0;
+  switch (*end) {
+    case 'k':
+    case 'K':
+      shift = 10;
+      break;
+    case 'm':
+    case 'M':
+      shift = 20;
+      break;
+    case 'g':
+    case 'G':
+      shift = 30;
+      break;
+  }
+  if (shift) end++;
+  bool fits = value <= SIZE_MAX >> shift;
+  if (end == text || *end || !fits) {
+    report_warning("An environment variable holds a malformed size - ignoring it\n", 0);
+    return 0;
+  }
+  return (size_t)value << shift;
+}
+
+/* A number of at least `least`, or `otherwise`. */
+static long environment_number(const char *name, long least, long otherwise) {
+  const char *text = getenv(name);
+  if (!text) return otherwise;
+  long value = atol(text);
+  return value >= least ? value : otherwise;
+}
+
+static void environment_read_variables(void) {
+  if (getenv("GC_DONT_GC")) GC_dont_gc = 1;
+  if (getenv("GC_FIND_LEAK")) GC_find_leak = 1;
+  if (getenv("GC_ALL_INTERIOR_POINTERS")) GC_all_interior_pointers = 1;
+  if (getenv("GC_USE_ENTIRE_HEAP")) GC_use_entire_heap = 1;
+  GC_free_space_divisor = (GC_word)environment_number("GC_FREE_SPACE_DIVISOR", 1, (long)GC_free_space_divisor);
+  GC_full_freq = (int)environment_number("GC_FULL_FREQUENCY", 1, GC_full_freq);
+  GC_time_limit = (unsigned long)environment_number("GC_PAUSE_TIME_TARGET", 5, (long)GC_time_limit);
+  GC_set_force_unmap_on_gcollect((int)environment_number("GC_FORCE_UNMAP_ON_GCOLLECT", 0, 0));
+}
+
+void environment_read(struct midden_options *options) {
+  environment_read_variables();
+  options->initial_heap_bytes = environment_size("GC_INITIAL_HEAP_SIZE");
+  options->max_heap_bytes = environment_size("GC_MAXIMUM_HEAP_SIZE");
+  options->markers = (unsigned)environment_number("GC_MARKERS", 1, environment_number("GC_NPROCS", 1, 0));
+  options->trace = getenv("GC_PRINT_STATS") ? 1 : 0;
+}

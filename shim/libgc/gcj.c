@@ -1,0 +1,33 @@
+/* Objects whose type structure holds their descriptor, as compilers for Java lay them out. */
+#include "shim.h"
+
+#include "gc/gc_gcj.h"
+
+int GC_gcj_kind;
+int GC_gcj_debug_kind;
+
+/* The descriptor is the second word of the structure that the object's first word points to. */
+#define GCJ_DESCRIPTOR ((GC_word)(-(GC_signed_word)sizeof(GC_word) - GC_INDIR_PER_OBJ_BIAS) | GC_DS_PER_OBJECT)
+
+void GC_init_gcj_malloc(int index, void *procedure) {
+  if (GC_gcj_kind) return;
+  if (index >= 0 && procedure) mark_set_proc((unsigned)index, (GC_mark_proc)procedure);
+  GC_gcj_kind = (int)GC_new_kind(GC_new_free_list(), GCJ_DESCRIPTOR, 0, 1);
+  GC_gcj_debug_kind = (int)GC_new_kind(GC_new_free_list(), GC_MAKE_PROC((GC_word)index, (GC_word)1), 0, 1);
+}
+
+static void *gcj_alloc(size_t bytes, void *type, int kind) {
+  if (bytes < sizeof(type)) bytes = sizeof(type);
+  void **object = midden_alloc_kind(kinds_to_midden(kind), bytes);
+  if (object) *object = type;
+  return object;
+}
+
+void *GC_gcj_malloc(size_t bytes, void *type) { return gcj_alloc(bytes, type, GC_gcj_kind); }
+void *GC_gcj_malloc_ignore_off_page(size_t bytes, void *type) { return gcj_alloc(bytes, type, GC_gcj_kind); }
+
+void *GC_debug_gcj_malloc(size_t bytes, void *type, GC_EXTRA_PARAMS) {
+  (void)s;
+  (void)i;
+  return gcj_alloc(bytes, type, GC_gcj_debug_kind);
+}

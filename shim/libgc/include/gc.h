@@ -1,0 +1,2 @@
+/* For programs that include <gc.h>: the interface is <gc/gc.h>. */
+#include "gc/gc.h"

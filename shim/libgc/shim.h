@@ -1,0 +1,156 @@
+/* What the sources of the drop-in share.
+ *
+ * The drop-in turns libgc's interface into calls of midden's public one; it holds no heap state beyond tables of kinds,
+ * mark procedures and threads, and the variables that programs read and write.  A running collection reaches the
+ * program through a few callbacks that start.c hands to midden:
+ *
+ *   event callback   collect.c   variables that programs write, the start callback, collection events, figures
+ *   root callback    mark.c      GC_push_other_roots; spawn.c: results of threads not yet joined; toggleref.c
+ *   trace functions  mark.c      objects of kinds with descriptors
+ *   notify           finalize.c  finalizers are ready
+ *   out of memory    report.c    GC_oom_fn
+ *   module filter    roots.c     GC_register_has_static_roots_callback
+ *
+ * Each of them reads the variable that names the program's function at the time of the call. */
+#ifndef LIBGC_SHIM_H
+#define LIBGC_SHIM_H
+
+#ifndef GC_BUILD
+#define GC_BUILD
+#endif
+#ifndef GC_THREADS
+#define GC_THREADS
+#endif
+#include "gc/gc.h"
+#include "gc/gc_inline.h"
+#include "gc/gc_mark.h"
+#include "midden/midden.h"
+
+/* For what libgc exports without declaring it in a public header. */
+#define SHIM_EXPORT extern __attribute__((visibility("default")))
+
+#define SHIM_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+
+/* ---- config.c ---- */
+
+/* Makes midden follow GC_dont_gc, GC_free_space_divisor, GC_no_dls and GC_stackbottom where a program wrote them. */
+void config_follow_variables(void);
+
+/* The same from the start of a collection, where no lock may be waited for. */
+void config_follow_variables_in_collection(void);
+
+/* ---- environment.c ---- */
+
+/* Sets variables and midden's options by the GC_* environment variables. */
+void environment_read(struct midden_options *options);
+
+/* ---- collect.c ---- */
+
+void collect_on_event(enum midden_event event, void *unused);
+
+/* Calls GC_on_heap_resize if the heap grew since the last call. */
+void collect_tell_resize(void);
+
+/* Figures as of the end of the last collection. */
+struct collect_snapshot {
+  uint64_t allocated;        /* ever, until then */
+  uint64_t freed_explicitly; /* ever, until then */
+  uint64_t reclaimed;        /* ever, before that collection */
+  uint64_t reclaimed_last;   /* by that collection */
+};
+struct collect_snapshot collect_last(void);
+
+/* ---- finalize.c ---- */
+
+void finalize_notify(void *unused);
+
+/* ---- kinds.c ---- */
+
+/* What a libgc kind is to midden. */
+struct kind {
+  midden_kind midden;
+  GC_word descriptor; /* of its objects */
+  int add_size;       /* the object's size is added to it */
+};
+
+/* GC_get_kind_and_size and clients rely on these numbers. */
+enum {
+  KIND_PTRFREE,
+  KIND_NORMAL,
+  KIND_UNCOLLECTABLE,
+  KIND_ATOMIC_UNCOLLECTABLE,
+  KIND_TYPED,
+  KIND_TYPED_ARRAY,
+  KIND_FIRST_FREE
+};
+enum { KINDS_MAX = 48 };
+
+/* Makes the kinds that every program has.  Called once, before other calls. */
+void kinds_init(void);
+
+/* Makes a kind with a trace function of the drop-in's own; its number, or -1. */
+int kinds_new(const char *name, midden_trace_fn *trace, void *argument);
+
+/* The midden kind of a libgc kind; ends the process for a number that was never given out. */
+midden_kind kinds_to_midden(int kind);
+
+/* ---- mark.c ---- */
+
+/* Index of the mark procedure for bitmaps too long for a descriptor: out of the way of GC_new_proc. */
+enum { MARK_PROC_LONG_BITMAP = GC_MAX_MARK_PROCS - 1 };
+
+/* Defines the mark procedure of a reserved index. */
+void mark_set_proc(unsigned index, GC_mark_proc procedure);
+
+/* Reports what an object with a descriptor refers to. */
+void mark_by_descriptor(void *object, GC_word descriptor, struct midden_tracer *tracer);
+
+/* midden_trace_fn of kinds with descriptors; the argument is a struct kind. */
+void mark_trace_kind(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *kind);
+
+/* midden_root_fn. */
+void mark_roots(struct midden_tracer *tracer, void *unused);
+
+/* The default of GC_push_other_roots: midden finds threads by itself, there is nothing to add. */
+void mark_push_no_roots(void);
+SHIM_EXPORT GC_push_other_roots_proc GC_push_other_roots;
+
+/* ---- typed.c ---- */
+
+void typed_trace(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *unused);
+void typed_array_trace(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *unused);
+struct GC_ms_entry *typed_mark_long_bitmap(GC_word *object, struct GC_ms_entry *stack, struct GC_ms_entry *limit,
+                                           GC_word env);
+
+/* ---- threads.c, spawn.c, toggleref.c ---- */
+
+/* Whether the calling thread is the process's first. */
+int threads_in_main(void);
+
+/* Report results of threads not yet joined; strong toggle references. */
+void spawn_trace_results(struct midden_tracer *tracer);
+void toggleref_trace(struct midden_tracer *tracer);
+
+/* Asks the program about its toggle references, at the start of a collection. */
+void toggleref_update(void);
+
+/* ---- report.c ---- */
+
+/* A message for the program's GC_warn_proc; `format` takes one GC_word. */
+void report_warning(const char *format, GC_word argument);
+
+/* Ends the process with a message, after GC_on_abort heard it. */
+_Noreturn void report_fatal(const char *message);
+
+void *report_out_of_memory(size_t bytes);
+
+SHIM_EXPORT GC_abort_func GC_on_abort;
+SHIM_EXPORT void GC_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+SHIM_EXPORT void GC_err_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+SHIM_EXPORT void GC_log_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- roots.c ---- */
+
+bool roots_filter_module(const char *name, void *start, size_t bytes);
+
+#endif

@@ -1,0 +1,11 @@
+#include "alloc/account.h"
+
+size_t account_live_bytes;
+size_t account_trigger_bytes = SIZE_MAX;
+struct account_retired account_retired;
+
+void account_subtract(size_t bytes) {
+  size_t before = atomic_load_relaxed(&account_live_bytes);
+  while (!atomic_cas_relaxed(&account_live_bytes, &before, before > bytes ? before - bytes : 0)) {
+  }
+}

@@ -1,0 +1,33 @@
+/* How much the program has allocated: what the pacer steers by.
+ *
+ * Each cache counts for itself and adds to the global figure in steps, so that threads rarely meet on its cache line. */
+#ifndef MIDDEN_ALLOC_ACCOUNT_H
+#define MIDDEN_ALLOC_ACCOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+/* Bytes marked by the last collection plus allocated since, less freed since.  Atomic. */
+extern size_t account_live_bytes;
+
+/* The figure at which a collection is due; written by the pacer.  Atomic. */
+extern size_t account_trigger_bytes;
+
+/* What the caches of threads that ended had counted.  Atomic. */
+extern struct account_retired {
+  uint64_t allocated_bytes, large_bytes, freed_bytes;
+} account_retired;
+
+static inline void account_add(size_t bytes) { atomic_add_relaxed(&account_live_bytes, bytes); }
+
+/* Explicit frees may outrun the count of what is still on its way from the caches: the figure stops at 0. */
+void account_subtract(size_t bytes);
+
+static inline bool account_collection_is_due(void) {
+  return atomic_load_relaxed(&account_live_bytes) >= atomic_load_relaxed(&account_trigger_bytes);
+}
+
+#endif

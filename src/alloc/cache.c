@@ -1,0 +1,163 @@
+#include "alloc/cache.h"
+
+#include <string.h>
+
+#include "alloc/account.h"
+#include "alloc/central.h"
+#include "base/bits.h"
+#include "meta/persist.h"
+#include "page/pageheap.h"
+#include "span/mark_bits.h"
+#include "span/slots.h"
+
+enum {
+  WINDOW_BYTES = 2048,         /* zeroed and handed out at a time: a part of the first-level cache */
+  ACCOUNT_STEP_BYTES = 32768,  /* most that a cache keeps out of account_live_bytes */
+  FREED_BYTES_MAX = 64 * 1024, /* most that a bin keeps of freed slots; the rest waits for the next collection */
+};
+
+struct cache cache_none;
+THREAD_LOCAL struct cache *cache_self = &cache_none;
+bool cache_single_slots;
+
+static bool add_bins(struct cache *cache, unsigned kind) {
+  if (kind < CACHE_INLINE_KINDS || cache->more_bins[kind] != NULL) return true;
+  struct cache_bin *bins = persist_alloc(SIZE_CLASS_COUNT * sizeof *bins, CACHE_LINE_BYTES, PERSIST_MUTATOR);
+  cache->more_bins[kind] = bins;
+  return bins != NULL;
+}
+
+void cache_account(struct cache *cache) {
+  if (cache->unaccounted_bytes == 0) return;
+  account_add(cache->unaccounted_bytes);
+  cache->unaccounted_bytes = 0;
+}
+
+static void count_allocated(struct cache *cache, size_t bytes) {
+  atomic_store_relaxed(&cache->allocated_bytes, cache->allocated_bytes + bytes);
+  cache->unaccounted_bytes += bytes;
+  if (cache->unaccounted_bytes >= ACCOUNT_STEP_BYTES) cache_account(cache);
+}
+
+void cache_count_large(struct cache *cache, size_t bytes) {
+  atomic_store_relaxed(&cache->large_bytes, cache->large_bytes + bytes);
+  count_allocated(cache, bytes);
+  cache_account(cache);
+}
+
+static void open_window(struct cache *cache, struct cache_bin *bin, const struct slot_run *run, bool clear) {
+  if (clear) memset((void *)run->start, 0, run->end - run->start);
+  bin->next = (char *)run->start;
+  atomic_signal_barrier(); /* a handler between the two stores sees an empty window or the new one */
+  bin->limit = (char *)run->end;
+  count_allocated(cache, run->end - run->start);
+}
+
+/* A slot that this thread freed becomes a window of one. */
+static bool reopen_freed(struct cache *cache, struct cache_bin *bin, const struct kind *kind, size_t slot_bytes) {
+  void *slot = bin->freed;
+  if (slot == NULL) return false;
+  bin->freed = *(void **)slot;
+  bin->freed_count--;
+  mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
+  struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
+  open_window(cache, bin, &run, kind->zeroed);
+  return true;
+}
+
+static struct span *fresh_span(unsigned kind, unsigned size_class) {
+  struct span *span = pageheap_alloc(&heap_pages, size_class_pages[size_class], SPAN_IN_USE, true);
+  if (span == NULL) return NULL;
+  atomic_store_release(&span->sweep_generation, sweep_generation_now());
+  slots_init(span, size_class, kind);
+  span->in_cache = true;
+  return span;
+}
+
+bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
+  struct central *central = central_of(kind, size_class);
+  if (central == NULL || !add_bins(cache, kind)) return false;
+  struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
+  const struct kind *properties = &kind_table[kind];
+  if (reopen_freed(cache, bin, properties, size_class_bytes[size_class])) return true;
+  size_t window_bytes = cache_single_slots ? 1 : WINDOW_BYTES;
+  for (;;) {
+    struct slot_run run;
+    if (bin->span != NULL && slots_claim(bin->span, window_bytes, &run)) {
+      open_window(cache, bin, &run, properties->zeroed && !run.clear);
+      return true;
+    }
+    if (bin->span != NULL) central_give(central, bin->span);
+    bin->span = central_take(central);
+    if (bin->span == NULL) bin->span = fresh_span(kind, size_class);
+    if (bin->span == NULL) return false;
+  }
+}
+
+void cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
+  size_t slot_bytes = span->slot_bytes_small;
+  atomic_store_relaxed(&cache->freed_bytes, cache->freed_bytes + slot_bytes);
+  if (slots_poison) memset((void *)slot, POISON_BYTE, slot_bytes);
+  if (slot - span->start >= atomic_load_relaxed(&span->free_index)) {
+    account_subtract(slot_bytes);
+    return;
+  }
+  if (!add_bins(cache, span->kind)) return;
+  struct cache_bin *bin = cache_bin_of(cache, span->kind, span->size_class);
+  if (bin->freed_count * slot_bytes >= FREED_BYTES_MAX) return; /* still accounted: the next collection finds it */
+  *(void **)slot = bin->freed;
+  bin->freed = (void *)slot;
+  bin->freed_count++;
+  if (cache->unaccounted_bytes >= slot_bytes) {
+    cache->unaccounted_bytes -= slot_bytes;
+  } else {
+    account_subtract(slot_bytes);
+  }
+}
+
+typedef void bin_function(struct cache_bin *bin, unsigned kind, unsigned size_class);
+
+static void each_bin(struct cache *cache, bin_function *function) {
+  unsigned kinds = atomic_load_acquire(&kind_count);
+  for (unsigned kind = 0; kind < kinds; kind++) {
+    if (kind >= CACHE_INLINE_KINDS && cache->more_bins[kind] == NULL) continue;
+    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) function(cache_bin_of(cache, kind, i), kind, i);
+  }
+}
+
+static void return_span(struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  if (bin->span != NULL) central_give(central_if_exists(kind, size_class), bin->span);
+  bin->span = NULL;
+  bin->freed = NULL;
+  bin->freed_count = 0;
+}
+
+static void flush_bin(struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  mark_bits_set_slots(&heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit,
+                      size_class_bytes[size_class]);
+  return_span(bin, kind, size_class);
+}
+
+void cache_flush_stw(struct cache *cache) {
+  cache_account(cache);
+  each_bin(cache, flush_bin);
+}
+
+static void retire_bin(struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
+  bin->next = bin->limit = NULL;
+  if (next < limit) {
+    central_ensure_swept(object_span(next));
+    mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
+  }
+  return_span(bin, kind, size_class);
+}
+
+void cache_retire(struct cache *cache) {
+  cache_account(cache);
+  each_bin(cache, retire_bin);
+  atomic_add_relaxed(&account_retired.allocated_bytes, cache->allocated_bytes);
+  atomic_add_relaxed(&account_retired.large_bytes, cache->large_bytes);
+  atomic_add_relaxed(&account_retired.freed_bytes, cache->freed_bytes);
+  cache->tiny_next = cache->tiny_limit = NULL;
+}

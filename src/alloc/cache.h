@@ -1,0 +1,90 @@
+/* A thread's cache: for each kind and size class a window of free slots, from which allocation is a bump and a compare.
+ *
+ *     window  [next, limit): slots whose allocation bits are set and whose memory is zero if the kind is zeroed
+ *     span    where the next window comes from; on no list meanwhile
+ *     freed   slots that the program freed and that may be used again before the next sweep; their bits are clear
+ *
+ * Who touches what.  The owning thread alone changes `next` and `limit`, at any time, also while a signal that stops it
+ * may arrive between the two halves of an allocation.  So a stopped thread's window is never changed: the collector
+ * marks its slots (cache_flush), and the window stays good across the collection, while its span goes back to the
+ * central lists.  `span` and `freed` are touched inside critical sections only, hence also by the collector while the
+ * world is stopped.
+ *
+ * Freed slots.  A slot below its span's free_index in a swept span is handed out again by nobody until the span is
+ * next swept, so the thread that freed it may keep it.  Any other freed slot just waits for a claim or a sweep to find
+ * its clear bit. */
+#ifndef MIDDEN_ALLOC_CACHE_H
+#define MIDDEN_ALLOC_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "page/span.h"
+#include "span/kind.h"
+#include "span/object.h"
+#include "span/size_class.h"
+
+/* Kinds up to this one have their bins inside the cache; the others' are allocated when first used. */
+enum { CACHE_INLINE_KINDS = MIDDEN_RAW + 1 };
+
+struct cache_bin {
+  char *next, *limit;
+  struct span *span;
+  void *freed; /* linked through the first word */
+  uint32_t freed_count;
+};
+
+struct cache {
+  struct cache_bin bins[CACHE_INLINE_KINDS][SIZE_CLASS_COUNT];
+  struct cache_bin *more_bins[MIDDEN_KINDS_MAX]; /* by kind, from CACHE_INLINE_KINDS on; NULL until used */
+  char *tiny_next, *tiny_limit;                  /* rest of a slot that several tiny objects share; a root */
+  size_t unaccounted_bytes;                      /* handed out and not yet in account_live_bytes */
+  uint64_t allocated_bytes, large_bytes;         /* ever; atomic, written by the owner */
+  uint64_t freed_bytes;                          /* ever, by midden_free; atomic, written by the owner */
+};
+
+/* The calling thread's cache.  A thread that has none yet sees an empty one, whose windows send it to the slow path. */
+extern THREAD_LOCAL struct cache *cache_self;
+extern struct cache cache_none;
+
+/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start. */
+extern bool cache_single_slots;
+
+static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind, unsigned size_class) {
+  if (LIKELY(kind < CACHE_INLINE_KINDS)) return &cache->bins[kind][size_class];
+  struct cache_bin *bins = cache->more_bins[kind];
+  return bins == NULL ? NULL : &bins[size_class];
+}
+
+/* The fast path: a slot from the window, or NULL. */
+ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
+  char *slot = bin->next;
+  if (UNLIKELY(slot_bytes > (size_t)(bin->limit - slot))) return NULL;
+  bin->next = slot + slot_bytes;
+  return slot;
+}
+
+/* Critical sections only, from here on. */
+
+/* Fills the window of a kind and class; false where there is no memory. */
+bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class);
+
+/* Frees an object of a small class, whose start is known to be one: its bit was cleared by the caller. */
+void cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot);
+
+/* Counts a large object. */
+void cache_count_large(struct cache *cache, size_t bytes);
+
+/* Adds what is not yet accounted to account_live_bytes. */
+void cache_account(struct cache *cache);
+
+/* The world is stopped and marking is about to begin: gives the spans back to the central lists, forgets the freed slots and
+ * marks the windows' slots, so that they stay the cache's. */
+void cache_flush_stw(struct cache *cache);
+
+/* The thread ends: gives back everything, windows included. */
+void cache_retire(struct cache *cache);
+
+#endif

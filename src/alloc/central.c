@@ -1,0 +1,166 @@
+#include "alloc/central.h"
+
+#include "base/atomic.h"
+#include "base/wait.h"
+#include "meta/persist.h"
+#include "page/pageheap.h"
+#include "span/slots.h"
+
+/* How many full unswept spans one allocation sweeps in search of a free slot before it takes fresh pages. */
+enum { SEARCH_LIMIT = 64 };
+
+uint32_t sweep_generation;
+size_t central_swept_pages, central_freed_pages;
+
+/* By kind, then class; a kind's array appears with its first span.  Atomic. */
+static struct central *centrals[MIDDEN_KINDS_MAX];
+static struct lock centrals_lock = LOCK_INIT(LOCK_RANK_KINDS);
+
+struct central *central_if_exists(unsigned kind, unsigned size_class) {
+  struct central *array = atomic_load_acquire(&centrals[kind]);
+  return array == NULL ? NULL : &array[size_class];
+}
+
+struct central *central_of(unsigned kind, unsigned size_class) {
+  struct central *existing = central_if_exists(kind, size_class);
+  if (LIKELY(existing != NULL)) return existing;
+  lock_acquire(&centrals_lock);
+  struct central *array = centrals[kind];
+  if (array == NULL) {
+    array = persist_alloc(SIZE_CLASS_COUNT * sizeof *array, CACHE_LINE_BYTES, PERSIST_OTHER);
+    for (unsigned i = 0; array != NULL && i < SIZE_CLASS_COUNT; i++) lock_init(&array[i].lock, LOCK_RANK_CENTRAL);
+    atomic_store_release(&centrals[kind], array);
+  }
+  lock_release(&centrals_lock);
+  return array == NULL ? NULL : &array[size_class];
+}
+
+static struct central *central_of_span(const struct span *span) {
+  return central_if_exists(span->kind, span->size_class);
+}
+
+static uint32_t generation_of(const struct span *span) { return atomic_load_acquire(&span->sweep_generation); }
+
+static struct span *span_from(struct link *link) { return CONTAINER_OF(link, struct span, link); }
+
+/* The step from h - 2 to h - 1; the span is on the unswept list `list`. */
+static void claim_locked(struct list *list, struct span *span) {
+  ASSERT(generation_of(span) == sweep_generation_now() - 2);
+  list_remove(list, &span->link);
+  atomic_store_relaxed(&span->sweep_generation, sweep_generation_now() - 1);
+}
+
+/* The step from h - 1 to h; pairs with the acquire in generation_of: who sees h sees the bits as swept. */
+static void finish_sweep(struct span *span) {
+  atomic_add_relaxed(&central_swept_pages, span->page_count);
+  atomic_store_release(&span->sweep_generation, sweep_generation_now());
+}
+
+static struct span *claim_first_locked(struct list *list) {
+  if (list_is_empty(list)) return NULL;
+  struct span *span = span_from(list->first);
+  claim_locked(list, span);
+  return span;
+}
+
+bool central_claim(struct span *span) {
+  if (generation_of(span) != sweep_generation_now() - 2) return false;
+  struct central *central = central_of_span(span);
+  lock_acquire(&central->lock);
+  bool claimed = generation_of(span) == sweep_generation_now() - 2 && span->link.list != NULL;
+  if (claimed) claim_locked(span->link.list, span);
+  lock_release(&central->lock);
+  return claimed;
+}
+
+static void list_swept(struct span *span) {
+  struct central *central = central_of_span(span);
+  bool full = span->size_class == 0 || span->live_count == span->slot_count;
+  lock_acquire(&central->lock);
+  struct list *lists = full ? central->full : central->partial;
+  list_push_front(&lists[central_swept_side()], &span->link);
+  lock_release(&central->lock);
+}
+
+size_t central_sweep_claimed(struct span *span) {
+  uint32_t live = slots_sweep(span);
+  finish_sweep(span);
+  if (live != 0) {
+    list_swept(span);
+    return 0;
+  }
+  size_t pages = span->page_count;
+  slots_destroy(span);
+  pageheap_free(&heap_pages, span);
+  atomic_add_relaxed(&central_freed_pages, pages);
+  return pages;
+}
+
+size_t central_sweep_one(struct central *central) {
+  unsigned unswept = central_unswept_side();
+  lock_acquire(&central->lock);
+  struct span *span = claim_first_locked(&central->partial[unswept]);
+  if (span == NULL) span = claim_first_locked(&central->full[unswept]);
+  lock_release(&central->lock);
+  return span == NULL ? SIZE_MAX : central_sweep_claimed(span);
+}
+
+void central_ensure_swept(struct span *span) {
+  for (;;) {
+    uint32_t generation = generation_of(span);
+    if (generation == sweep_generation_now()) return;
+    if (central_claim(span)) {
+      slots_sweep(span);
+      finish_sweep(span);
+      list_swept(span); /* even when empty: the caller holds an address in it */
+      return;
+    }
+    wait_yield(); /* another thread is at it */
+  }
+}
+
+/* Sweeps unswept spans of `list` until one has a free slot; the lock is held on entry and exit, not meanwhile. */
+static struct span *search_unswept_locked(struct central *central, struct list *list, int *tries) {
+  while (*tries > 0) {
+    struct span *span = claim_first_locked(list);
+    if (span == NULL) return NULL;
+    --*tries;
+    lock_release(&central->lock);
+    uint32_t live = slots_sweep(span);
+    finish_sweep(span);
+    lock_acquire(&central->lock);
+    if (live < span->slot_count) return span;
+    list_push_front(&central->full[central_swept_side()], &span->link);
+  }
+  return NULL;
+}
+
+struct span *central_take(struct central *central) {
+  unsigned unswept = central_unswept_side();
+  int tries = SEARCH_LIMIT;
+  lock_acquire(&central->lock);
+  struct link *link = list_pop_front(&central->partial[central_swept_side()]);
+  struct span *span = link != NULL ? span_from(link) : NULL;
+  if (span == NULL) span = search_unswept_locked(central, &central->partial[unswept], &tries);
+  if (span == NULL) span = search_unswept_locked(central, &central->full[unswept], &tries);
+  if (span != NULL) span->in_cache = true;
+  lock_release(&central->lock);
+  return span;
+}
+
+void central_give(struct central *central, struct span *span) {
+  lock_acquire(&central->lock);
+  span->in_cache = false;
+  bool full = span->free_index == span->slot_count * (size_t)span->slot_bytes_small;
+  list_push_front(full ? &central->full[central_swept_side()] : &central->partial[central_swept_side()], &span->link);
+  lock_release(&central->lock);
+}
+
+void central_add_large(struct span *span) { list_swept(span); }
+
+void central_remove_large(struct span *span) {
+  struct central *central = central_of_span(span);
+  lock_acquire(&central->lock);
+  list_remove(span->link.list, &span->link);
+  lock_release(&central->lock);
+}

@@ -1,0 +1,76 @@
+/* Central lists: for each kind and size class, the spans that no thread's cache holds.
+ *
+ * Four lists: partial (a slot may be free) and full, each once for swept and once for unswept spans.  Which of the two
+ * is which follows from the sweep generation, which grows by 2 at the end of each mark phase: what was swept is unswept
+ * then, without being touched.
+ *
+ * A span is claimed for sweeping, from a list or by its address, under its central's lock: the claimer takes it off its
+ * list and steps its sweep_generation from h - 2 to h - 1.  So one thread sweeps it, exactly once a generation.  That
+ * thread then puts it on a swept list, keeps it for its cache, or frees it.
+ *
+ * A span in a cache is on no list.  When the world stops the caches are flushed (cache_flush), so that each span in use is on
+ * a list while marking and after. */
+#ifndef MIDDEN_ALLOC_CENTRAL_H
+#define MIDDEN_ALLOC_CENTRAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "page/span.h"
+#include "span/kind.h"
+#include "span/size_class.h"
+
+struct central {
+  struct lock lock;
+  struct list partial[2]; /* by central_side; under lock */
+  struct list full[2];
+} CACHE_ALIGNED;
+
+/* h in page/span.h.  Written while the world is stopped; atomic. */
+extern uint32_t sweep_generation;
+
+static inline uint32_t sweep_generation_now(void) { return atomic_load_relaxed(&sweep_generation); }
+
+/* Index of the swept lists; the unswept ones have the other. */
+static inline unsigned central_swept_side(void) { return sweep_generation_now() / 2 % 2; }
+static inline unsigned central_unswept_side(void) { return central_swept_side() ^ 1; }
+
+/* The lists of a kind and class; class 0 keeps the large objects of the kind.  NULL if there is no memory for the kind's
+ * lists. */
+struct central *central_of(unsigned kind, unsigned size_class);
+
+/* The same, NULL where no span of that kind was ever allocated. */
+struct central *central_if_exists(unsigned kind, unsigned size_class);
+
+/* A swept span with free slots, for a cache; it is on no list and marked as in a cache.  Sweeps some unswept spans to
+ * find one.  NULL where none was found: then a fresh one is called for. */
+struct span *central_take(struct central *central);
+
+/* Takes a swept span back from a cache. */
+void central_give(struct central *central, struct span *span);
+
+/* Lists a swept span that holds one large object. */
+void central_add_large(struct span *span);
+
+/* Sweeps a span if it is not, or waits until another thread has: for whoever is about to look at its bits. */
+void central_ensure_swept(struct span *span);
+
+/* Claims the span for sweeping; false if it is not unswept. */
+bool central_claim(struct span *span);
+
+/* Sweeps a claimed span, then lists it, or frees it where it holds nothing.  Returns the pages freed. */
+size_t central_sweep_claimed(struct span *span);
+
+/* Sweeps one unswept span of this central: its pages if they were freed, 0 if not, SIZE_MAX when none is left. */
+size_t central_sweep_one(struct central *central);
+
+/* Takes a swept large span off its list, for midden_free. */
+void central_remove_large(struct span *span);
+
+/* How many pages were swept and freed by sweeping, ever; atomic. */
+extern size_t central_swept_pages, central_freed_pages;
+
+#endif

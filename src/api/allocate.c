@@ -1,0 +1,277 @@
+/* Allocation: the fast paths, and what to do when they find nothing.
+ *
+ * A fast path is: class of the size, window of kind and class, bump, compare.  The slow path fills the window inside a
+ * critical section; outside of it, it pays for what is due: a collection at the pacer's trigger, or the last resorts when
+ * memory has run out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/account.h"
+#include "alloc/cache.h"
+#include "alloc/central.h"
+#include "alloc/large.h"
+#include "api/start.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "gc/collector.h"
+#include "gc/finalizer.h"
+#include "gc/sweep.h"
+#include "gc/weak.h"
+#include "page/pageheap.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
+
+/* ---- when memory runs out ---- */
+
+static midden_out_of_memory_fn *out_of_memory; /* atomic */
+
+void midden_set_out_of_memory(midden_out_of_memory_fn *handler) {
+  start_ensure();
+  atomic_store_release(&out_of_memory, handler);
+}
+
+static void *fail(size_t bytes) {
+  midden_out_of_memory_fn *handler = atomic_load_acquire(&out_of_memory);
+  return handler == NULL ? NULL : handler(bytes);
+}
+
+/* What can be tried, in this order, when there is no memory; false when nothing is left to try. */
+static bool try_harder(struct mutator *self, unsigned attempt) {
+  switch (attempt) {
+    case 0:
+      collector_collect(COLLECT_OUT_OF_MEMORY, NULL, NULL);
+      return true;
+    case 1:
+      sweep_finish(self);
+      return true;
+    case 2:
+      /* What finalizers kept may be free now. */
+      collector_collect(COLLECT_FORCED, NULL, NULL);
+      sweep_finish(self);
+      return true;
+    default:
+      return false;
+  }
+}
+
+/* ---- what is due ---- */
+
+static void stress(void) {
+  static unsigned count;
+  if (atomic_add_relaxed(&count, 1u) % start_stress_interval == 0) collector_collect(COLLECT_STRESS, NULL, NULL);
+}
+
+static void pay_dues(void) {
+  if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
+  if (UNLIKELY(start_stress_interval != 0)) stress();
+}
+
+/* ---- small objects ---- */
+
+static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_t bytes) {
+  struct mutator *self = start_self();
+  pay_dues();
+  for (unsigned attempt = 0;; attempt++) {
+    mutator_enter(self);
+    bool refilled = cache_refill(&self->cache, kind, size_class);
+    mutator_leave(self);
+    if (LIKELY(refilled)) return cache_bump(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class]);
+    if (!try_harder(self, attempt)) return fail(bytes);
+  }
+}
+
+ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
+  unsigned size_class = size_class_of(bytes);
+  struct cache_bin *bin = cache_bin_of(cache_self, kind, size_class);
+  void *slot = LIKELY(bin != NULL) ? cache_bump(bin, size_class_bytes[size_class]) : NULL;
+  return LIKELY(slot != NULL) ? slot : alloc_small_slow(kind, size_class, bytes);
+}
+
+/* ---- large objects ---- */
+
+static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
+  struct mutator *self = start_self();
+  pay_dues();
+  for (unsigned attempt = 0;; attempt++) {
+    struct large large;
+    mutator_enter(self);
+    bool allocated = large_alloc(&self->cache, kind, bytes, alignment, &large);
+    mutator_leave(self);
+    if (allocated) {
+      /* Outside the critical section: a stop need not wait for it. */
+      if (large.must_clear) memset(large.start, 0, large.bytes);
+      return large.start;
+    }
+    if (bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return fail(bytes);
+  }
+}
+
+ALWAYS_INLINE void *alloc_any(unsigned kind, size_t bytes) {
+  if (LIKELY(bytes <= SIZE_CLASS_MAX_BYTES)) return alloc_small(kind, bytes);
+  return alloc_large(kind, bytes, PAGE_BYTES);
+}
+
+/* ---- the entry points ---- */
+
+void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIVE, bytes); }
+
+void *midden_alloc_root(size_t bytes) { return alloc_any(MIDDEN_ROOT, bytes); }
+
+enum { TINY_BYTES = 8 };
+
+void *midden_alloc_data(size_t bytes) {
+  if (bytes > TINY_BYTES) return alloc_any(MIDDEN_DATA, bytes);
+  struct cache *cache = cache_self;
+  char *tiny = cache->tiny_next;
+  if (tiny != cache->tiny_limit) {
+    cache->tiny_next = tiny + TINY_BYTES;
+    return tiny;
+  }
+  tiny = alloc_small(MIDDEN_DATA, GRANULE_BYTES);
+  if (tiny == NULL) return NULL;
+  cache = cache_self; /* there is one by now */
+  cache->tiny_limit = cache->tiny_next = tiny + GRANULE_BYTES;
+  atomic_signal_barrier(); /* limit first: between the two stores the rest is empty */
+  cache->tiny_next = tiny + TINY_BYTES;
+  return tiny;
+}
+
+void *midden_alloc_kind(midden_kind kind, size_t bytes) {
+  if (UNLIKELY(kind == MIDDEN_TYPED || !kind_exists(kind))) return NULL;
+  return alloc_any(kind, bytes);
+}
+
+void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t bytes) {
+  if (!is_power_of_two(alignment) || kind == MIDDEN_TYPED || !kind_exists(kind)) return NULL;
+  if (alignment <= GRANULE_BYTES) return alloc_any(kind, bytes);
+  /* Slots of a power of two are aligned to their size, up to a page. */
+  size_t rounded = max_size(bytes, alignment);
+  if (rounded <= PAGE_BYTES) return alloc_small(kind, (size_t)1 << (highest_bit(rounded - 1) + 1));
+  return alloc_large(kind, rounded, alignment);
+}
+
+void *midden_alloc_many(midden_kind kind, size_t bytes, size_t *count) {
+  *count = 0;
+  void *first = midden_alloc_kind(kind, bytes);
+  if (first == NULL) return NULL;
+  *count = 1;
+  *(void **)first = NULL;
+  if (bytes > SIZE_CLASS_MAX_BYTES) return first;
+  unsigned size_class = size_class_of(bytes);
+  struct cache_bin *bin = cache_bin_of(cache_self, kind, size_class);
+  void *slot, **last = first;
+  while ((slot = cache_bump(bin, size_class_bytes[size_class])) != NULL) {
+    *last = slot;
+    last = slot;
+    *last = NULL;
+    ++*count;
+  }
+  return first;
+}
+
+/* ---- typed objects ---- */
+
+/* The trailer is written last: until then the collector sees an object without a type, and without references. */
+static void *alloc_typed(const struct midden_type *type, size_t count, size_t trailer_bytes) {
+  size_t bytes;
+  if (type == NULL || type->size == 0 || type->size % sizeof(uintptr_t) != 0) return NULL;
+  if (__builtin_mul_overflow(type->size, count, &bytes) || __builtin_add_overflow(bytes, trailer_bytes, &bytes))
+    return fail(SIZE_MAX);
+  char *object = alloc_any(MIDDEN_TYPED, bytes);
+  if (object == NULL) return NULL;
+  size_t slot_bytes = bytes <= SIZE_CLASS_MAX_BYTES ? size_class_bytes[size_class_of(bytes)]
+                                                    : span_bytes(object_span((uintptr_t)object));
+  uintptr_t *trailer = (uintptr_t *)(void *)(object + slot_bytes);
+  bool is_array = trailer_bytes > sizeof(uintptr_t);
+  if (is_array) trailer[-2] = count;
+  atomic_store_release(&trailer[-1], (uintptr_t)type | (is_array ? TYPE_ARRAY_TAG : 0));
+  return object;
+}
+
+void *midden_alloc_type(const struct midden_type *type) { return alloc_typed(type, 1, sizeof(uintptr_t)); }
+
+void *midden_alloc_array(const struct midden_type *type, size_t count) {
+  return alloc_typed(type, count, 2 * sizeof(uintptr_t));
+}
+
+/* ---- freeing ---- */
+
+static _Noreturn COLD void report_bad_free(const void *address) {
+  struct span *span = arena_span_of(&heap_arena, (uintptr_t)address);
+  if (span == NULL) {
+    bool inside = arena_contains(&heap_arena, (uintptr_t)address);
+    fatal("midden_free(%p): not an object: %s", address, inside ? "its span is free" : "outside the heap, no span");
+  }
+  uint32_t info = heap_arena.page_info[arena_page_of(&heap_arena, (uintptr_t)address)];
+  uintptr_t start = info != 0 ? object_slot_start((uintptr_t)address, info) : 0;
+  bool living = start != 0 && mark_bit_get(&heap_arena, alloc_side(), start);
+  fatal("midden_free(%p): %s; span %p of %zu pages, state %s, slots of %zu bytes, kind %s", address,
+        !living ? "the slot is free already (a double free?)" : "inside an object, not at its start", (void *)span->start,
+        span->page_count, span_state_name(span_state(span)), span_slot_bytes(span), kind_table[span->kind].name);
+}
+
+static void free_found(struct mutator *self, const struct object *object) {
+  struct span *span = object->span;
+  central_ensure_swept(span);
+  if (UNLIKELY(atomic_load_relaxed(&span->has_specials))) {
+    finalizer_object_freed(object->start);
+    weak_object_freed(object->start, object->start + span_slot_bytes(span));
+  }
+  if (!mark_bit_clear(&heap_arena, alloc_side(), object->start)) report_bad_free((void *)object->start);
+  if (span->size_class == 0) {
+    large_free(&self->cache, span);
+  } else {
+    cache_free_slot(&self->cache, span, object->start);
+  }
+}
+
+/* Slots of this kind and class may be shared by several tiny objects. */
+static bool may_be_shared(const struct object *object) {
+  return object->span->kind == MIDDEN_DATA && object->span->size_class == 1;
+}
+
+void midden_free(void *address) {
+  if (address == NULL) return;
+  struct mutator *self = start_self();
+  struct object object;
+  mutator_enter(self);
+  bool found = object_find(address, &object);
+  if (found && may_be_shared(&object)) {
+    mutator_leave(self);
+    return;
+  }
+  if (!found || object.start != (uintptr_t)address) report_bad_free(address);
+  free_found(self, &object);
+  mutator_leave(self);
+}
+
+/* ---- resizing ---- */
+
+static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
+  void *to = alloc_any(kind, bytes);
+  if (to == NULL) return NULL;
+  memcpy(to, from, min_size(old_bytes, bytes));
+  midden_free(from);
+  return to;
+}
+
+void *midden_realloc(void *address, size_t bytes) {
+  if (address == NULL) return midden_alloc(bytes);
+  struct object object;
+  if (!object_find(address, &object) || object.start != (uintptr_t)address) {
+    /* Tiny objects have no start of their own. */
+    if (!object_find(address, &object) || !may_be_shared(&object)) report_bad_free(address);
+  }
+  if (bytes == 0) {
+    midden_free(address);
+    return NULL;
+  }
+  size_t usable = object_usable_bytes(&object) - ((uintptr_t)address - object.start);
+  unsigned kind = object.span->kind;
+  if (kind == MIDDEN_TYPED) return NULL;
+  if (may_be_shared(&object)) usable = min_size(usable, TINY_BYTES);
+  bool stays = bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
+  if (!stays) return move(address, usable, kind, bytes);
+  if (kind_table[kind].zeroed && !may_be_shared(&object)) memset((char *)address + bytes, 0, usable - bytes);
+  return address;
+}

@@ -1,0 +1,104 @@
+/* Collections and their tuning as the program sees them. */
+#include <errno.h>
+
+#include "api/start.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "gc/collector.h"
+#include "gc/sweep.h"
+#include "page/pageheap.h"
+
+void midden_collect(void) {
+  start_self();
+  collector_collect(COLLECT_FORCED, NULL, NULL);
+}
+
+bool midden_collect_unless(bool (*stop)(void *argument), void *argument) {
+  start_self();
+  return collector_collect(COLLECT_FORCED, stop, argument);
+}
+
+void midden_disable(void) {
+  start_ensure();
+  collector_disable();
+}
+
+void midden_enable(void) {
+  start_ensure();
+  collector_enable();
+}
+
+bool midden_is_disabled(void) { return collector_is_disabled(); }
+
+struct change {
+  size_t before, after;
+};
+
+static void change_percent(struct pacer *pacer, void *argument) {
+  struct change *change = argument;
+  change->before = (size_t)(intptr_t)pacer->percent;
+  pacer->percent = (int)(intptr_t)change->after;
+}
+
+int midden_set_percent(int percent) {
+  start_ensure();
+  struct change change = {.after = (size_t)(intptr_t)(percent < 0 ? -1 : percent)};
+  collector_configure(change_percent, &change);
+  return (int)(intptr_t)change.before;
+}
+
+/* 0 and SIZE_MAX both say: no limit; outside it is 0. */
+static size_t limit_from_user(size_t bytes) { return bytes == 0 ? SIZE_MAX : bytes; }
+static size_t limit_to_user(size_t bytes) { return bytes == SIZE_MAX ? 0 : bytes; }
+
+static void change_limit(struct pacer *pacer, void *argument) {
+  struct change *change = argument;
+  change->before = pacer->memory_limit_bytes;
+  pacer->memory_limit_bytes = change->after;
+}
+
+size_t midden_set_memory_limit(size_t bytes) {
+  start_ensure();
+  struct change change = {.after = limit_from_user(bytes)};
+  collector_configure(change_limit, &change);
+  return limit_to_user(change.before);
+}
+
+size_t midden_set_max_heap(size_t bytes) {
+  start_ensure();
+  return limit_to_user(__atomic_exchange_n(&heap_arena.limit_bytes, limit_from_user(bytes), __ATOMIC_RELAXED));
+}
+
+unsigned midden_set_markers(unsigned markers) {
+  start_ensure();
+  return collector_set_markers(markers);
+}
+
+/* A span of that size is taken and freed again: its pages are the heap's from then on. */
+int midden_reserve(size_t bytes) {
+  struct mutator *self = start_self();
+  if (bytes > PTRDIFF_MAX) return -ENOMEM;
+  if (bytes == 0) return 0;
+  mutator_enter(self);
+  struct span *span = pageheap_alloc(&heap_pages, round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT, SPAN_STACK, true);
+  if (span != NULL) pageheap_free(&heap_pages, span);
+  mutator_leave(self);
+  if (span == NULL) return -ENOMEM;
+  collector_add_headroom(bytes);
+  return 0;
+}
+
+size_t midden_release_memory(void) {
+  struct mutator *self = start_self();
+  sweep_finish(self);
+  mutator_enter(self);
+  size_t released = pageheap_release(&heap_pages, SIZE_MAX, 0);
+  mutator_leave(self);
+  return released;
+}
+
+void midden_set_event_callback(midden_event_fn *callback, void *argument) {
+  start_ensure();
+  collector_hooks.event_argument = argument;
+  atomic_store_release(&collector_hooks.event, callback);
+}

@@ -1,0 +1,58 @@
+#include "api/fork.h"
+
+#include "api/start.h"
+#include "base/atomic.h"
+#include "gc/collector.h"
+#include "midden/midden.h"
+#include "os/os.h"
+
+/* With the collector and threads locks held and no thread inside a critical section, nobody else holds any lock of the
+ * heap: the child may use them all as they are. */
+void midden_fork_prepare(void) {
+  struct mutator *self = start_self();
+  collector_acquire(self);
+  mutator_lock_safely(self, &mutator_list_lock);
+  mutator_close_gate(self);
+}
+
+void midden_fork_parent(void) {
+  mutator_open_gate();
+  lock_release(&mutator_list_lock);
+  collector_release();
+}
+
+void midden_fork_child(void) {
+  struct mutator *self = start_self();
+  mutator_open_gate();
+  collector_forked();
+  mutator_forget_others(self);
+  lock_release(&mutator_list_lock);
+  collector_release();
+}
+
+static bool manual; /* atomic */
+
+void midden_fork_manual(bool by_hand) {
+  start_ensure();
+  atomic_store_release(&manual, by_hand);
+}
+
+static bool is_automatic(void) { return !atomic_load_acquire(&manual); }
+
+/* The choice at prepare holds for the whole fork. */
+static bool prepared;
+
+static void prepare(void) {
+  prepared = is_automatic() && mutator_self_if_attached() != NULL;
+  if (prepared) midden_fork_prepare();
+}
+
+static void parent(void) {
+  if (prepared) midden_fork_parent();
+}
+
+static void child(void) {
+  if (prepared) midden_fork_child();
+}
+
+void fork_init(void) { os_at_fork(prepare, parent, child); }

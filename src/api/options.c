@@ -1,0 +1,177 @@
+#include "api/options.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "midden/options.h"
+#include "os/os.h"
+
+enum { DEFAULT_PERCENT = 100, DEFAULT_MIN_HEAP = 4 << 20, DEFAULT_MARKERS_MAX = 8, MARKERS_LIMIT = 64,
+       DEFAULT_STRESS_INTERVAL = 1000, SIGNAL_LIMIT = 64 };
+
+/* Where a text cannot be read, says so and what is allowed. */
+static void report(const char *variable, const char *text, const char *help) {
+  warn("%s=%s is not understood and ignored; %s", variable, text, help);
+}
+
+bool options_parse_size(const char *text, size_t *bytes) {
+  static const char suffixes[] = "kmgt";
+  char *end;
+  errno = 0;
+  if (*text < '0' || *text > '9') return false;
+  unsigned long long value = strtoull(text, &end, 10);
+  if (errno != 0 || end == text) return false;
+  unsigned shift = 0;
+  if (*end != '\0') {
+    const char *suffix = strchr(suffixes, *end | 0x20);
+    if (suffix == NULL) return false;
+    shift = 10 * (unsigned)(suffix - suffixes + 1);
+    end++;
+  }
+  if (*end != '\0' || value > SIZE_MAX >> shift) return false;
+  *bytes = (size_t)value << shift;
+  return true;
+}
+
+static bool parse_count(const char *text, long low, long high, long *count) {
+  char *end;
+  errno = 0;
+  long value = strtol(text, &end, 10);
+  if (errno != 0 || end == text || *end != '\0' || value < low || value > high) return false;
+  *count = value;
+  return true;
+}
+
+/* ---- words ---- */
+
+static bool is_word(const char *text, size_t length, const char *word) {
+  return strlen(word) == length && strncasecmp(text, word, length) == 0;
+}
+
+static bool parse_stress(const char *text, size_t length, struct midden_options *options) {
+  char number[16];
+  if (is_word(text, length, "stress")) return true;
+  if (length < 8 || strncasecmp(text, "stress:", 7) != 0 || length - 7 >= sizeof number) return false;
+  memcpy(number, text + 7, length - 7);
+  number[length - 7] = '\0';
+  long interval;
+  if (!parse_count(number, 1, INT_MAX, &interval)) return false;
+  options->stress_interval = (unsigned)interval;
+  return true;
+}
+
+static bool parse_debug_word(const char *text, size_t length, struct midden_options *options) {
+  if (is_word(text, length, "verify")) {
+    options->debug |= MIDDEN_DEBUG_VERIFY;
+  } else if (is_word(text, length, "poison")) {
+    options->debug |= MIDDEN_DEBUG_POISON;
+  } else if (parse_stress(text, length, options)) {
+    options->debug |= MIDDEN_DEBUG_STRESS;
+  } else {
+    return is_word(text, length, "none") || is_word(text, length, "0");
+  }
+  return true;
+}
+
+static bool parse_trace_word(const char *text, size_t length, struct midden_options *options) {
+  if (is_word(text, length, "gc") || is_word(text, length, "1")) {
+    options->trace = 1;
+    return true;
+  }
+  return is_word(text, length, "none") || is_word(text, length, "0");
+}
+
+static bool parse_mode_word(const char *text, size_t length, struct midden_options *options) {
+  if (is_word(text, length, "stw")) {
+    options->mode = MIDDEN_MODE_STW;
+    return true;
+  }
+  return is_word(text, length, "auto");
+}
+
+typedef bool parse_word_fn(const char *text, size_t length, struct midden_options *options);
+
+static bool parse_words(const char *text, parse_word_fn *parse, struct midden_options *options) {
+  struct midden_options before = *options;
+  for (;;) {
+    size_t length = strcspn(text, ",");
+    if (!parse(text, length, options)) {
+      *options = before;
+      return false;
+    }
+    if (text[length] == '\0') return true;
+    text += length + 1;
+  }
+}
+
+/* ---- one parser for each type in the table; `field` is what it sets ---- */
+
+#define mode_words parse_mode_word
+#define debug_words parse_debug_word
+#define trace_words parse_trace_word
+
+#define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, options)
+#define PARSE_SIZE(field, low, high) \
+  ok = strcasecmp(text, "off") == 0 ? (options->field = 0, true) : options_parse_size(text, &options->field)
+#define PARSE_COUNT(field, low, high)                               \
+  do {                                                              \
+    long count;                                                     \
+    ok = parse_count(text, low, high, &count);                      \
+    if (ok) options->field = (__typeof__(options->field))count;     \
+  } while (0)
+#define PARSE_PERCENT(field, low, high)    \
+  do {                                     \
+    if (strcasecmp(text, "off") == 0) {    \
+      options->field = -1;                 \
+      ok = true;                           \
+    } else {                               \
+      PARSE_COUNT(field, low, high);       \
+    }                                      \
+  } while (0)
+
+static void read_environment(struct midden_options *options) {
+#define READ(field, variable, type, low, high, standard, help) \
+  do {                                                         \
+    const char *text = getenv(variable);                       \
+    bool ok = true;                                            \
+    if (text != NULL && *text != '\0') PARSE_##type(field, low, high); \
+    if (!ok) report(variable, text, help);                     \
+  } while (0);
+  MIDDEN_OPTIONS(READ)
+#undef READ
+}
+
+/* ---- defaults ---- */
+
+static bool is_valid(const struct midden_options *options) {
+  return options->size >= offsetof(struct midden_options, mode) && options->percent >= -1 &&
+         options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 && options->suspend_signal <= SIGNAL_LIMIT &&
+         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
+         (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
+}
+
+static void fill_defaults(struct midden_options *options) {
+  if (options->percent == 0) options->percent = DEFAULT_PERCENT;
+  if (options->memory_limit_bytes == 0) options->memory_limit_bytes = SIZE_MAX;
+  if (options->max_heap_bytes == 0) options->max_heap_bytes = SIZE_MAX;
+  if (options->min_heap_bytes == 0) options->min_heap_bytes = DEFAULT_MIN_HEAP;
+  if (options->initial_heap_bytes == 0) options->initial_heap_bytes = options->min_heap_bytes;
+  if (options->markers == 0) options->markers = (unsigned)min_size(os_processor_count(), DEFAULT_MARKERS_MAX);
+  if (options->stress_interval == 0) options->stress_interval = DEFAULT_STRESS_INTERVAL;
+}
+
+int options_resolve(struct midden_options *options, const struct midden_options *given) {
+  *options = (struct midden_options){.size = sizeof *options};
+  if (given != NULL) {
+    if (!is_valid(given)) return -EINVAL;
+    memcpy(options, given, min_size(given->size, sizeof *options));
+  }
+  read_environment(options);
+  fill_defaults(options);
+  return 0;
+}

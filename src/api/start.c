@@ -1,0 +1,104 @@
+#include "api/start.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "api/fork.h"
+#include "api/options.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "gc/collector.h"
+#include "gc/sweep.h"
+#include "mutator/roots.h"
+#include "mutator/world.h"
+#include "observe/trace.h"
+#include "observe/verify.h"
+#include "page/pageheap.h"
+#include "span/slots.h"
+
+enum { STARTED = 1, FAILED = 2 };
+
+static uint32_t state; /* atomic; release at the end of the start, acquire by who relies on it */
+static struct lock start_lock = LOCK_INIT(LOCK_RANK_INIT);
+
+unsigned start_stress_interval;
+
+/* Address space to reserve: generous, since it costs nothing, except where address space itself is rationed. */
+static size_t arena_bytes(void) {
+  uint64_t wanted = max_size((size_t)os_physical_memory_bytes() * 8, (size_t)64 << 30);
+  uint64_t left = os_address_space_left_bytes();
+  if (left != UINT64_MAX) wanted = min_size(wanted, left / 2);
+  return round_down(min_size(wanted, (size_t)1 << 44), (size_t)4 << 20);
+}
+
+static int start_memory(const struct midden_options *options) {
+  static const struct pageheap_hooks hooks = {.now_ns = os_now_ns, .release = os_release, .reclaim = sweep_reclaim};
+  int error = arena_init(&heap_arena, arena_bytes());
+  if (error != 0) return error;
+  heap_arena.limit_bytes = options->max_heap_bytes;
+  pageheap_init(&heap_pages, &heap_arena, &hooks);
+  return 0;
+}
+
+static void start_roots(const struct midden_options *options) {
+  roots_scan_modules(!options->ignore_modules);
+  /* The heap's own words that look like addresses in it. */
+  roots_exclude((struct os_range){(uintptr_t)&heap_arena, (uintptr_t)(&heap_arena + 1)});
+  roots_exclude((struct os_range){(uintptr_t)&heap_pages, (uintptr_t)(&heap_pages + 1)});
+}
+
+static void start_debugging(const struct midden_options *options) {
+  slots_poison = (options->debug & MIDDEN_DEBUG_POISON) != 0;
+  cache_single_slots = (options->debug & MIDDEN_DEBUG_STRESS) != 0;
+  start_stress_interval = cache_single_slots ? options->stress_interval : 0;
+  if ((options->debug & MIDDEN_DEBUG_VERIFY) != 0) collector_verifier = verify_heap_stw;
+  if (options->trace != 0) collector_reporter = trace_cycle;
+}
+
+static int start_locked(const struct midden_options *given) {
+  os_init();
+  struct midden_options options;
+  int error = options_resolve(&options, given);
+  if (error == 0) error = start_memory(&options);
+  if (error == 0) error = world_init(options.suspend_signal);
+  if (error != 0) return error;
+  mutator_init();
+  start_roots(&options);
+  start_debugging(&options);
+  struct pacer pacer = {.percent = options.percent,
+                        .min_heap_bytes = options.min_heap_bytes,
+                        .initial_heap_bytes = options.initial_heap_bytes,
+                        .memory_limit_bytes = options.memory_limit_bytes};
+  collector_init(&pacer, options.markers);
+  fork_init();
+  return 0;
+}
+
+static int start(const struct midden_options *given) {
+  lock_acquire(&start_lock);
+  int error = -EALREADY;
+  if (atomic_load_relaxed(&state) != STARTED) {
+    error = start_locked(given);
+    /* The first thread is attached before others can start using the heap. */
+    if (error == 0) atomic_store_release(&state, (uint32_t)STARTED);
+  }
+  lock_release(&start_lock);
+  return error == 0 ? mutator_attach(0) : error;
+}
+
+void start_ensure(void) {
+  if (LIKELY(atomic_load_acquire(&state) == STARTED)) return;
+  int error = start(NULL);
+  CHECK(error == 0 || error == -EALREADY, "cannot start: error %d", error);
+}
+
+struct mutator *start_self_slow(void) {
+  start_ensure();
+  return mutator_self();
+}
+
+int midden_init(const struct midden_options *options) { return start(options); }
+
+unsigned midden_version(void) {
+  return MIDDEN_VERSION_MAJOR << 16 | MIDDEN_VERSION_MINOR << 8 | MIDDEN_VERSION_PATCH;
+}

@@ -1,0 +1,21 @@
+/* Starting the library, by midden_init or by the first call of anything else. */
+#ifndef MIDDEN_API_START_H
+#define MIDDEN_API_START_H
+
+#include "mutator/mutator.h"
+
+/* The calling thread's mutator; starts the library and attaches the thread if need be. */
+struct mutator *start_self_slow(void);
+
+static inline struct mutator *start_self(void) {
+  struct mutator *self = mutator_self_if_attached();
+  return LIKELY(self != NULL) ? self : start_self_slow();
+}
+
+/* Starts the library if that has not happened. */
+void start_ensure(void);
+
+/* Debug: collect at every so many allocations; 0: off.  Constant after start. */
+extern unsigned start_stress_interval;
+
+#endif

@@ -1,0 +1,100 @@
+/* Threads as the program sees them: attaching, blocking, stopping the world by hand. */
+#include <errno.h>
+
+#include "api/start.h"
+#include "base/atomic.h"
+#include "base/check.h"
+#include "gc/collector.h"
+#include "midden/midden.h"
+#include "mutator/world.h"
+
+int midden_thread_attach(void) { return midden_thread_attach_at(NULL); }
+
+int midden_thread_attach_at(void *stack_base) {
+  start_ensure();
+  return mutator_attach((uintptr_t)stack_base);
+}
+
+int midden_thread_detach(void) { return mutator_detach(); }
+
+bool midden_thread_is_attached(void) { return mutator_self_if_attached() != NULL; }
+
+void midden_thread_set_stack_base(void *stack_base) { start_self()->stack_base = (uintptr_t)stack_base; }
+void *midden_thread_stack_base(void) { return (void *)start_self()->stack_base; }
+
+/* The registers are those that the caller's code may keep its references in; its frame and those above it are scanned. */
+void midden_blocking_enter(void) {
+  struct mutator *self = start_self();
+  CHECK(!self->is_blocked, "midden_blocking_enter: this thread is blocking already");
+  os_save_registers(self->registers);
+  self->is_blocked = true;
+  mutator_enter_safe(self, (uintptr_t)__builtin_frame_address(0));
+}
+
+void midden_blocking_leave(void) {
+  struct mutator *self = start_self();
+  CHECK(self->is_blocked, "midden_blocking_leave: this thread is not blocking");
+  mutator_leave_safe(self);
+  self->is_blocked = false;
+}
+
+struct call {
+  void *(*function)(void *argument);
+  void *argument, *result;
+};
+
+static void call_blocked(uintptr_t stack_pointer, void *argument) {
+  struct call *call = argument;
+  struct mutator *self = mutator_self();
+  self->is_blocked = true;
+  mutator_enter_safe(self, stack_pointer);
+  call->result = call->function(call->argument);
+  mutator_leave_safe(self);
+  self->is_blocked = false;
+}
+
+void *midden_blocking_call(void *(*function)(void *argument), void *argument) {
+  CHECK(!start_self()->is_blocked, "midden_blocking_call: this thread is blocking already");
+  struct call call = {.function = function, .argument = argument};
+  os_call_with_registers(call_blocked, &call);
+  return call.result;
+}
+
+/* The stack from here up stays scanned while the thread blocks again, since that reaches down to where it blocked before. */
+void *midden_active_call(void *(*function)(void *argument), void *argument) {
+  struct mutator *self = start_self();
+  if (!self->is_blocked) return function(argument);
+  uintptr_t stack_pointer = self->stack_pointer;
+  mutator_leave_safe(self);
+  self->is_blocked = false;
+  void *result = function(argument);
+  self->is_blocked = true;
+  mutator_enter_safe(self, stack_pointer);
+  return result;
+}
+
+void midden_world_stop(void) {
+  struct mutator *self = start_self();
+  collector_acquire(self);
+  collector_stop_world(self);
+}
+
+void midden_world_resume(void) {
+  CHECK(world_is_stopped(), "midden_world_resume: the world is not stopped");
+  collector_resume_world();
+  collector_release();
+}
+
+void *midden_locked_call(void *(*function)(void *argument), void *argument) {
+  struct mutator *self = start_self();
+  bool mine = collector_is_mine(self);
+  if (!mine) collector_acquire(self);
+  void *result = function(argument);
+  if (!mine) collector_release();
+  return result;
+}
+
+int midden_suspend_signal(void) {
+  start_ensure();
+  return world_signal();
+}

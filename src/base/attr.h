@@ -1,0 +1,24 @@
+/* Compiler attributes, in one place so that every other file can stay plain C11. */
+#ifndef MIDDEN_BASE_ATTR_H
+#define MIDDEN_BASE_ATTR_H
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define COLD __attribute__((cold, noinline))
+#define NOINLINE __attribute__((noinline))
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define PRINTF_LIKE(string, first) __attribute__((format(printf, string, first)))
+#define CACHE_LINE_BYTES 64
+#define CACHE_ALIGNED __attribute__((aligned(CACHE_LINE_BYTES)))
+
+/* Thread-local variables are reached by a fixed offset from the thread pointer: the allocation path reads one on each
+ * call.  The library's few bytes fit the space that loaders keep for libraries opened later by dlopen. */
+#define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+
+/* A function that reads other threads' stacks word by word, which the sanitizers must not judge. */
+#define NO_SANITIZE __attribute__((no_sanitize("address", "thread", "undefined")))
+
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+#endif

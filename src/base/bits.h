@@ -1,0 +1,25 @@
+/* Rounding and bit arithmetic. */
+#ifndef MIDDEN_BASE_BITS_H
+#define MIDDEN_BASE_BITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* `unit` is a power of two in all three. */
+static inline uintptr_t round_up(uintptr_t value, uintptr_t unit) { return (value + unit - 1) & ~(unit - 1); }
+static inline uintptr_t round_down(uintptr_t value, uintptr_t unit) { return value & ~(unit - 1); }
+static inline bool is_aligned(uintptr_t value, uintptr_t unit) { return (value & (unit - 1)) == 0; }
+
+static inline bool is_power_of_two(uintptr_t value) { return value != 0 && (value & (value - 1)) == 0; }
+
+/* Neither is defined for 0. */
+static inline unsigned lowest_bit(uint64_t word) { return (unsigned)__builtin_ctzll(word); }
+static inline unsigned highest_bit(uint64_t word) { return 63u - (unsigned)__builtin_clzll(word); }
+
+static inline unsigned count_bits(uint64_t word) { return (unsigned)__builtin_popcountll(word); }
+
+static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+
+#endif

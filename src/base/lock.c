@@ -1,0 +1,53 @@
+#include "base/lock.h"
+
+#include "base/check.h"
+#include "base/wait.h"
+
+enum { SPIN_LIMIT = 40 };
+
+void lock_init(struct lock *lock, enum lock_rank rank) { *lock = (struct lock)LOCK_INIT((uint8_t)rank); }
+
+/* The three-value futex lock of Drepper, "Futexes Are Tricky" (2011). */
+void lock_acquire_slow(struct lock *lock) {
+  for (int i = 0; i < SPIN_LIMIT; i++) {
+    uint32_t expected = 0;
+    if (atomic_load_relaxed(&lock->word) == 0 && atomic_cas_acquire(&lock->word, &expected, 1u)) return;
+    atomic_pause();
+  }
+  while (atomic_exchange_acquire(&lock->word, 2u) != 0) wait_on_word(&lock->word, 2);
+}
+
+void lock_release_slow(struct lock *lock) { wake_one(&lock->word); }
+
+#ifdef MIDDEN_ASSERTS
+
+enum { HELD_MAX = 16 };
+static THREAD_LOCAL const struct lock *held[HELD_MAX];
+static THREAD_LOCAL unsigned held_count;
+
+void lock_note_acquired(struct lock *lock) {
+  for (unsigned i = 0; i < held_count; i++) {
+    const struct lock *other = held[i];
+    CHECK(other->rank < lock->rank, "lock of rank %d taken while one of rank %d is held", lock->rank, other->rank);
+  }
+  CHECK(held_count < HELD_MAX, "too many locks held");
+  held[held_count++] = lock;
+}
+
+void lock_note_released(struct lock *lock) {
+  for (unsigned i = held_count; i-- > 0;) {
+    if (held[i] != lock) continue;
+    held[i] = held[--held_count];
+    return;
+  }
+  fatal("released a lock of rank %d that this thread does not hold", lock->rank);
+}
+
+bool lock_is_held_by_me(const struct lock *lock) {
+  for (unsigned i = 0; i < held_count; i++) {
+    if (held[i] == lock) return true;
+  }
+  return false;
+}
+
+#endif

@@ -1,0 +1,375 @@
+#include "gc/collector.h"
+
+#include "alloc/account.h"
+#include "alloc/central.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "gc/finalizer.h"
+#include "gc/mark.h"
+#include "gc/markers.h"
+#include "gc/rootset.h"
+#include "gc/sweep.h"
+#include "gc/weak.h"
+#include "meta/persist.h"
+#include "mutator/roots.h"
+#include "mutator/world.h"
+#include "page/pageheap.h"
+
+/* A smaller heap is marked before another thread has woken up. */
+enum { PARALLEL_LEAST_BYTES = 1 << 20 };
+
+struct collector_hooks collector_hooks;
+struct lock collector_lock = LOCK_INIT(LOCK_RANK_COLLECTOR);
+void (*collector_reporter)(const struct collector_report *report);
+void (*collector_verifier)(void);
+
+/* Under the collector lock unless it says otherwise. */
+static struct {
+  uint32_t phase; /* atomic to read */
+  struct pacer pacer;
+  unsigned markers;
+  uint32_t disabled; /* atomic */
+  uint64_t start_ns; /* when the library started */
+  struct collector_totals totals; /* each figure atomic to read */
+  uint32_t owner; /* atomic; the thread that holds the lock, or 0 */
+  struct midden_tracer tracers[MARKERS_MAX];
+  uint64_t tracer_cpu_ns[MARKERS_MAX];
+} collector;
+
+/* One cycle, on the collecting thread's stack. */
+struct cycle {
+  struct mutator *self;
+  bool (*stop)(void *argument);
+  void *stop_argument;
+  bool given_up;
+  unsigned markers;
+  struct collector_report report;
+};
+
+/* ---- phases and events ---- */
+
+enum collector_phase collector_phase(void) { return (enum collector_phase)atomic_load_acquire(&collector.phase); }
+
+static void set_phase(enum collector_phase to) {
+  static const uint8_t next[] = {
+      [COLLECTOR_OFF] = 1 << COLLECTOR_SWEEP_TERMINATION,
+      [COLLECTOR_SWEEP_TERMINATION] = 1 << COLLECTOR_MARK,
+      [COLLECTOR_MARK] = 1 << COLLECTOR_MARK_TERMINATION | 1 << COLLECTOR_OFF,
+      [COLLECTOR_MARK_TERMINATION] = 1 << COLLECTOR_OFF,
+  };
+  enum collector_phase from = collector_phase();
+  CHECK((next[from] >> to & 1) != 0, "collector: no step from phase %d to %d", from, to);
+  atomic_store_release(&collector.phase, (uint32_t)to);
+  atomic_store_release(&span_marking, to == COLLECTOR_MARK || to == COLLECTOR_MARK_TERMINATION);
+}
+
+static void announce(enum midden_event event) {
+  midden_event_fn *function = atomic_load_acquire(&collector_hooks.event);
+  if (function != NULL) function(event, collector_hooks.event_argument);
+}
+
+/* ---- stopping ---- */
+
+void collector_acquire(struct mutator *self) {
+  mutator_lock_safely(self, &collector_lock);
+  atomic_store_relaxed(&collector.owner, self->thread_id);
+}
+
+void collector_release(void) {
+  atomic_store_relaxed(&collector.owner, 0u);
+  lock_release(&collector_lock);
+}
+
+bool collector_is_mine(const struct mutator *self) {
+  return atomic_load_relaxed(&collector.owner) == self->thread_id;
+}
+
+void collector_stop_world(struct mutator *self) {
+  mutator_lock_safely(self, &mutator_list_lock);
+  roots_stop_world(self);
+}
+
+void collector_resume_world(void) {
+  world_resume();
+  lock_release(&mutator_list_lock);
+}
+
+/* ---- marking ---- */
+
+static void flush_caches(void) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+    cache_flush_stw(&mutator_from(link)->cache);
+}
+
+static void mark_job(void *argument, unsigned marker) {
+  (void)argument;
+  struct midden_tracer *tracer = &collector.tracers[marker];
+  uint64_t cpu = os_thread_cpu_ns();
+  rootset_mark_share(tracer);
+  mark_drain(tracer);
+  collector.tracer_cpu_ns[marker] = os_thread_cpu_ns() - cpu;
+}
+
+/* For what the last phases add: usually little, so one marker does it. */
+static void drain_alone(struct midden_tracer *tracer) {
+  bool parallel = tracer->parallel;
+  tracer->parallel = false;
+  do {
+    mark_drain(tracer);
+  } while (mark_rescan_overflow(tracer));
+  tracer->parallel = parallel;
+}
+
+static void report_program_roots(struct midden_tracer *tracer) {
+  midden_root_fn *function = atomic_load_acquire(&collector_hooks.roots);
+  if (function != NULL) function(tracer, collector_hooks.roots_argument);
+}
+
+static void mark_heap(struct cycle *cycle) {
+  struct midden_tracer *first = &collector.tracers[0];
+  uint64_t start = os_now_ns();
+  for (unsigned i = 0; i < cycle->markers; i++) mark_begin(&collector.tracers[i], cycle->markers > 1);
+  work_begin(cycle->markers);
+  rootset_collect_stw();
+  rootset_mark_root_objects(first);
+  finalizer_mark_roots_stw(first);
+  report_program_roots(first);
+  cycle->report.roots_ns = os_now_ns() - start;
+  markers_run(cycle->markers, mark_job, NULL);
+  drain_alone(first);
+  cycle->report.mark_ns = os_now_ns() - start - cycle->report.roots_ns;
+}
+
+static void settle_dead(void) {
+  weak_clear_dead_stw(MIDDEN_WEAK_BEFORE_FINALIZERS);
+  finalizer_settle_stw(&collector.tracers[0], drain_alone);
+  weak_clear_dead_stw(MIDDEN_WEAK_AFTER_FINALIZERS);
+  weak_forget_dead_links_stw();
+}
+
+/* ---- after marking ---- */
+
+static size_t overhead_bytes(size_t marked_bytes) {
+  struct pageheap_stats pages;
+  pageheap_read_stats(&heap_pages, &pages);
+  size_t overhead = pages.stack_bytes;
+  for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
+    overhead += persist_bytes((enum persist_purpose)purpose);
+  return pages.in_use_bytes > marked_bytes ? overhead + (pages.in_use_bytes - marked_bytes) / 4 : overhead;
+}
+
+static void set_goal(size_t goal_bytes) {
+  atomic_store_relaxed(&collector.totals.goal_bytes, goal_bytes);
+  atomic_store_relaxed(&account_trigger_bytes, goal_bytes);
+}
+
+static void count_marked(struct cycle *cycle) {
+  struct collector_report *report = &cycle->report;
+  for (unsigned i = 0; i < cycle->markers; i++) {
+    struct midden_tracer *tracer = &collector.tracers[i];
+    report->marked_bytes += tracer->marked_bytes;
+    report->marked_objects += tracer->marked_objects;
+    report->cpu_ns += collector.tracer_cpu_ns[i];
+    mark_end(tracer);
+  }
+  atomic_store_relaxed(&collector.totals.marked_bytes, report->marked_bytes);
+  atomic_store_relaxed(&collector.totals.marked_objects, report->marked_objects);
+}
+
+static void finish_cycle(struct cycle *cycle) {
+  struct collector_report *report = &cycle->report;
+  count_marked(cycle);
+  report->goal_bytes = pacer_goal(&collector.pacer, report->marked_bytes, overhead_bytes(report->marked_bytes));
+  atomic_store_relaxed(&account_live_bytes, report->marked_bytes);
+  set_goal(report->goal_bytes);
+  sweep_begin_stw();
+}
+
+/* The mark bits of a cycle that was given up are taken back. */
+static void abandon_cycle(struct cycle *cycle) {
+  for (unsigned i = 0; i < cycle->markers; i++) {
+    if (collector.tracers[i].buffer != NULL) collector.tracers[i].buffer->count = 0;
+    mark_end(&collector.tracers[i]);
+  }
+  size_t used = heap_arena.used - heap_arena.start;
+  mark_bits_clear(&heap_arena, mark_side, heap_arena.start, used);
+}
+
+static bool is_given_up(struct cycle *cycle) {
+  cycle->given_up = cycle->stop != NULL && cycle->stop(cycle->stop_argument);
+  return cycle->given_up;
+}
+
+/* The world stopped, the caller's registers saved above stack_pointer. */
+static void run_stopped(uintptr_t stack_pointer, void *argument) {
+  struct cycle *cycle = argument;
+  uint64_t start = os_now_ns();
+  collector_stop_world(cycle->self);
+  uint64_t stopped = os_now_ns();
+  cycle->self->stack_pointer = stack_pointer;
+  announce(MIDDEN_EVENT_STOPPED);
+  announce(MIDDEN_EVENT_MARK_START);
+  set_phase(COLLECTOR_MARK);
+  flush_caches();
+  if (is_given_up(cycle)) {
+    abandon_cycle(cycle);
+  } else {
+    mark_heap(cycle);
+    uint64_t marked = os_now_ns();
+    set_phase(COLLECTOR_MARK_TERMINATION);
+    settle_dead();
+    finish_cycle(cycle);
+    cycle->report.finish_ns = os_now_ns() - marked;
+  }
+  announce(MIDDEN_EVENT_MARK_END);
+  set_phase(COLLECTOR_OFF);
+  if (collector_verifier != NULL) collector_verifier();
+  announce(MIDDEN_EVENT_RESUMING);
+  collector_resume_world();
+  cycle->report.stop_ns = stopped - start;
+  cycle->report.pause_ns = os_now_ns() - start;
+}
+
+static void add_to_totals(const struct collector_report *report) {
+  struct collector_totals *totals = &collector.totals;
+  atomic_store_relaxed(&totals->collections, report->number);
+  atomic_store_relaxed(&totals->pause_total_ns, totals->pause_total_ns + report->pause_ns);
+  atomic_store_relaxed(&totals->pause_last_ns, report->pause_ns);
+  if (report->pause_ns > totals->pause_max_ns) atomic_store_relaxed(&totals->pause_max_ns, report->pause_ns);
+  atomic_store_relaxed(&totals->cpu_ns, totals->cpu_ns + report->cpu_ns + report->sweep_ns);
+}
+
+static void sweep_after(struct cycle *cycle) {
+  announce(MIDDEN_EVENT_SWEEP_START);
+  uint64_t start = os_now_ns();
+  mutator_enter(cycle->self);
+  sweep_large();
+  mutator_leave(cycle->self);
+  cycle->report.sweep_ns += os_now_ns() - start;
+  announce(MIDDEN_EVENT_SWEEP_END);
+}
+
+static void sweep_before(struct cycle *cycle) {
+  set_phase(COLLECTOR_SWEEP_TERMINATION);
+  uint64_t start = os_now_ns();
+  sweep_finish(cycle->self);
+  cycle->report.sweep_ns = os_now_ns() - start;
+}
+
+static unsigned choose_markers(void) {
+  if (atomic_load_relaxed(&account_live_bytes) < PARALLEL_LEAST_BYTES) return 1;
+  return collector.markers == 1 ? 1 : markers_prepare(collector.markers);
+}
+
+static void run_cycle(struct cycle *cycle) {
+  announce(MIDDEN_EVENT_START);
+  cycle->report.number = collector.totals.collections + 1;
+  cycle->report.start_ns = os_now_ns() - collector.start_ns;
+  cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
+  cycle->report.markers = cycle->markers = choose_markers();
+  sweep_before(cycle);
+  announce(MIDDEN_EVENT_STOPPING);
+  os_call_with_registers(run_stopped, cycle);
+  announce(MIDDEN_EVENT_RESUMED);
+  if (!cycle->given_up) {
+    sweep_after(cycle);
+    add_to_totals(&cycle->report);
+  }
+  announce(MIDDEN_EVENT_END);
+}
+
+static bool is_called_for(enum collector_reason reason, uint64_t collections_before) {
+  if (collector_is_disabled()) return false;
+  bool since = collector.totals.collections != collections_before;
+  if (reason == COLLECT_HEAP || (reason == COLLECT_OUT_OF_MEMORY && since)) return account_collection_is_due();
+  return true;
+}
+
+bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
+  struct mutator *self = mutator_self();
+  if (self->critical != 0 || collector_is_mine(self)) return true;
+  uint64_t collections = atomic_load_relaxed(&collector.totals.collections);
+  collector_acquire(self);
+  struct cycle cycle = {.self = self, .stop = stop, .stop_argument = argument, .report = {.reason = reason}};
+  bool called_for = is_called_for(reason, collections);
+  if (called_for) run_cycle(&cycle);
+  struct collector_report report = cycle.report;
+  collector_release();
+  if (called_for && !cycle.given_up && collector_reporter != NULL) collector_reporter(&report);
+  if (called_for) collector_notify_finalizers();
+  return !cycle.given_up;
+}
+
+/* ---- the rest ---- */
+
+void collector_notify_finalizers(void) {
+  midden_notify_fn *function = atomic_load_acquire(&collector_hooks.finalizers_ready);
+  if (function != NULL && finalizer_ready_count() != 0) function(collector_hooks.finalizers_argument);
+}
+
+void collector_init(const struct pacer *pacer, unsigned markers) {
+  collector.pacer = *pacer;
+  collector.markers = markers;
+  collector.start_ns = os_now_ns();
+  weak_init();
+  finalizer_init();
+  set_goal(pacer_first_goal(pacer));
+}
+
+void collector_disable(void) { atomic_add_relaxed(&collector.disabled, 1u); }
+
+void collector_enable(void) {
+  uint32_t count = atomic_load_relaxed(&collector.disabled);
+  while (count != 0 && !atomic_cas_relaxed(&collector.disabled, &count, count - 1)) {
+  }
+}
+
+bool collector_is_disabled(void) { return atomic_load_relaxed(&collector.disabled) != 0; }
+
+struct pacer collector_pacer(void) { return collector.pacer; }
+
+/* Runs `change` with the lock held, which this thread may hold already. */
+static void configure_locked(void (*change)(struct pacer *pacer, void *argument), void *argument) {
+  change(&collector.pacer, argument);
+  bool first = collector.totals.collections == 0;
+  size_t marked = collector.totals.marked_bytes;
+  set_goal(first ? pacer_first_goal(&collector.pacer) : pacer_goal(&collector.pacer, marked, overhead_bytes(marked)));
+}
+
+void collector_configure(void (*change)(struct pacer *pacer, void *argument), void *argument) {
+  struct mutator *self = mutator_self();
+  bool mine = collector_is_mine(self);
+  if (!mine) collector_acquire(self);
+  configure_locked(change, argument);
+  if (!mine) collector_release();
+}
+
+unsigned collector_set_markers(unsigned markers) {
+  unsigned before = collector.markers;
+  atomic_store_relaxed(&collector.markers, (unsigned)min_size(max_size(markers, 1), MARKERS_MAX));
+  return before;
+}
+
+void collector_add_headroom(size_t bytes) {
+  size_t goal = atomic_load_relaxed(&account_trigger_bytes);
+  set_goal(goal > SIZE_MAX - bytes ? SIZE_MAX : goal + bytes);
+}
+
+void collector_read_totals(struct collector_totals *totals) {
+  const struct collector_totals *from = &collector.totals;
+  *totals = (struct collector_totals){
+      .collections = atomic_load_relaxed(&from->collections),
+      .pause_total_ns = atomic_load_relaxed(&from->pause_total_ns),
+      .pause_max_ns = atomic_load_relaxed(&from->pause_max_ns),
+      .pause_last_ns = atomic_load_relaxed(&from->pause_last_ns),
+      .cpu_ns = atomic_load_relaxed(&from->cpu_ns),
+      .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
+      .marked_objects = atomic_load_relaxed(&from->marked_objects),
+      .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
+  };
+}
+
+void collector_forked(void) {
+  markers_forget();
+  collector.owner = os_thread_id();
+}

@@ -1,0 +1,105 @@
+/* The collector: one cycle at a time, through these phases (collector_set_phase checks the steps):
+ *
+ *     OFF               no cycle; sweeping goes on lazily        -> SWEEP_TERMINATION
+ *     SWEEP_TERMINATION what is unswept is swept, the world runs -> MARK
+ *     MARK              roots and the heap are marked            -> MARK_TERMINATION, OFF (given up)
+ *     MARK_TERMINATION  weak links, finalizers, the new goal     -> OFF
+ *
+ * In this mode the world is stopped from the step to MARK until after the step to OFF.  The phase is written under the
+ * collector lock; the modes to come, which mark while the program runs, add their handshakes between the same steps.
+ *
+ * The lock.  LOCK_RANK_COLLECTOR is held from before the first step to after the last one, across the stop; whoever
+ * waits for it is SAFE.  Lock order: collector, threads, then anything in critical sections.
+ *
+ * What the collector may not do while the world is stopped: allocate from the C library, take its locks, print. */
+#ifndef MIDDEN_GC_COLLECTOR_H
+#define MIDDEN_GC_COLLECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gc/pacer.h"
+#include "midden/midden.h"
+#include "mutator/mutator.h"
+
+enum collector_phase { COLLECTOR_OFF, COLLECTOR_SWEEP_TERMINATION, COLLECTOR_MARK, COLLECTOR_MARK_TERMINATION };
+
+enum collector_reason { COLLECT_HEAP, COLLECT_FORCED, COLLECT_OUT_OF_MEMORY, COLLECT_STRESS };
+
+/* What one cycle did; handed to the reporter and kept as the last. */
+struct collector_report {
+  uint64_t number;
+  enum collector_reason reason;
+  unsigned markers;
+  uint64_t start_ns;                                       /* since the library started */
+  uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
+  uint64_t sweep_ns;                                       /* before and after the stop, in the collecting thread */
+  uint64_t cpu_ns;                                         /* of all markers */
+  size_t live_before_bytes, marked_bytes, marked_objects, goal_bytes;
+};
+
+struct collector_totals {
+  uint64_t collections, pause_total_ns, pause_max_ns, pause_last_ns, cpu_ns;
+  size_t marked_bytes, marked_objects, goal_bytes;
+};
+
+struct collector_hooks {
+  midden_event_fn *event; /* all atomic */
+  void *event_argument;
+  midden_root_fn *roots;
+  void *roots_argument;
+  midden_notify_fn *finalizers_ready;
+  void *finalizers_argument;
+};
+
+extern struct collector_hooks collector_hooks;
+extern struct lock collector_lock;
+
+/* Called after each cycle with the world running; set at start. */
+extern void (*collector_reporter)(const struct collector_report *report);
+
+/* Called at the end of each cycle with the world stopped; NULL for none.  Set at start. */
+extern void (*collector_verifier)(void);
+
+void collector_init(const struct pacer *pacer, unsigned markers);
+
+enum collector_phase collector_phase(void); /* atomic */
+
+/* Runs a cycle, unless collections are disabled, or (reason COLLECT_HEAP) one is no longer due when the lock is had.  Outside
+ * critical sections.  False if `stop` ended it early. */
+bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument);
+
+/* Holds the lock, and with it off all cycles. */
+void collector_acquire(struct mutator *self);
+void collector_release(void);
+
+/* Whether this thread holds the lock: it is in a callback, or forking. */
+bool collector_is_mine(const struct mutator *self);
+
+/* Stops and resumes the world outside a cycle; between collector_acquire and release. */
+void collector_stop_world(struct mutator *self);
+void collector_resume_world(void);
+
+/* Counts of disable less enable; atomic. */
+void collector_disable(void);
+void collector_enable(void);
+bool collector_is_disabled(void);
+
+/* Changes the pacer's figures and its goal at once. */
+void collector_configure(void (*change)(struct pacer *pacer, void *argument), void *argument);
+struct pacer collector_pacer(void);
+unsigned collector_set_markers(unsigned markers);
+
+/* Lets the program allocate so much more before the next cycle. */
+void collector_add_headroom(size_t bytes);
+
+void collector_read_totals(struct collector_totals *totals);
+
+/* In a fork's child, the collector lock held. */
+void collector_forked(void);
+
+/* After a cycle that made finalizers ready: tells the program.  No lock held, not in a critical section. */
+void collector_notify_finalizers(void);
+
+#endif

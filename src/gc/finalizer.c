@@ -1,0 +1,178 @@
+#include "gc/finalizer.h"
+
+#include <errno.h>
+
+#include "base/atomic.h"
+#include "gc/table.h"
+#include "gc/weak.h"
+#include "meta/fixalloc.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
+
+struct finalizer {
+  uintptr_t object;
+  midden_finalizer_fn *function;
+  void *argument;
+  enum midden_finalizer_order order;
+  struct finalizer *next; /* in the queue, or in a list while settling */
+};
+
+static struct fixalloc records;
+static struct table by_object; /* struct finalizer */
+
+static struct {
+  struct finalizer *first, **last;
+  size_t count; /* atomic */
+} queue = {.last = &queue.first};
+
+void finalizer_init(void) { fixalloc_init(&records, sizeof(struct finalizer), true, PERSIST_SPECIAL); }
+
+/* ---- the program's calls ---- */
+
+static int set_locked(struct finalizer *existing, const struct finalizer *wanted) {
+  if (wanted->function == NULL) {
+    if (existing != NULL) fixalloc_free(&records, table_remove(&by_object, wanted->object));
+    return 0;
+  }
+  if (existing != NULL) {
+    *existing = *wanted;
+    return 0;
+  }
+  struct finalizer *record = fixalloc_alloc(&records);
+  if (record == NULL) return -ENOMEM;
+  *record = *wanted;
+  int error = table_add(&by_object, wanted->object, record);
+  if (error != 0) fixalloc_free(&records, record);
+  atomic_store_relaxed(&object_span(wanted->object)->has_specials, true);
+  return error;
+}
+
+int finalizer_set(uintptr_t object, midden_finalizer_fn *function, void *argument, enum midden_finalizer_order order,
+                  midden_finalizer_fn **old_function, void **old_argument) {
+  struct finalizer wanted = {.object = object, .function = function, .argument = argument, .order = order};
+  lock_acquire(&specials_lock);
+  struct finalizer *existing = table_get(&by_object, object);
+  struct finalizer old = existing != NULL ? *existing : (struct finalizer){0};
+  int error = set_locked(existing, &wanted);
+  lock_release(&specials_lock);
+  if (error == 0 && old_function != NULL) *old_function = old.function;
+  if (error == 0 && old_argument != NULL) *old_argument = old.argument;
+  return error;
+}
+
+void finalizer_object_freed(uintptr_t object) {
+  lock_acquire(&specials_lock);
+  struct finalizer *record = table_remove(&by_object, object);
+  if (record != NULL) fixalloc_free(&records, record);
+  lock_release(&specials_lock);
+}
+
+static void enqueue(struct finalizer *record) {
+  record->next = NULL;
+  *queue.last = record;
+  queue.last = &record->next;
+  atomic_store_relaxed(&queue.count, queue.count + 1);
+}
+
+bool finalizer_take(struct finalizer_call *call) {
+  lock_acquire(&specials_lock);
+  struct finalizer *record = queue.first;
+  if (record != NULL) {
+    queue.first = record->next;
+    if (queue.first == NULL) queue.last = &queue.first;
+    atomic_store_relaxed(&queue.count, queue.count - 1);
+    *call = (struct finalizer_call){record->function, (void *)record->object, record->argument};
+    fixalloc_free(&records, record);
+  }
+  lock_release(&specials_lock);
+  return record != NULL;
+}
+
+size_t finalizer_ready_count(void) { return atomic_load_relaxed(&queue.count); }
+
+static int enqueue_and_remove(uintptr_t object, void *value, void *argument) {
+  (void)object;
+  (void)argument;
+  enqueue(value);
+  return false;
+}
+
+void finalizer_ready_all(void) {
+  lock_acquire(&specials_lock);
+  table_filter(&by_object, enqueue_and_remove, NULL);
+  lock_release(&specials_lock);
+}
+
+/* ---- the collector's ---- */
+
+static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side, object); }
+
+void finalizer_mark_roots_stw(struct midden_tracer *tracer) {
+  for (size_t i = 0; i < by_object.capacity; i++) {
+    const struct finalizer *record = by_object.entries[i].value;
+    if (by_object.entries[i].key != 0) mark_address(tracer, (uintptr_t)record->argument);
+  }
+  for (const struct finalizer *record = queue.first; record != NULL; record = record->next) {
+    mark_address(tracer, record->object);
+    mark_address(tracer, (uintptr_t)record->argument);
+  }
+}
+
+/* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself. */
+static void mark_references(struct midden_tracer *tracer, const struct finalizer *record) {
+  bool hide_self = record->order == MIDDEN_FINALIZE_IGNORE_SELF;
+  if (hide_self) mark_bit_set(&heap_arena, mark_side, record->object);
+  mark_contents(tracer, record->object);
+  if (hide_self) mark_bit_clear(&heap_arena, mark_side, record->object);
+}
+
+struct settling {
+  struct midden_tracer *tracer;
+  bool ordered;              /* which orders are meant: ordered ones, or UNREACHABLE */
+  struct finalizer *unmarked; /* found unmarked */
+};
+
+static bool waits_for_references(enum midden_finalizer_order order) {
+  return order == MIDDEN_FINALIZE_ORDERED || order == MIDDEN_FINALIZE_IGNORE_SELF;
+}
+
+static int mark_references_of_dead(uintptr_t object, void *value, void *argument) {
+  const struct settling *settling = argument;
+  const struct finalizer *record = value;
+  bool wanted = settling->ordered ? waits_for_references(record->order) : record->order == MIDDEN_FINALIZE_UNREACHABLE;
+  if (wanted && !is_marked(object)) mark_references(settling->tracer, record);
+  return true;
+}
+
+static int take_unmarked(uintptr_t object, void *value, void *argument) {
+  struct settling *settling = argument;
+  struct finalizer *record = value;
+  bool wanted = settling->ordered == (record->order != MIDDEN_FINALIZE_UNREACHABLE);
+  if (!wanted || is_marked(object)) return true;
+  record->next = settling->unmarked;
+  settling->unmarked = record;
+  return false;
+}
+
+/* Objects that are unmarked become ready, and are marked. */
+static void make_ready(struct settling *settling) {
+  settling->unmarked = NULL;
+  table_filter(&by_object, take_unmarked, settling);
+  for (struct finalizer *record = settling->unmarked, *next; record != NULL; record = next) {
+    next = record->next;
+    mark_address(settling->tracer, record->object);
+    enqueue(record);
+  }
+}
+
+void finalizer_settle_stw(struct midden_tracer *tracer, void (*drain)(struct midden_tracer *tracer)) {
+  if (by_object.count == 0) return;
+  struct settling settling = {.tracer = tracer};
+  for (int pass = 0; pass < 2; pass++) {
+    settling.ordered = pass == 0;
+    table_filter(&by_object, mark_references_of_dead, &settling);
+    drain(tracer);
+    make_ready(&settling);
+    drain(tracer);
+  }
+}

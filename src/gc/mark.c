@@ -1,0 +1,283 @@
+#include "gc/mark.h"
+
+#include <string.h>
+
+#include "base/attr.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "span/kind.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
+#include "span/page_info.h"
+#include "span/size_class.h"
+
+enum {
+  FIFO_PLACES = 16,         /* a power of two; about the misses that a core keeps under way */
+  PIECE_BYTES = 128 * 1024, /* of a large object */
+  SHARE_INTERVAL = 64,      /* objects scanned between two looks at whether others want work */
+  SHARE_LEAST = 16          /* fewer items are not worth sharing */
+};
+
+/* ---- grey objects ---- */
+
+/* The older half of the buffer goes to the pool. */
+static void publish_half(struct midden_tracer *tracer) {
+  struct work_buffer *half = work_get_empty();
+  if (half == NULL) return;
+  struct work_buffer *buffer = tracer->buffer;
+  size_t count = buffer->count / 2;
+  memcpy(half->items, buffer->items, count * sizeof buffer->items[0]);
+  memmove(buffer->items, buffer->items + count, (buffer->count - count) * sizeof buffer->items[0]);
+  half->count = count;
+  buffer->count -= count;
+  work_publish(half);
+}
+
+static NOINLINE void push_slow(struct midden_tracer *tracer, uintptr_t object) {
+  if (tracer->buffer == NULL) {
+    tracer->buffer = work_get_empty();
+  } else {
+    publish_half(tracer);
+  }
+  struct work_buffer *buffer = tracer->buffer;
+  if (buffer == NULL || buffer->count == WORK_ITEMS) {
+    work_overflow(object);
+  } else {
+    buffer->items[buffer->count++] = object;
+  }
+}
+
+ALWAYS_INLINE void push(struct midden_tracer *tracer, uintptr_t object) {
+  struct work_buffer *buffer = tracer->buffer;
+  if (UNLIKELY(buffer == NULL || buffer->count == WORK_ITEMS)) {
+    push_slow(tracer, object);
+  } else {
+    buffer->items[buffer->count++] = object;
+  }
+}
+
+/* The newest grey object of this marker, or 0. */
+ALWAYS_INLINE uintptr_t pop(struct midden_tracer *tracer) {
+  struct work_buffer *buffer = tracer->buffer;
+  if (UNLIKELY(buffer == NULL || buffer->count == 0)) return 0;
+  return buffer->items[--buffer->count];
+}
+
+static void replace_buffer(struct midden_tracer *tracer, struct work_buffer *buffer) {
+  if (tracer->buffer != NULL) work_put_empty(tracer->buffer);
+  tracer->buffer = buffer;
+}
+
+/* ---- from a word to an object ---- */
+
+/* Sets a mark bit; true if this marker was the first. */
+ALWAYS_INLINE bool claim(struct mark_cell *cell, uint64_t mask, bool parallel) {
+  uint64_t *word = &cell->bits[mark_side];
+  uint64_t seen = atomic_load_relaxed(word);
+  if ((seen & mask) != 0) return false;
+  if (parallel) return (atomic_or_relaxed(word, mask) & mask) == 0;
+  *word = seen | mask;
+  return true;
+}
+
+ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, uintptr_t word, bool parallel) {
+  uintptr_t offset = word - heap_arena.start;
+  if (offset >= heap_arena.used - heap_arena.start) return;
+  uint32_t info = heap_arena.page_info[offset >> PAGE_SHIFT];
+  if (info == 0) return;
+  uintptr_t object = object_slot_start(word, info);
+  struct mark_cell *cell = mark_cell_of(&heap_arena, object);
+  uint64_t mask = mark_mask_of(object);
+  if ((cell->bits[alloc_side()] & mask) == 0 || !claim(cell, mask, parallel)) return;
+  unsigned size_class = page_info_class(info);
+  tracer->marked_objects++;
+  tracer->marked_bytes += LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(object));
+  if (page_info_scan(info) != SCAN_NONE) push(tracer, object);
+}
+
+ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, uintptr_t start, uintptr_t end, bool parallel) {
+  for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
+    mark_word(tracer, *word, parallel);
+}
+
+/* ---- from an object to its words ---- */
+
+static void mark_element(struct midden_tracer *tracer, uintptr_t element, const struct midden_type *type) {
+  if (type->trace != NULL) {
+    type->trace((void *)element, type->size, tracer, type->argument);
+    return;
+  }
+  if (type->pointers == NULL) return;
+  const uintptr_t *words = (const uintptr_t *)element;
+  for (size_t i = 0; i < type->size / sizeof(uintptr_t); i += 64) {
+    for (uint64_t bits = type->pointers[i / 64]; bits != 0; bits &= bits - 1)
+      mark_word(tracer, words[i + lowest_bit(bits)], tracer->parallel);
+  }
+}
+
+/* The elements that start in [from, to) of a typed object. */
+static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from, uintptr_t to) {
+  const uintptr_t *trailer = (const uintptr_t *)slot_end;
+  uintptr_t tagged = trailer[-1];
+  const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
+  if (type == NULL || type->size == 0) return; /* handed out, and its type not yet written */
+  size_t count = (tagged & TYPE_ARRAY_TAG) != 0 ? trailer[-2] : 1;
+  size_t first = (from - object + type->size - 1) / type->size;
+  for (size_t i = first; i < count && object + i * type->size < to; i++)
+    mark_element(tracer, object + i * type->size, type);
+}
+
+/* One piece of a large object. */
+static NOINLINE void scan_large(struct midden_tracer *tracer, uintptr_t piece, enum scan_mode scan) {
+  const struct span *span = object_span(piece);
+  uintptr_t end = span_end(span);
+  uintptr_t piece_end = min_size(piece + PIECE_BYTES, end);
+  const struct kind *kind = &kind_table[span->kind];
+  switch (scan) {
+    case SCAN_TRACE:
+      kind->trace((void *)span->start, span_bytes(span), tracer, kind->argument);
+      return;
+    case SCAN_TYPED:
+      if (piece_end < end) push(tracer, piece_end);
+      mark_typed(tracer, span->start, end, piece, piece_end);
+      return;
+    case SCAN_CONSERVATIVE:
+      if (piece_end < end) push(tracer, piece_end);
+      mark_words(tracer, piece, piece_end, tracer->parallel);
+      return;
+    case SCAN_NONE:
+      return;
+  }
+}
+
+static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object, enum scan_mode scan,
+                                  size_t slot_bytes) {
+  if (scan == SCAN_TYPED) {
+    mark_typed(tracer, object, object + slot_bytes, object, object + slot_bytes);
+  } else if (scan == SCAN_TRACE) {
+    const struct kind *kind = &kind_table[object_span(object)->kind];
+    kind->trace((void *)object, slot_bytes, tracer, kind->argument);
+  }
+}
+
+ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, uintptr_t object, bool parallel) {
+  uint32_t info = heap_arena.page_info[arena_page_of(&heap_arena, object)];
+  unsigned size_class = page_info_class(info);
+  enum scan_mode scan = page_info_scan(info);
+  if (UNLIKELY(size_class == 0)) {
+    scan_large(tracer, object, scan);
+  } else if (LIKELY(scan == SCAN_CONSERVATIVE)) {
+    mark_words(tracer, object, object + size_class_bytes[size_class], parallel);
+  } else {
+    scan_special(tracer, object, scan, size_class_bytes[size_class]);
+  }
+}
+
+/* ---- the loop ---- */
+
+ALWAYS_INLINE bool refill(struct midden_tracer *tracer, bool parallel) {
+  struct work_buffer *buffer = work_take();
+  if (buffer == NULL && parallel) {
+    if (tracer->buffer != NULL) replace_buffer(tracer, NULL);
+    buffer = work_take_or_finish();
+  }
+  if (buffer == NULL) return false;
+  replace_buffer(tracer, buffer);
+  return true;
+}
+
+ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
+  uintptr_t fifo[FIFO_PLACES] = {0};
+  unsigned place = 0, waiting = 0, scanned = 0;
+  for (;;) {
+    uintptr_t object = pop(tracer);
+    if (object != 0) {
+      __builtin_prefetch((const void *)object);
+      waiting++;
+    } else if (waiting == 0) {
+      if (!refill(tracer, parallel)) return;
+      continue;
+    }
+    uintptr_t next = fifo[place];
+    fifo[place] = object;
+    place = (place + 1) % FIFO_PLACES;
+    if (next == 0) continue;
+    waiting--;
+    scan_object(tracer, next, parallel);
+    if (parallel && ++scanned % SHARE_INTERVAL == 0 && work_is_wanted() && tracer->buffer != NULL &&
+        tracer->buffer->count >= SHARE_LEAST) {
+      publish_half(tracer);
+    }
+  }
+}
+
+void mark_drain(struct midden_tracer *tracer) {
+  /* Two copies of the loop: the one for a single marker has no locked instruction. */
+  if (tracer->parallel) {
+    drain(tracer, true);
+  } else {
+    drain(tracer, false);
+  }
+}
+
+/* ---- the rest ---- */
+
+void mark_begin(struct midden_tracer *tracer, bool parallel) { *tracer = (struct midden_tracer){.parallel = parallel}; }
+
+void mark_end(struct midden_tracer *tracer) {
+  struct work_buffer *buffer = tracer->buffer;
+  tracer->buffer = NULL;
+  if (buffer == NULL) return;
+  if (buffer->count == 0) {
+    work_put_empty(buffer);
+  } else {
+    work_publish(buffer);
+  }
+}
+
+void mark_address(struct midden_tracer *tracer, uintptr_t address) { mark_word(tracer, address, true); }
+
+/* All that a compiler kept of an object may be the address one past its end, which is where the next slot starts. */
+static void mark_stack_word(struct midden_tracer *tracer, uintptr_t word) {
+  uintptr_t offset = word - heap_arena.start;
+  if (offset > heap_arena.used - heap_arena.start) return;
+  mark_word(tracer, word, true);
+  mark_word(tracer, word - 1, true);
+}
+
+NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack) {
+  uintptr_t start = round_up(range.start, sizeof(uintptr_t));
+  uintptr_t end = round_down(range.end, sizeof(uintptr_t));
+  if (!is_stack) {
+    mark_words(tracer, start, end, true);
+    return;
+  }
+  for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
+    mark_stack_word(tracer, *word);
+}
+
+void mark_contents(struct midden_tracer *tracer, uintptr_t object) { scan_object(tracer, object, true); }
+
+bool mark_rescan_overflow(struct midden_tracer *tracer) {
+  uintptr_t low, high;
+  if (!work_take_overflow(&low, &high)) return false;
+  uintptr_t page = low & ~(PAGE_BYTES - 1);
+  while (page <= high) {
+    struct span *span = arena_span_of(&heap_arena, page);
+    if (span == NULL || span_state(span) != SPAN_IN_USE) {
+      page += PAGE_BYTES;
+      continue;
+    }
+    uintptr_t end = span_end(span);
+    uintptr_t object = mark_bits_next(&heap_arena, mark_side, span->start, end);
+    for (; object < end; object = mark_bits_next(&heap_arena, mark_side, object + GRANULE_BYTES, end))
+      scan_object(tracer, object, true);
+    page = end;
+  }
+  return true;
+}
+
+bool mark_is_marked(const void *address) {
+  struct object object;
+  return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side, object.start);
+}

@@ -1,0 +1,21 @@
+/* The collector's own threads: they mark when told to and sleep otherwise.
+ *
+ * Started when first needed (programs fork, and count their threads); a fork's child starts anew.  They are no mutators,
+ * take no signals and use nothing of the C library while the world is stopped. */
+#ifndef MIDDEN_GC_MARKERS_H
+#define MIDDEN_GC_MARKERS_H
+
+enum { MARKERS_MAX = 64 };
+
+/* Makes sure that `count` threads, the caller included, can mark.  May allocate; not with the world stopped.  Returns how
+ * many there are, fewer where the system refuses. */
+unsigned markers_prepare(unsigned count);
+
+/* Calls job(argument, i) for i from 0 to count - 1, each on a thread of its own, 0 on the caller's; returns when all
+ * are done.  `count` is at most what markers_prepare returned. */
+void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument);
+
+/* In a fork's child: the threads are gone. */
+void markers_forget(void);
+
+#endif

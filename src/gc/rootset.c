@@ -1,0 +1,109 @@
+#include "gc/rootset.h"
+
+#include <string.h>
+
+#include "alloc/central.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "meta/persist.h"
+#include "mutator/roots.h"
+#include "os/os.h"
+#include "span/mark_bits.h"
+
+enum { JOB_BYTES = 64 * 1024, FIRST_CAPACITY = 1024 };
+
+struct job {
+  struct os_range range;
+  bool is_stack;
+};
+
+static struct {
+  struct job *jobs;
+  size_t count, capacity;
+  size_t next; /* atomic; the job to be taken next */
+} set;
+
+static void grow(void) {
+  size_t capacity = max_size(set.capacity * 2, FIRST_CAPACITY);
+  struct job *jobs = os_map(capacity * sizeof *jobs);
+  CHECK(jobs != NULL, "no memory for the list of %zu roots", capacity);
+  if (set.count != 0) memcpy(jobs, set.jobs, set.count * sizeof *jobs);
+  if (set.jobs != NULL) os_unmap(set.jobs, set.capacity * sizeof *jobs);
+  persist_charge(PERSIST_MARK, (ptrdiff_t)((capacity - set.capacity) * sizeof *jobs));
+  set.jobs = jobs;
+  set.capacity = capacity;
+}
+
+static void add_jobs(struct os_range range, bool is_stack) {
+  while (range.start < range.end) {
+    if (set.count == set.capacity) grow();
+    uintptr_t end = min_size(range.end, range.start + JOB_BYTES);
+    set.jobs[set.count++] = (struct job){.range = {range.start, end}, .is_stack = is_stack};
+    range.start = end;
+  }
+}
+
+static void add_static(void *argument, struct os_range range) {
+  (void)argument;
+  add_jobs(range, false);
+}
+
+static void add_of_thread(void *argument, struct os_range range) {
+  (void)argument;
+  add_jobs(range, true);
+}
+
+/* The slot that a thread's tiny objects share is kept while the cache has room in it. */
+static void add_tiny(const struct mutator *mutator) {
+  uintptr_t word = (uintptr_t)&mutator->cache.tiny_next;
+  add_jobs((struct os_range){word, word + sizeof(char *)}, false);
+}
+
+void rootset_collect_stw(void) {
+  set.count = 0;
+  atomic_store_relaxed(&set.next, (size_t)0);
+  roots_visit(add_static, NULL);
+  size_t tls_count;
+  const struct os_tls_module *tls = roots_tls_modules(&tls_count);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    mutator_visit_roots(mutator_from(link), tls, tls_count, add_of_thread, NULL);
+    add_tiny(mutator_from(link));
+  }
+  /* What a kind's trace function was given. */
+  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
+    uintptr_t word = (uintptr_t)&kind_table[kind].argument;
+    add_jobs((struct os_range){word, word + sizeof(void *)}, false);
+  }
+}
+
+void rootset_mark_share(struct midden_tracer *tracer) {
+  for (;;) {
+    size_t next = atomic_add_relaxed(&set.next, (size_t)1);
+    if (next >= set.count) return;
+    mark_range(tracer, set.jobs[next].range, set.jobs[next].is_stack);
+  }
+}
+
+static void mark_objects_of(struct midden_tracer *tracer, const struct list *list) {
+  for (struct link *link = list->first; link != NULL; link = link->next) {
+    const struct span *span = CONTAINER_OF(link, struct span, link);
+    uintptr_t end = span_end(span);
+    uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
+    for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
+      mark_address(tracer, object);
+  }
+}
+
+void rootset_mark_root_objects(struct midden_tracer *tracer) {
+  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
+    if (!kind_table[kind].root || central_if_exists(kind, 0) == NULL) continue;
+    for (unsigned size_class = 0; size_class < SIZE_CLASS_COUNT; size_class++) {
+      const struct central *central = central_if_exists(kind, size_class);
+      for (int side = 0; side < 2; side++) {
+        mark_objects_of(tracer, &central->partial[side]);
+        mark_objects_of(tracer, &central->full[side]);
+      }
+    }
+  }
+}

@@ -1,0 +1,128 @@
+#include "gc/work.h"
+
+#include "base/atomic.h"
+#include "base/attr.h"
+#include "base/lock.h"
+#include "base/wait.h"
+#include "meta/persist.h"
+
+enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
+
+static struct {
+  struct lock lock;
+  struct work_buffer *full, *empty; /* under lock */
+  size_t made, limit;               /* buffers; under lock */
+  uint32_t full_count;              /* atomic; written under lock */
+  unsigned markers;                 /* constant while marking */
+  uint32_t waiting;                 /* atomic; markers without work */
+  bool overflowed;                  /* under lock */
+  uintptr_t low, high;              /* under lock; inclusive */
+} pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
+
+/* Makes a chunk of buffers; the lock is held. */
+static void make_buffers_locked(void) {
+  if (pool.limit != 0 && pool.made >= pool.limit) return;
+  struct work_buffer *chunk = persist_alloc(CHUNK_BUFFERS * sizeof *chunk, CACHE_LINE_BYTES, PERSIST_MARK);
+  if (chunk == NULL) return;
+  for (size_t i = 0; i < CHUNK_BUFFERS; i++) {
+    chunk[i].next = pool.empty;
+    pool.empty = &chunk[i];
+  }
+  pool.made += CHUNK_BUFFERS;
+}
+
+struct work_buffer *work_get_empty(void) {
+  lock_acquire(&pool.lock);
+  if (pool.empty == NULL) make_buffers_locked();
+  struct work_buffer *buffer = pool.empty;
+  if (buffer != NULL) {
+    pool.empty = buffer->next;
+    buffer->count = 0;
+  }
+  lock_release(&pool.lock);
+  return buffer;
+}
+
+void work_put_empty(struct work_buffer *buffer) {
+  lock_acquire(&pool.lock);
+  buffer->next = pool.empty;
+  pool.empty = buffer;
+  lock_release(&pool.lock);
+}
+
+void work_publish(struct work_buffer *buffer) {
+  lock_acquire(&pool.lock);
+  buffer->next = pool.full;
+  pool.full = buffer;
+  atomic_store_relaxed(&pool.full_count, pool.full_count + 1);
+  lock_release(&pool.lock);
+  if (atomic_load_relaxed(&pool.waiting) != 0) wake_one(&pool.full_count);
+}
+
+struct work_buffer *work_take(void) {
+  if (atomic_load_relaxed(&pool.full_count) == 0) return NULL;
+  lock_acquire(&pool.lock);
+  struct work_buffer *buffer = pool.full;
+  if (buffer != NULL) {
+    pool.full = buffer->next;
+    atomic_store_relaxed(&pool.full_count, pool.full_count - 1);
+  }
+  lock_release(&pool.lock);
+  return buffer;
+}
+
+void work_begin(unsigned markers) {
+  pool.markers = markers;
+  atomic_store_relaxed(&pool.waiting, 0u);
+}
+
+bool work_is_wanted(void) {
+  return atomic_load_relaxed(&pool.waiting) != 0 && atomic_load_relaxed(&pool.full_count) == 0;
+}
+
+/* A marker that takes a buffer stops waiting before it does so: as long as one is not counted, work may still appear.  A
+ * marker that leaves because all wait may miss a buffer published just before; whoever published it takes it back. */
+struct work_buffer *work_take_or_finish(void) {
+  atomic_add_acq_rel(&pool.waiting, 1u);
+  for (unsigned spins = 0;; spins++) {
+    if (atomic_load_acquire(&pool.full_count) != 0) {
+      atomic_sub_acq_rel(&pool.waiting, 1u);
+      struct work_buffer *buffer = work_take();
+      if (buffer != NULL) return buffer;
+      atomic_add_acq_rel(&pool.waiting, 1u);
+    }
+    if (atomic_load_acquire(&pool.waiting) == pool.markers) {
+      wake_all(&pool.full_count);
+      return NULL;
+    }
+    if (spins < SPINS) {
+      atomic_pause();
+    } else {
+      wait_on_word_for(&pool.full_count, 0, WAIT_NS);
+    }
+  }
+}
+
+void work_overflow(uintptr_t object) {
+  lock_acquire(&pool.lock);
+  if (!pool.overflowed || object < pool.low) pool.low = object;
+  if (!pool.overflowed || object > pool.high) pool.high = object;
+  pool.overflowed = true;
+  lock_release(&pool.lock);
+}
+
+bool work_take_overflow(uintptr_t *low, uintptr_t *high) {
+  lock_acquire(&pool.lock);
+  bool overflowed = pool.overflowed;
+  *low = pool.low;
+  *high = pool.high;
+  pool.overflowed = false;
+  lock_release(&pool.lock);
+  return overflowed;
+}
+
+void work_limit_buffers(size_t count) {
+  lock_acquire(&pool.lock);
+  pool.limit = count;
+  lock_release(&pool.lock);
+}

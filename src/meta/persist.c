@@ -1,0 +1,56 @@
+/* Persistent memory: a bump allocator over chunks of the system's.
+ *
+ * A request that would waste much of a chunk gets a mapping of its own.  When a chunk is too full for a request the rest
+ * of it is given up: at most a quarter of a chunk, and memory that nobody touched costs address space only.  The lock is
+ * a leaf, so that every other lock may be held. */
+#include "meta/persist.h"
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/lock.h"
+#include "os/os.h"
+
+enum { CHUNK_BYTES = 256 << 10, OWN_MAPPING_BYTES = CHUNK_BYTES / 4 };
+
+static struct lock persist_lock = LOCK_INIT(LOCK_RANK_LEAF);
+static uintptr_t chunk_next, chunk_end; /* rest of the current chunk; under persist_lock */
+static size_t held_bytes[PERSIST_PURPOSE_COUNT]; /* atomic */
+
+static void *carve_locked(size_t bytes, size_t alignment) {
+  uintptr_t start = round_up(chunk_next, alignment);
+  if (chunk_next == 0 || start > chunk_end || chunk_end - start < bytes) {
+    void *chunk = os_map(CHUNK_BYTES);
+    if (chunk == NULL) return NULL;
+    start = (uintptr_t)chunk;
+    chunk_end = start + CHUNK_BYTES;
+  }
+  chunk_next = start + bytes;
+  return (void *)start;
+}
+
+void *persist_alloc(size_t bytes, size_t alignment, enum persist_purpose purpose) {
+  ASSERT(is_power_of_two(alignment) && alignment <= os_page_bytes());
+  void *memory;
+  if (bytes >= OWN_MAPPING_BYTES) {
+    size_t mapped_bytes = round_up(bytes, os_page_bytes());
+    memory = mapped_bytes >= bytes ? os_map(mapped_bytes) : NULL;
+    bytes = mapped_bytes;
+  } else {
+    lock_acquire(&persist_lock);
+    memory = carve_locked(bytes, alignment);
+    lock_release(&persist_lock);
+  }
+  if (memory != NULL) persist_charge(purpose, (ptrdiff_t)bytes);
+  return memory;
+}
+
+void persist_charge(enum persist_purpose purpose, ptrdiff_t bytes) {
+  ASSERT(purpose < PERSIST_PURPOSE_COUNT);
+  atomic_add_relaxed(&held_bytes[purpose], (size_t)bytes);
+}
+
+size_t persist_bytes(enum persist_purpose purpose) {
+  ASSERT(purpose < PERSIST_PURPOSE_COUNT);
+  return atomic_load_relaxed(&held_bytes[purpose]);
+}

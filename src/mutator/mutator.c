@@ -1,0 +1,201 @@
+#include "mutator/mutator.h"
+
+#include <errno.h>
+
+#include "alloc/central.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/wait.h"
+#include "meta/fixalloc.h"
+#include "mutator/world.h"
+
+enum { GATE_POLL_NS = 50000 };
+
+struct lock mutator_list_lock = LOCK_INIT(LOCK_RANK_THREADS);
+struct list mutator_list;
+uint32_t mutator_gate;
+
+static struct fixalloc mutators;
+
+void mutator_init(void) { fixalloc_init(&mutators, sizeof(struct mutator), true, PERSIST_MUTATOR); }
+
+/* ---- attaching ---- */
+
+static void on_thread_exit(void *argument) {
+  (void)argument;
+  mutator_detach();
+}
+
+static int find_stack(struct mutator *mutator, uintptr_t stack_base) {
+  if (stack_base != 0) {
+    mutator->stack_base = stack_base;
+    return 0;
+  }
+  int error = os_current_stack(&mutator->stack);
+  mutator->stack_base = mutator->stack.end;
+  return error;
+}
+
+int mutator_attach(uintptr_t stack_base) {
+  if (mutator_self_if_attached() != NULL) return 0;
+  struct mutator *self = fixalloc_alloc(&mutators);
+  if (self == NULL) return -ENOMEM;
+  int error = find_stack(self, stack_base);
+  if (error == 0) error = os_on_thread_exit(on_thread_exit, self);
+  if (error != 0) {
+    fixalloc_free(&mutators, self);
+    return error;
+  }
+  self->thread_id = os_thread_id();
+  self->thread_pointer = os_thread_pointer();
+  os_unblock_signal(world_signal());
+  /* On the list before it can be seen to run: a stop that begins after the unlock finds it. */
+  lock_acquire(&mutator_list_lock);
+  list_push_back(&mutator_list, &self->link);
+  cache_self = &self->cache;
+  lock_release(&mutator_list_lock);
+  return 0;
+}
+
+struct mutator *mutator_self(void) {
+  struct mutator *self = mutator_self_if_attached();
+  if (LIKELY(self != NULL)) return self;
+  int error = mutator_attach(0);
+  CHECK(error == 0, "cannot attach thread %u: error %d", os_thread_id(), error);
+  return mutator_self_if_attached();
+}
+
+int mutator_detach(void) {
+  struct mutator *self = mutator_self_if_attached();
+  if (self == NULL) return -ESRCH;
+  os_on_thread_exit(on_thread_exit, NULL);
+  mutator_enter(self);
+  cache_retire(&self->cache);
+  mutator_leave(self);
+  /* From here on it holds no object: an empty stack, no thread-local storage. */
+  self->thread_pointer = 0;
+  mutator_enter_safe(self, self->stack_base);
+  cache_self = &cache_none;
+  lock_acquire(&mutator_list_lock);
+  list_remove(&mutator_list, &self->link);
+  lock_release(&mutator_list_lock);
+  fixalloc_free(&mutators, self);
+  return 0;
+}
+
+/* ---- critical sections ---- */
+
+static bool gate_is_closed(void) {
+  uint32_t owner = atomic_load_seq_cst(&mutator_gate);
+  return owner != 0 && owner != os_thread_id();
+}
+
+void mutator_enter_slow(struct mutator *self) {
+  while (self->critical == 1 && gate_is_closed()) {
+    mutator_leave(self);
+    uint32_t owner = atomic_load_acquire(&mutator_gate);
+    if (owner != 0) wait_on_word(&mutator_gate, owner);
+    atomic_store_seq_cst(&self->critical, self->critical + 1);
+  }
+}
+
+static void stop_here(uintptr_t stack_pointer, void *argument) {
+  struct mutator *self = argument;
+  mutator_enter_safe(self, stack_pointer);
+  mutator_leave_safe(self);
+}
+
+void mutator_leave_slow(struct mutator *self) {
+  if (self->critical != 0) return;
+  self->stop_pending = false;
+  if (world_is_stopped()) os_call_with_registers(stop_here, self);
+}
+
+void mutator_close_gate(struct mutator *self) {
+  atomic_store_seq_cst(&mutator_gate, self->thread_id);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct mutator *mutator = mutator_from(link);
+    static uint32_t never;
+    while (mutator != self && atomic_load_seq_cst(&mutator->critical) != 0) wait_on_word_for(&never, 0, GATE_POLL_NS);
+  }
+}
+
+void mutator_open_gate(void) {
+  atomic_store_seq_cst(&mutator_gate, 0u);
+  wake_all(&mutator_gate);
+}
+
+void mutator_forget_others(struct mutator *self) {
+  struct link *next;
+  for (struct link *link = mutator_list.first; link != NULL; link = next) {
+    next = link->next;
+    struct mutator *mutator = mutator_from(link);
+    if (mutator == self) continue;
+    list_remove(&mutator_list, link);
+    cache_retire(&mutator->cache);
+    fixalloc_free(&mutators, mutator);
+  }
+  self->thread_id = os_thread_id();
+}
+
+/* ---- the SAFE state ---- */
+
+void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer) {
+  ASSERT(self->critical == 0);
+  self->stack_pointer = stack_pointer;
+  atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
+  world_acknowledge();
+}
+
+void mutator_leave_safe(struct mutator *self) {
+  for (;;) {
+    world_wait_resumed();
+    atomic_store_seq_cst(&self->state, MUTATOR_RUNNING);
+    if (LIKELY(!world_is_stopped())) return;
+    atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
+    world_acknowledge();
+  }
+}
+
+struct wait_for_lock {
+  struct mutator *self;
+  struct lock *lock;
+};
+
+static void lock_while_safe(uintptr_t stack_pointer, void *argument) {
+  struct wait_for_lock *wait = argument;
+  mutator_enter_safe(wait->self, stack_pointer);
+  lock_acquire(wait->lock);
+  mutator_leave_safe(wait->self);
+}
+
+void mutator_lock_safely(struct mutator *self, struct lock *lock) {
+  ASSERT(self->critical == 0);
+  if (lock_try(lock)) return;
+  struct wait_for_lock wait = {.self = self, .lock = lock};
+  os_call_with_registers(lock_while_safe, &wait);
+}
+
+/* ---- roots ---- */
+
+static void visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
+  struct os_range alternate = mutator->alternate_stack;
+  uintptr_t from = mutator->stack_pointer;
+  if (alternate.start < alternate.end) {
+    /* Where it stood on its own stack is not known: all of that counts. */
+    visit(argument, (struct os_range){from, alternate.end});
+    visit(argument, mutator->stack);
+    return;
+  }
+  if (from < mutator->stack_base) visit(argument, (struct os_range){round_down(from, sizeof(void *)), mutator->stack_base});
+}
+
+void mutator_visit_roots(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                         mutator_visit_fn *visit, void *argument) {
+  visit_stack(mutator, visit, argument);
+  uintptr_t registers = (uintptr_t)mutator->registers;
+  visit(argument, (struct os_range){registers, registers + sizeof mutator->registers});
+  if (mutator->thread_pointer != 0)
+    os_visit_thread_storage(mutator->thread_pointer, modules, module_count, visit, argument);
+}

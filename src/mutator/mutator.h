@@ -1,0 +1,107 @@
+/* Mutators: the threads that use the heap.
+ *
+ * A mutator is in one of two states (one word, written by its own thread alone):
+ *
+ *     RUNNING   it runs the program's code.  To stop it, signal it
+ *     SAFE      it touches no object and holds no lock of the heap; its stack may be scanned from `stack_pointer`
+ *
+ * and while RUNNING it may be inside a critical section, where it changes the heap's structures and takes their locks.
+ * A stop signal that arrives there is remembered, and the thread becomes SAFE when it leaves the section.  So a stopped
+ * world holds no lock of the heap, and finds every structure whole.
+ *
+ * Stopping (world.c) and leaving SAFE are two sides of one handshake: the collector stores the stop epoch, then reads
+ * the state; the mutator stores RUNNING, then reads the epoch, and goes back to SAFE if the world is stopped.  All four
+ * are sequentially consistent: at least one of the two sees the other.
+ *
+ * The gate.  Fork must find no thread inside a critical section, but cannot stop threads (one could hold a lock that the
+ * C library's fork wants).  It closes the gate, which keeps threads from entering, and waits for those inside. */
+#ifndef MIDDEN_MUTATOR_MUTATOR_H
+#define MIDDEN_MUTATOR_MUTATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "alloc/cache.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "os/os.h"
+
+enum mutator_state { MUTATOR_RUNNING, MUTATOR_SAFE };
+
+struct mutator {
+  struct cache cache;      /* first, so that cache_self names the mutator too */
+  struct link link;        /* list of mutators; under the threads lock */
+  uint32_t state;          /* enum mutator_state; atomic; written by its own thread */
+  uint32_t critical;       /* nesting of critical sections; atomic, written by its own thread */
+  bool stop_pending;       /* the signal came inside a critical section; its own thread and signal handler */
+  bool is_blocked;         /* inside midden_blocking_enter; its own thread */
+  uint32_t thread_id;      /* the kernel's; constant */
+  uintptr_t thread_pointer; /* constant */
+  uintptr_t stack_base;    /* highest address of the stack in use; its own thread */
+  struct os_range stack;   /* the thread's own stack as the system gave it; empty where the program named the base */
+  /* Valid while SAFE. */
+  uintptr_t stack_pointer;
+  uintptr_t registers[OS_SAVED_REGISTERS];
+  struct os_range alternate_stack;
+};
+
+/* Before any thread is attached. */
+void mutator_init(void);
+
+/* The calling thread's mutator, or NULL while it is not attached. */
+static inline struct mutator *mutator_self_if_attached(void) {
+  struct cache *cache = cache_self;
+  return cache == &cache_none ? NULL : (struct mutator *)(void *)cache;
+}
+
+/* The same; attaches the thread if need be, and stops the process if that fails. */
+struct mutator *mutator_self(void);
+
+/* Attaches the calling thread; `stack_base` 0: ask the system.  0 or -errno. */
+int mutator_attach(uintptr_t stack_base);
+int mutator_detach(void);
+
+/* Critical sections nest. */
+void mutator_enter_slow(struct mutator *self);
+void mutator_leave_slow(struct mutator *self);
+
+extern uint32_t mutator_gate; /* atomic; the kernel's name of the thread that closed it, or 0 */
+
+static inline void mutator_enter(struct mutator *self) {
+  /* Pairs with mutator_close_gate: this stores, then loads; that one does so the other way round. */
+  atomic_store_seq_cst(&self->critical, self->critical + 1);
+  if (UNLIKELY(atomic_load_seq_cst(&mutator_gate) != 0)) mutator_enter_slow(self);
+}
+
+static inline void mutator_leave(struct mutator *self) {
+  atomic_store_release(&self->critical, self->critical - 1);
+  atomic_signal_barrier();
+  if (UNLIKELY(self->stop_pending)) mutator_leave_slow(self);
+}
+
+/* Becomes SAFE, the caller's registers saved; and RUNNING again, waiting while the world is stopped. */
+void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer);
+void mutator_leave_safe(struct mutator *self);
+
+/* Takes a lock that the collector may hold across a stop, SAFE while waiting.  Not inside a critical section. */
+void mutator_lock_safely(struct mutator *self, struct lock *lock);
+
+/* The list of mutators. */
+extern struct lock mutator_list_lock;
+extern struct list mutator_list;
+
+static inline struct mutator *mutator_from(struct link *link) { return CONTAINER_OF(link, struct mutator, link); }
+
+/* Fork.  The threads lock is held in all three. */
+void mutator_close_gate(struct mutator *self);
+void mutator_open_gate(void);
+void mutator_forget_others(struct mutator *self); /* in the child */
+
+/* Visits what a SAFE thread or the caller itself may hold references in: its stack, saved registers and thread-local
+ * storage.  `modules` are those that have thread-local storage. */
+typedef void mutator_visit_fn(void *argument, struct os_range range);
+void mutator_visit_roots(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                         mutator_visit_fn *visit, void *argument);
+
+#endif

@@ -1,0 +1,32 @@
+/* Roots beside the threads: ranges that the program added, and the static data of the loaded objects.
+ *
+ * The added ranges and the exclusions are under a lock that is taken in critical sections only.  The objects' data is
+ * read afresh at the stop whenever the set of loaded objects has changed; see roots_stop_world. */
+#ifndef MIDDEN_MUTATOR_ROOTS_H
+#define MIDDEN_MUTATOR_ROOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "midden/midden.h"
+#include "mutator/mutator.h"
+
+/* Critical sections.  0 or -ENOMEM. */
+int roots_add(struct os_range range);
+int roots_remove(struct os_range range);
+void roots_clear(void);
+int roots_exclude(struct os_range range);
+
+/* Whether the static data of loaded objects counts; atomic. */
+void roots_scan_modules(bool scan);
+void roots_set_module_filter(midden_module_filter_fn *filter);
+
+/* Stops the world at a moment when no object is being loaded or unloaded, and learns their data if they changed.  The
+ * stopping thread holds the threads lock. */
+void roots_stop_world(struct mutator *self);
+
+/* The world stopped: visits every range; gives the objects that have thread-local storage. */
+void roots_visit(void (*visit)(void *argument, struct os_range range), void *argument);
+const struct os_tls_module *roots_tls_modules(size_t *count);
+
+#endif

@@ -1,0 +1,101 @@
+#include "mutator/world.h"
+
+#include <errno.h>
+
+#include "base/atomic.h"
+#include "base/check.h"
+#include "base/wait.h"
+
+enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
+
+static struct {
+  uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
+  uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
+  int signal;               /* constant after init */
+} world CACHE_ALIGNED;
+
+int world_signal(void) { return world.signal; }
+
+bool world_is_stopped(void) { return (atomic_load_seq_cst(&world.epoch) & 1) != 0; }
+
+void world_acknowledge(void) {
+  if (!world_is_stopped()) return;
+  atomic_add_acq_rel(&world.acknowledgments, 1u);
+  wake_one(&world.acknowledgments);
+}
+
+void world_wait_resumed(void) {
+  for (;;) {
+    uint32_t epoch = atomic_load_acquire(&world.epoch);
+    if ((epoch & 1) == 0) return;
+    wait_on_word(&world.epoch, epoch);
+  }
+}
+
+/* Runs in the thread to be stopped, wherever it is; takes no lock, allocates nothing. */
+static void on_stop_signal(const struct os_interruption *interruption) {
+  struct mutator *self = mutator_self_if_attached();
+  if (self == NULL || self->state != MUTATOR_RUNNING || !world_is_stopped()) return; /* a late signal */
+  if (self->critical != 0) {
+    self->stop_pending = true;
+    return;
+  }
+  self->alternate_stack = interruption->alternate_stack;
+  mutator_enter_safe(self, interruption->stack_pointer);
+  mutator_leave_safe(self);
+  self->alternate_stack = (struct os_range){0};
+}
+
+int world_init(int signal) {
+  world.signal = signal != 0 ? signal : os_default_suspend_signal();
+  return os_install_suspend_handler(world.signal, on_stop_signal);
+}
+
+static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mutator->state) == MUTATOR_RUNNING; }
+
+/* A thread that ended without detaching is found here; its cache goes with it. */
+static void forget_ended(struct mutator *mutator) {
+  mutator->state = MUTATOR_SAFE;
+  mutator->stack_pointer = mutator->stack_base;
+  mutator->thread_pointer = 0;
+}
+
+static void signal_running(struct mutator *self) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct mutator *mutator = mutator_from(link);
+    if (mutator == self || !is_running(mutator)) continue;
+    int error = os_signal_thread(mutator->thread_id, world.signal);
+    if (error == -ESRCH) {
+      forget_ended(mutator);
+    } else {
+      CHECK(error == 0 || error == -EAGAIN, "cannot signal thread %u: error %d", mutator->thread_id, error);
+    }
+  }
+}
+
+static void await_safe(struct mutator *mutator) {
+  uint64_t since = os_now_ns();
+  for (;;) {
+    uint32_t seen = atomic_load_acquire(&world.acknowledgments);
+    if (!is_running(mutator)) return;
+    wait_on_word_for(&world.acknowledgments, seen, RECHECK_NS);
+    if (os_now_ns() - since < PATIENCE_NS) continue;
+    warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
+    since = os_now_ns();
+    if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) forget_ended(mutator);
+  }
+}
+
+void world_stop(struct mutator *self) {
+  ASSERT(lock_is_held_by_me(&mutator_list_lock));
+  atomic_store_seq_cst(&world.epoch, world.epoch + 1);
+  signal_running(self);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    if (mutator_from(link) != self) await_safe(mutator_from(link));
+  }
+}
+
+void world_resume(void) {
+  atomic_store_seq_cst(&world.epoch, world.epoch + 1);
+  wake_all(&world.epoch);
+}

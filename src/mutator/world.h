@@ -1,0 +1,31 @@
+/* Stopping the world, and letting it go.
+ *
+ * The epoch is odd while the world is stopped or being stopped.  A thread that runs is told by a signal, once; one that is
+ * SAFE is left alone, since it cannot leave that state before the epoch is even again.  Each thread that becomes SAFE
+ * during a stop says so on one word, on which the stopping thread sleeps. */
+#ifndef MIDDEN_MUTATOR_WORLD_H
+#define MIDDEN_MUTATOR_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mutator/mutator.h"
+
+/* Installs the handler.  `signal` 0: the system's default.  0 or -errno. */
+int world_init(int signal);
+int world_signal(void);
+
+/* Stops every other mutator.  The caller holds the threads lock, which keeps threads from attaching and detaching, until
+ * after world_resume; it stays RUNNING itself. */
+void world_stop(struct mutator *self);
+void world_resume(void);
+
+bool world_is_stopped(void);
+
+/* For a thread that just became SAFE: tells a stop in progress. */
+void world_acknowledge(void);
+
+/* Waits until no stop is in progress. */
+void world_wait_resumed(void);
+
+#endif

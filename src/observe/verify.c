@@ -1,0 +1,105 @@
+#include "observe/verify.h"
+
+#include "alloc/central.h"
+#include "base/check.h"
+#include "base/list.h"
+#include "mutator/mutator.h"
+#include "page/pageheap.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
+#include "span/page_info.h"
+
+static void verify_pages(const struct span *span) {
+  for (size_t i = 0; i < span->page_count; i++) {
+    size_t page = arena_page_of(&heap_arena, span->start) + i;
+    uint32_t info = heap_arena.page_info[page];
+    CHECK(heap_arena.spans[page] == span, "verify: page %zu of span %p is not in its name", i, (void *)span->start);
+    CHECK(page_info_class(info) == span->size_class && page_info_scan(info) == kind_table[span->kind].scan &&
+              (page_info_index(info) == i || page_info_index(info) == PAGE_INDEX_MAX),
+          "verify: page %zu of span %p has information %#x", i, (void *)span->start, info);
+  }
+}
+
+/* Every bit stands at the start of a slot. */
+static void verify_bits(const struct span *span, unsigned side) {
+  size_t slot_bytes = span_slot_bytes(span);
+  uintptr_t end = span_end(span);
+  uintptr_t bit = mark_bits_next(&heap_arena, side, span->start, end);
+  for (; bit < end; bit = mark_bits_next(&heap_arena, side, bit + GRANULE_BYTES, end)) {
+    size_t offset = bit - span->start;
+    CHECK(offset % slot_bytes == 0 && offset / slot_bytes < span->slot_count,
+          "verify: a bit at %p, in the middle of a slot of span %p", (void *)bit, (void *)span->start);
+  }
+}
+
+static void verify_span(const struct span *span) {
+  uint32_t behind = sweep_generation_now() - span->sweep_generation;
+  CHECK(behind == 0 || behind == 2, "verify: span %p is at sweep generation %u of %u", (void *)span->start,
+        span->sweep_generation, sweep_generation_now());
+  CHECK(kind_exists(span->kind), "verify: span %p has kind %u", (void *)span->start, span->kind);
+  verify_pages(span);
+  verify_bits(span, alloc_side());
+  if (behind != 0) return;
+  CHECK(!mark_bits_any(&heap_arena, mark_side, span->start, span_bytes(span)), "verify: swept span %p has marks",
+        (void *)span->start);
+}
+
+static void verify_list(const struct list *list, uint32_t generation) {
+  size_t count = 0;
+  for (const struct link *link = list->first; link != NULL; link = link->next, count++) {
+    const struct span *span = CONTAINER_OF(link, struct span, link);
+    CHECK(link->list == list && span_state(span) == SPAN_IN_USE && !span->in_cache,
+          "verify: span %p does not belong on its list", (void *)span->start);
+    CHECK(span->sweep_generation == generation, "verify: span %p is on a list of generation %u but at %u",
+          (void *)span->start, generation, span->sweep_generation);
+  }
+  CHECK(count == list->count, "verify: a list of %zu spans counts %zu", count, list->count);
+}
+
+static void verify_centrals(void) {
+  unsigned swept = central_swept_side();
+  for (unsigned kind = 0; kind < MIDDEN_KINDS_MAX; kind++) {
+    for (unsigned i = 0; central_if_exists(kind, 0) != NULL && i < SIZE_CLASS_COUNT; i++) {
+      const struct central *central = central_if_exists(kind, i);
+      verify_list(&central->partial[swept], sweep_generation_now());
+      verify_list(&central->full[swept], sweep_generation_now());
+      verify_list(&central->partial[!swept], sweep_generation_now() - 2);
+      verify_list(&central->full[!swept], sweep_generation_now() - 2);
+    }
+  }
+}
+
+/* The slots of a window belong to the cache: their allocation bits are set. */
+static void verify_bin(const struct cache_bin *bin, unsigned size_class) {
+  for (const char *slot = bin->next; slot < bin->limit; slot += size_class_bytes[size_class])
+    CHECK(mark_bit_get(&heap_arena, alloc_side(), (uintptr_t)slot), "verify: slot %p of a window is free",
+          (const void *)slot);
+}
+
+static void verify_caches(void) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct cache *cache = &mutator_from(link)->cache;
+    for (unsigned kind = 0; kind < kind_count; kind++) {
+      for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
+        const struct cache_bin *bin = cache_bin_of(cache, kind, i);
+        if (bin != NULL) verify_bin(bin, i);
+      }
+    }
+  }
+}
+
+void verify_heap_stw(void) {
+  pageheap_verify(&heap_pages);
+  uintptr_t page = heap_arena.start;
+  while (page < heap_arena.used) {
+    const struct span *span = arena_span_of(&heap_arena, page);
+    if (span != NULL && span_state(span) == SPAN_IN_USE) {
+      verify_span(span);
+      page = span_end(span);
+    } else {
+      page += PAGE_BYTES;
+    }
+  }
+  verify_centrals();
+  verify_caches();
+}

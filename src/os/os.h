@@ -1,0 +1,164 @@
+/* Everything that midden asks of the operating system.  One file per system implements it (os_linux.c); no other file
+ * makes a system call or includes a system header for more than types.
+ *
+ * Errors are 0 or negative errno; functions that return memory return NULL.  Unless it says otherwise a function takes
+ * no lock of the C library and allocates nothing, so that it may be called while the world is stopped.
+ *
+ * base/wait.h (sleeping and waking) is implemented here too. */
+#ifndef MIDDEN_OS_OS_H
+#define MIDDEN_OS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct os_range {
+  uintptr_t start;
+  uintptr_t end; /* one past the last byte */
+};
+
+/* ---- start ---- */
+
+/* Reads what never changes (page size, processors, C library facts).  Called once, before anything else here; may
+ * allocate and take locks. */
+void os_init(void);
+
+/* ---- memory ---- */
+
+/* The kernel's page size in bytes, a power of two. */
+size_t os_page_bytes(void);
+
+/* The size of a huge page in bytes, or 0 where there are none to be had. */
+size_t os_huge_page_bytes(void);
+
+/* Reserves address space, inaccessible and unaccounted, aligned to `alignment` (a power of two, at least a page). */
+void *os_reserve(size_t bytes, size_t alignment);
+
+/* Makes reserved memory readable and writable; it reads as zero.  -ENOMEM where the system refuses. */
+int os_commit(void *start, size_t bytes);
+
+/* Maps fresh zeroed memory, or NULL. */
+void *os_map(size_t bytes);
+
+/* Gives an os_map or os_reserve range back, whole or in part. */
+void os_unmap(void *start, size_t bytes);
+
+/* Returns the memory behind whole OS pages to the system; the addresses stay usable and read as zero. */
+int os_release(void *start, size_t bytes);
+
+/* Advises that a range be backed by huge pages, or no longer.  A refusal is of no consequence. */
+void os_advise_huge(void *start, size_t bytes, bool huge);
+
+/* Faults pages in ahead of their use, in one system call.  A refusal is of no consequence. */
+void os_populate(void *start, size_t bytes);
+
+/* Takes access away from a range, for guard pages. */
+int os_protect_none(void *start, size_t bytes);
+
+/* Memory that this process may use: the machine's or its control group's, in bytes. */
+uint64_t os_physical_memory_bytes(void);
+
+/* Address space that this process may still map (RLIMIT_AS less what is mapped), or UINT64_MAX. */
+uint64_t os_address_space_left_bytes(void);
+
+/* Resident memory of this process in bytes, or 0 where unknown. */
+uint64_t os_resident_bytes(void);
+
+/* ---- time ---- */
+
+uint64_t os_now_ns(void);        /* monotonic */
+uint64_t os_thread_cpu_ns(void); /* processor time of the calling thread */
+
+/* ---- processors and threads ---- */
+
+/* Processors that this process may run on, at least 1. */
+unsigned os_processor_count(void);
+
+/* The kernel's name for the calling thread. */
+uint32_t os_thread_id(void);
+
+/* Sends a signal to one thread of this process.  -ESRCH where it has ended. */
+int os_signal_thread(uint32_t thread_id, int signal);
+
+/* The calling thread's stack as the C library sees it.  May allocate and take locks.  -errno where it is unknown. */
+int os_current_stack(struct os_range *stack);
+
+/* The calling thread's thread pointer, which names its thread-local storage to os_visit_thread_storage. */
+uintptr_t os_thread_pointer(void);
+
+/* Starts a thread of the library itself: detached, every signal blocked, `name` of at most 15 characters shown by the
+ * system's tools.  May allocate and take locks. */
+int os_start_thread(void (*run)(void *argument), void *argument, const char *name);
+
+/* Calls `function` with the callee-saved registers stored above `stack_pointer`, in memory that lies in the calling
+ * thread's stack: who scans from stack_pointer to the stack's base sees every value that the caller may still use. */
+void os_call_with_registers(void (*function)(uintptr_t stack_pointer, void *argument), void *argument);
+
+/* Has `function` called with `argument` when the calling thread ends, in that thread; NULL argument takes that back.  One
+ * function for the whole process. */
+int os_on_thread_exit(void (*function)(void *argument), void *argument);
+
+enum { OS_SAVED_REGISTERS = 20 };
+
+/* Stores the callee-saved registers, as the caller's caller left them, in `registers`; the unused rest becomes 0. */
+void os_save_registers(uintptr_t registers[OS_SAVED_REGISTERS]);
+
+/* ---- the suspend signal ---- */
+
+/* Where a thread that took the signal was.  All its registers lie between stack_pointer and its stack's base. */
+struct os_interruption {
+  uintptr_t stack_pointer;
+  struct os_range alternate_stack; /* where the thread ran on its alternate signal stack; else empty */
+};
+
+/* Installs `handler` for `signal`, system calls restarted.  errno is kept around the call.  The handler runs in the
+ * interrupted thread, on the stack that it was using. */
+int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption));
+
+/* The signal that suits best where the user named none. */
+int os_default_suspend_signal(void);
+
+/* Makes sure that the calling thread does not block `signal`. */
+void os_unblock_signal(int signal);
+
+/* ---- loaded objects and their data ---- */
+
+enum { OS_MODULE_RANGES = 8 };
+
+struct os_module {
+  const char *name;                          /* path, "" for the program itself; valid during the visit */
+  struct os_range data[OS_MODULE_RANGES];    /* writable data that stays writable */
+  size_t data_count;
+  size_t tls_module;                         /* its number for thread-local storage, or 0 */
+  size_t tls_bytes;                          /* size of its block in each thread */
+  bool is_self;                              /* the object that holds this library's own code */
+};
+
+/* Calls `begin` once with a number that changes whenever the set of loaded objects does; if that returns true, calls
+ * `visit` for each of them.  No object can be loaded or unloaded from the moment `begin` is called until this returns.
+ * Takes the loader's lock: when it returns with the world stopped by `begin`, no stopped thread holds that lock. */
+void os_visit_modules(bool (*begin)(void *argument, uint64_t generation),
+                      void (*visit)(void *argument, const struct os_module *module), void *argument);
+
+struct os_tls_module {
+  size_t module; /* its number */
+  size_t bytes;
+};
+
+/* Visits the thread-local storage of a stopped thread of this process: the control block, which holds
+ * pthread_setspecific values, and the block of each of `modules` that the thread has touched. */
+void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_module *modules, size_t count,
+                             void (*visit)(void *argument, struct os_range range), void *argument);
+
+/* ---- processes ---- */
+
+/* As pthread_atfork. */
+int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* ---- faults on purpose ---- */
+
+/* Tests: the call of os_commit, os_map, os_reserve or os_start_thread that is the nth from now fails, and each later
+ * one where `forever`.  0 ends it. */
+void os_fail_after(uint32_t nth, bool forever);
+
+#endif

@@ -1,0 +1,408 @@
+/* Linux: threads, their stacks and registers, and the signal that suspends them.
+ *
+ * Whoever scans a thread needs each value that its code may still use to lie in its stack.  A thread that stops by
+ * itself has only the callee-saved registers to spill (its caller spilled the others): os_call_with_registers.  A thread
+ * that is stopped by a signal has all of them in the signal frame, which the kernel wrote to its stack. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/attr.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/wait.h"
+#include "os/os.h"
+#include "os/os_linux.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#endif
+
+/* ---- registers ----
+ *
+ * Written in assembly, since in C the compiler decides when a register is saved and where: the frame of a C function may
+ * keep its caller's registers below the address that it would pass on.  setjmp is no help, as the C library scrambles
+ * some of what it stores.  The callee preserves the registers, so nothing is loaded back. */
+
+#if defined(__x86_64__)
+
+/* rbx, rbp, r12 to r15.  With the return address, six registers and eight bytes of padding the stack is aligned. */
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl os_call_with_registers\n"
+    ".hidden os_call_with_registers\n"
+    ".type os_call_with_registers, @function\n"
+    "os_call_with_registers:\n"
+    "  .cfi_startproc\n"
+    "  endbr64\n"
+    "  subq $56, %rsp\n"
+    "  .cfi_def_cfa_offset 64\n"
+    "  movq %rbx, 0(%rsp)\n"
+    "  movq %rbp, 8(%rsp)\n"
+    "  movq %r12, 16(%rsp)\n"
+    "  movq %r13, 24(%rsp)\n"
+    "  movq %r14, 32(%rsp)\n"
+    "  movq %r15, 40(%rsp)\n"
+    "  movq $0, 48(%rsp)\n"
+    "  movq %rdi, %rax\n"
+    "  movq %rsp, %rdi\n"
+    "  callq *%rax\n"
+    "  addq $56, %rsp\n"
+    "  .cfi_def_cfa_offset 8\n"
+    "  retq\n"
+    "  .cfi_endproc\n"
+    ".size os_call_with_registers, . - os_call_with_registers\n"
+
+    ".p2align 4\n"
+    ".globl os_save_registers\n"
+    ".hidden os_save_registers\n"
+    ".type os_save_registers, @function\n"
+    "os_save_registers:\n"
+    "  .cfi_startproc\n"
+    "  endbr64\n"
+    "  movq %rbx, 0(%rdi)\n"
+    "  movq %rbp, 8(%rdi)\n"
+    "  movq %r12, 16(%rdi)\n"
+    "  movq %r13, 24(%rdi)\n"
+    "  movq %r14, 32(%rdi)\n"
+    "  movq %r15, 40(%rdi)\n"
+    "  addq $48, %rdi\n" /* the 14 slots that are left */
+    "  movl $14, %ecx\n"
+    "  xorl %eax, %eax\n"
+    "  rep stosq\n"
+    "  retq\n"
+    "  .cfi_endproc\n"
+    ".size os_save_registers, . - os_save_registers\n");
+
+_Static_assert(OS_SAVED_REGISTERS == 20, "os_save_registers fills 6 + 14 slots");
+
+#elif defined(__aarch64__)
+
+/* x19 to x29, and the lower halves of v8 to v15, where compilers may keep general values too.  "hint #34" is bti c. */
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl os_call_with_registers\n"
+    ".hidden os_call_with_registers\n"
+    ".type os_call_with_registers, %function\n"
+    "os_call_with_registers:\n"
+    "  .cfi_startproc\n"
+    "  hint #34\n"
+    "  stp x29, x30, [sp, #-160]!\n"
+    "  .cfi_def_cfa_offset 160\n"
+    "  .cfi_offset 29, -160\n"
+    "  .cfi_offset 30, -152\n"
+    "  mov x29, sp\n"
+    "  stp x19, x20, [sp, #16]\n"
+    "  stp x21, x22, [sp, #32]\n"
+    "  stp x23, x24, [sp, #48]\n"
+    "  stp x25, x26, [sp, #64]\n"
+    "  stp x27, x28, [sp, #80]\n"
+    "  stp d8, d9, [sp, #96]\n"
+    "  stp d10, d11, [sp, #112]\n"
+    "  stp d12, d13, [sp, #128]\n"
+    "  stp d14, d15, [sp, #144]\n"
+    "  mov x2, x0\n"
+    "  mov x0, sp\n"
+    "  blr x2\n"
+    "  ldp x29, x30, [sp], #160\n"
+    "  .cfi_def_cfa_offset 0\n"
+    "  .cfi_restore 29\n"
+    "  .cfi_restore 30\n"
+    "  ret\n"
+    "  .cfi_endproc\n"
+    ".size os_call_with_registers, . - os_call_with_registers\n"
+
+    ".p2align 4\n"
+    ".globl os_save_registers\n"
+    ".hidden os_save_registers\n"
+    ".type os_save_registers, %function\n"
+    "os_save_registers:\n"
+    "  .cfi_startproc\n"
+    "  hint #34\n"
+    "  stp x19, x20, [x0, #0]\n"
+    "  stp x21, x22, [x0, #16]\n"
+    "  stp x23, x24, [x0, #32]\n"
+    "  stp x25, x26, [x0, #48]\n"
+    "  stp x27, x28, [x0, #64]\n"
+    "  stp x29, xzr, [x0, #80]\n"
+    "  stp d8, d9, [x0, #96]\n"
+    "  stp d10, d11, [x0, #112]\n"
+    "  stp d12, d13, [x0, #128]\n"
+    "  stp d14, d15, [x0, #144]\n"
+    "  ret\n"
+    "  .cfi_endproc\n"
+    ".size os_save_registers, . - os_save_registers\n");
+
+_Static_assert(OS_SAVED_REGISTERS == 20, "os_save_registers fills 20 slots");
+
+#else
+#error "os_linux_threads.c knows the registers of x86-64 and aarch64 only"
+#endif
+
+static uintptr_t interrupted_stack_pointer(const ucontext_t *context) {
+#if defined(__x86_64__)
+  return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#else
+  return (uintptr_t)context->uc_mcontext.sp;
+#endif
+}
+
+uintptr_t os_thread_pointer(void) {
+  uintptr_t pointer;
+#if defined(__x86_64__)
+  __asm__("movq %%fs:0, %0" : "=r"(pointer)); /* the control block opens with its own address */
+#else
+  __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#endif
+  return pointer;
+}
+
+/* ---- signals ---- */
+
+/* Every signal but those that a fault raises in the thread itself: while blocked, such a signal would kill the process
+ * instead of reaching the program's handler (its crash reporter, its system call filter, a debugger's breakpoint). */
+static void fill_blockable_signals(sigset_t *set) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  sigfillset(set);
+  for (size_t i = 0; i < COUNT_OF(faults); i++) sigdelset(set, faults[i]);
+}
+
+/* Set before the signal can arrive. */
+static void (*suspend_handler)(const struct os_interruption *interruption);
+
+/* The alternate stack of the frame, if the interrupted code ran on it.  The kernel's flags in uc_stack tell how that
+ * stack was set up, not whether it is in use, so the stack pointer decides, as it does in the kernel. */
+static struct os_range alternate_stack_in_use(const ucontext_t *context) {
+  uintptr_t start = (uintptr_t)context->uc_stack.ss_sp;
+  uintptr_t end = start + context->uc_stack.ss_size;
+  uintptr_t pointer = interrupted_stack_pointer(context);
+  bool in_use = !(context->uc_stack.ss_flags & SS_DISABLE) && pointer > start && pointer <= end;
+  return in_use ? (struct os_range){start, end} : (struct os_range){0, 0};
+}
+
+/* The kernel's signal frame lies between this function's frame and the interrupted code's (its red zone included), with
+ * every general register in it and every vector register too: a pointer may for a moment live in a vector register
+ * only, as in a copy loop.  So the frame's address is a stack pointer that hides nothing. */
+static NO_SANITIZE void take_suspend_signal(int signal, siginfo_t *information, void *context) {
+  (void)signal;
+  (void)information;
+  int saved_errno = errno;
+  struct os_interruption interruption = {
+      .stack_pointer = (uintptr_t)__builtin_frame_address(0),
+      .alternate_stack = alternate_stack_in_use(context),
+  };
+  ASSERT(interruption.stack_pointer < (uintptr_t)context);
+  suspend_handler(&interruption);
+  errno = saved_errno;
+}
+
+#if defined(THREAD_SANITIZER)
+
+/* The sanitizer's sigaction hands a signal on only when the thread next calls into its runtime, and then without the
+ * registers: a thread in a loop would never stop.  So it is bypassed. */
+struct kernel_sigaction {
+  void (*handler)(int signal, siginfo_t *information, void *context);
+  unsigned long flags;
+  void (*restorer)(void);
+  uint64_t mask;
+};
+
+#if defined(__x86_64__)
+enum { NEEDS_RESTORER = 0x04000000 }; /* SA_RESTORER */
+void os_linux_return_from_signal(void);
+__asm__(
+    ".text\n"
+    ".globl os_linux_return_from_signal\n"
+    ".hidden os_linux_return_from_signal\n"
+    ".type os_linux_return_from_signal, @function\n"
+    "os_linux_return_from_signal:\n"
+    "  movq $15, %rax\n" /* rt_sigreturn */
+    "  syscall\n"
+    ".size os_linux_return_from_signal, . - os_linux_return_from_signal\n");
+#else
+enum { NEEDS_RESTORER = 0 }; /* the kernel brings its own */
+static void os_linux_return_from_signal(void) {}
+#endif
+
+static int set_action(int signal, const struct sigaction *action) {
+  struct kernel_sigaction raw = {
+      .handler = action->sa_sigaction,
+      .flags = (unsigned long)action->sa_flags | NEEDS_RESTORER,
+      .restorer = os_linux_return_from_signal,
+  };
+  memcpy(&raw.mask, &action->sa_mask, sizeof raw.mask);
+  return syscall(SYS_rt_sigaction, signal, &raw, NULL, sizeof raw.mask) == 0 ? 0 : -errno;
+}
+
+#else
+
+static int set_action(int signal, const struct sigaction *action) {
+  return sigaction(signal, action, NULL) == 0 ? 0 : -errno;
+}
+
+#endif
+
+/* The mask keeps the program's handlers from running in a thread that counts as stopped.  No SA_ONSTACK: the frame must
+ * lie in the stack that will be scanned. */
+int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
+  struct sigaction action = {.sa_sigaction = take_suspend_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
+  fill_blockable_signals(&action.sa_mask);
+  suspend_handler = handler;
+  return set_action(signal, &action);
+}
+
+/* Sent by nobody in practice: it tells init that the power fails. */
+int os_default_suspend_signal(void) { return SIGPWR; }
+
+void os_unblock_signal(int signal) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+int os_signal_thread(uint32_t thread_id, int signal) {
+  return syscall(SYS_tgkill, getpid(), (pid_t)thread_id, signal) == 0 ? 0 : -errno;
+}
+
+/* ---- threads ---- */
+
+uint32_t os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }
+
+/* The end of the first thread's stack frames, set by the loader.  Above lie only the program's arguments. */
+extern void *__libc_stack_end;
+
+/* The C library finds the first thread's stack by reading /proc/self/maps.  Where the limit is an ordinary one that
+ * stack is known without: the kernel maps nothing else within 128 MiB below its end. */
+static bool find_first_stack(struct os_range *stack) {
+  enum { ORDINARY_LIMIT_BYTES = 64 << 20 };
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur > ORDINARY_LIMIT_BYTES) return false;
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  uintptr_t end = round_up((uintptr_t)__libc_stack_end, os_page_bytes());
+  uintptr_t start = round_down(end - limit.rlim_cur, os_page_bytes());
+  if (here < start || here >= end) return false;
+  *stack = (struct os_range){start, end};
+  return true;
+}
+
+int os_current_stack(struct os_range *stack) {
+  if (find_first_stack(stack)) return 0;
+  pthread_attr_t attributes;
+  int error = pthread_getattr_np(pthread_self(), &attributes);
+  if (error != 0) return -error;
+  void *start;
+  size_t bytes;
+  error = pthread_attr_getstack(&attributes, &start, &bytes);
+  pthread_attr_destroy(&attributes);
+  if (error != 0) return -error;
+  *stack = (struct os_range){(uintptr_t)start, (uintptr_t)start + bytes};
+  return 0;
+}
+
+/* Lives on the stack of os_start_thread, which waits until the new thread has copied it. */
+struct thread_start {
+  void (*run)(void *argument);
+  void *argument;
+  char name[16];
+  uint32_t taken; /* atomic; 1 once the new thread is done with this */
+};
+
+static void *run_thread(void *opaque) {
+  struct thread_start *shared = opaque;
+  struct thread_start start = {.run = shared->run, .argument = shared->argument};
+  memcpy(start.name, shared->name, sizeof start.name);
+  atomic_store_release(&shared->taken, 1u);
+  /* `shared` may be gone by now.  Waking somebody else's word is harmless, as each sleeper looks again. */
+  wake_all(&shared->taken);
+  pthread_setname_np(pthread_self(), start.name);
+  start.run(start.argument);
+  return NULL;
+}
+
+/* The library's threads need little, which sanitizers multiply.  A program's thread-local variables are carved from each
+ * stack too, and may alone need more: pthread_create then refuses with EINVAL. */
+static size_t thread_stack_bytes(void) {
+  enum { ORDINARY_BYTES = 256 << 10, SANITIZED_BYTES = 2 << 20 };
+  size_t bytes = ORDINARY_BYTES;
+#if defined(__SANITIZE_ADDRESS__) || defined(THREAD_SANITIZER)
+  bytes = SANITIZED_BYTES;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+  bytes = SANITIZED_BYTES;
+#endif
+#endif
+  (void)SANITIZED_BYTES;
+  long least = sysconf(_SC_THREAD_STACK_MIN);
+  return least > 0 ? max_size(bytes, (size_t)least + ORDINARY_BYTES / 2) : bytes;
+}
+
+/* `stack_bytes` of 0 leaves the size to the C library. */
+static int create_detached(struct thread_start *start, size_t stack_bytes) {
+  pthread_attr_t attributes;
+  int error = pthread_attr_init(&attributes);
+  if (error != 0) return error;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  if (stack_bytes != 0) pthread_attr_setstacksize(&attributes, stack_bytes);
+  pthread_t thread;
+  error = pthread_create(&thread, &attributes, run_thread, start);
+  pthread_attr_destroy(&attributes);
+  return error;
+}
+
+int os_start_thread(void (*run)(void *argument), void *argument, const char *name) {
+  if (os_linux_fault_due()) return -EAGAIN;
+  struct thread_start start = {.run = run, .argument = argument};
+  strncpy(start.name, name, sizeof start.name - 1);
+
+  /* A new thread inherits the mask: no signal of the program ever finds it open. */
+  sigset_t all;
+  sigset_t before;
+  fill_blockable_signals(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = create_detached(&start, thread_stack_bytes());
+  if (error == EINVAL) error = create_detached(&start, 0);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error != 0) return -error;
+  while (atomic_load_acquire(&start.taken) == 0) wait_on_word(&start.taken, 0);
+  return 0;
+}
+
+/* ---- the end of a thread ---- */
+
+/* The C library calls a key's destructor in each thread that ends with a value other than NULL. */
+static struct {
+  pthread_once_t once;
+  pthread_key_t key;
+  int error; /* of pthread_key_create */
+  void (*function)(void *argument);
+} thread_exit = {.once = PTHREAD_ONCE_INIT};
+
+static void create_exit_key(void) { thread_exit.error = pthread_key_create(&thread_exit.key, thread_exit.function); }
+
+int os_on_thread_exit(void (*function)(void *argument), void *argument) {
+  atomic_store_relaxed(&thread_exit.function, function); /* the same in every call */
+  pthread_once(&thread_exit.once, create_exit_key);
+  if (thread_exit.error != 0) return -thread_exit.error;
+  return -pthread_setspecific(thread_exit.key, argument);
+}
+
+/* ---- processes ---- */
+
+int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+  return -pthread_atfork(prepare, parent, child);
+}

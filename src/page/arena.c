@@ -1,0 +1,150 @@
+#include "page/arena.h"
+
+#include <errno.h>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "meta/persist.h"
+#include "os/os.h"
+
+struct arena heap_arena;
+
+#define ARENA_ALIGNMENT ((size_t)4 << 20)
+#define ARENA_MIN_BYTES ((size_t)64 << 20)
+
+/* Tables grow in steps of this, to spare system calls; a step of the largest covers 4 MiB of pages. */
+#define TABLE_STEP_BYTES ((size_t)64 << 10)
+
+static size_t table_reserved_bytes(const struct arena *arena, const struct arena_table *table) {
+  size_t pages = (arena->end - arena->start) >> PAGE_SHIFT;
+  return round_up(pages * table->page_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
+}
+
+static void release_tables(struct arena *arena) {
+  for (size_t i = 0; i < ARENA_TABLES; i++) {
+    struct arena_table *table = &arena->tables[i];
+    if (table->base == NULL) continue;
+    os_unmap(table->base, table_reserved_bytes(arena, table));
+    persist_charge(PERSIST_TABLE, -(ptrdiff_t)table->committed_bytes);
+    table->base = NULL;
+  }
+}
+
+static int reserve_tables(struct arena *arena) {
+  static const size_t page_bytes[ARENA_TABLES] = {sizeof(struct span *), sizeof(uint32_t), 128, sizeof(uint8_t)};
+  for (size_t i = 0; i < ARENA_TABLES; i++) {
+    struct arena_table *table = &arena->tables[i];
+    *table = (struct arena_table){.page_bytes = page_bytes[i]};
+    table->base = os_reserve(table_reserved_bytes(arena, table), os_page_bytes());
+    if (table->base == NULL) {
+      release_tables(arena);
+      return -ENOMEM;
+    }
+  }
+  arena->spans = (struct span **)(void *)arena->tables[0].base;
+  arena->page_info = (uint32_t *)(void *)arena->tables[1].base;
+  arena->mark_bits = arena->tables[2].base;
+  arena->residency = (uint8_t *)arena->tables[3].base;
+  return 0;
+}
+
+/* Gives the arena its range and tables; the range is reserved by the caller. */
+static int set_range(struct arena *arena, uintptr_t start, size_t bytes, bool fake) {
+  *arena = (struct arena){.start = start, .used = start, .end = start + bytes, .committed = start, .fake = fake};
+  arena->limit_bytes = SIZE_MAX;
+  return reserve_tables(arena);
+}
+
+static int reserve(struct arena *arena, size_t bytes) {
+  void *start = os_reserve(bytes, ARENA_ALIGNMENT);
+  if (start == NULL) return -ENOMEM;
+  int error = set_range(arena, (uintptr_t)start, bytes, false);
+  if (error != 0) os_unmap(start, bytes);
+  return error;
+}
+
+/* Where the process may not map much (RLIMIT_AS), half of what is left stays with the program's own needs. */
+static size_t reasonable_bytes(size_t bytes) {
+  uint64_t left = os_address_space_left_bytes();
+  while (bytes > ARENA_MIN_BYTES && bytes > left / 2) bytes /= 2;
+  return max_size(round_down(bytes, ARENA_ALIGNMENT), ARENA_MIN_BYTES);
+}
+
+int arena_init(struct arena *arena, size_t bytes) {
+  bytes = reasonable_bytes(bytes);
+  while (reserve(arena, bytes) != 0) {
+    if (bytes == ARENA_MIN_BYTES) {
+      *arena = (struct arena){0};
+      return -ENOMEM;
+    }
+    bytes = max_size(round_down(bytes / 2, ARENA_ALIGNMENT), ARENA_MIN_BYTES);
+  }
+  return 0;
+}
+
+int arena_init_fake(struct arena *arena, uintptr_t start, size_t bytes) {
+  CHECK(is_aligned(start, ARENA_ALIGNMENT) && is_aligned(bytes, PAGE_BYTES), "arena: fake range %p is not aligned",
+        (void *)start);
+  int error = set_range(arena, start, bytes, true);
+  if (error != 0) *arena = (struct arena){0};
+  return error;
+}
+
+void arena_destroy(struct arena *arena) {
+  release_tables(arena);
+  if (!arena->fake && arena->start != 0) os_unmap((void *)arena->start, arena->end - arena->start);
+  *arena = (struct arena){0};
+}
+
+/* Makes a table touchable for all pages below `end`. */
+static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
+  size_t need_bytes = arena_page_of(arena, end) * table->page_bytes;
+  if (need_bytes <= table->committed_bytes) return 0;
+  size_t target_bytes = round_up(need_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
+  size_t step_bytes = target_bytes - table->committed_bytes;
+  int error = os_commit(table->base + table->committed_bytes, step_bytes);
+  if (error != 0) return error;
+  table->committed_bytes = target_bytes;
+  persist_charge(PERSIST_TABLE, (ptrdiff_t)step_bytes);
+  return 0;
+}
+
+/* OS pages may be larger than ours, so that the commitment may run ahead of the frontier. */
+static int pages_commit(struct arena *arena, uintptr_t end) {
+  if (arena->fake || end <= arena->committed) return 0;
+  uintptr_t target = round_up(end, os_page_bytes());
+  int error = os_commit((void *)arena->committed, target - arena->committed);
+  if (error == 0) arena->committed = target;
+  return error;
+}
+
+uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
+  ASSERT(bytes != 0 && is_aligned(bytes, PAGE_BYTES));
+  uintptr_t start = arena->used;
+  size_t limit_bytes = atomic_load_relaxed(&arena->limit_bytes);
+  if (bytes > arena->end - start) return 0;
+  if (bytes > limit_bytes || start - arena->start > limit_bytes - bytes) return 0;
+  /* What a failed attempt has committed stays committed: the next one needs it again. */
+  for (size_t i = 0; i < ARENA_TABLES; i++) {
+    if (table_commit(arena, &arena->tables[i], start + bytes) != 0) return 0;
+  }
+  if (pages_commit(arena, start + bytes) != 0) return 0;
+  atomic_store_release(&arena->used, start + bytes); /* pairs with arena_contains */
+  return start;
+}
+
+/* The table entry may be stale, since only the ends of a free span are kept exact: it may name a structure that is dead
+ * or describes other pages by now.  Structures are never unmapped, so looking is safe; what it says of its range counts
+ * only if it was IN_USE or STACK before and after the range was read.  Each acquire pairs with the release in
+ * span_set_state or span_set_range, so that who reads a later range also reads the later state.  While marking no span
+ * leaves IN_USE or STACK and the answer is exact; otherwise whoever frees the span at the same time makes it old. */
+struct span *arena_span_of(const struct arena *arena, uintptr_t address) {
+  if (!arena_contains(arena, address)) return NULL;
+  struct span *span = atomic_load_relaxed(&arena->spans[arena_page_of(arena, address)]);
+  if (span == NULL) return NULL;
+  enum span_state state = span_state(span);
+  if (state != SPAN_IN_USE && state != SPAN_STACK) return NULL;
+  uintptr_t offset = address - atomic_load_acquire(&span->start);
+  if (offset >= atomic_load_acquire(&span->page_count) << PAGE_SHIFT) return NULL;
+  return span_state(span) == state ? span : NULL;
+}

@@ -1,0 +1,74 @@
+/* The arena: one reserved range of addresses in which all pages of the heap lie, and the tables beside it.
+ *
+ * The range is reserved at once and committed from its start upward; `used` is the frontier.  Beside it grow tables with
+ * a fixed number of bytes per page (spans, page information, mark bits): each is reserved for the whole arena and
+ * committed before `used` moves, so that whoever reads `used` (acquire) may index every table up to it.
+ *
+ * `used` only grows; it is written under the page heap's lock with a release store. */
+#ifndef MIDDEN_PAGE_ARENA_H
+#define MIDDEN_PAGE_ARENA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "page/span.h"
+
+enum { ARENA_TABLES = 4 };
+
+/* Whether memory stands behind a free page.  Pages of other spans count as RESIDENT. */
+enum page_residency {
+  PAGE_FRESH,    /* never touched: reads as zero */
+  PAGE_RELEASED, /* given back to the system and not touched since: reads as zero */
+  PAGE_RESIDENT  /* may hold old data */
+};
+
+struct arena_table {
+  char *base;           /* reserved; entries below committed_bytes may be touched */
+  size_t page_bytes;    /* bytes of table for each page of the arena, a power of two */
+  size_t committed_bytes;
+};
+
+struct arena {
+  uintptr_t start; /* constant after init, a multiple of 4 MiB */
+  uintptr_t used;  /* atomic; first address not yet handed to the page heap */
+  uintptr_t end;   /* constant after init */
+  struct span **spans; /* by page; for a free span only its first and last page are exact */
+  uint32_t *page_info; /* by page; 0 where no objects are; see span/page_info.h */
+  char *mark_bits;     /* 128 bytes a page; see span/mark_bits.h */
+  uint8_t *residency;  /* by page, enum page_residency; under the page heap's lock */
+  struct arena_table tables[ARENA_TABLES]; /* the four above */
+  uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
+  bool fake; /* tests: the pages themselves are never touched */
+  size_t limit_bytes; /* atomic; the arena does not grow past this many bytes; SIZE_MAX for none */
+};
+
+/* The heap's arena. */
+extern struct arena heap_arena;
+
+/* Reserves `bytes` of address space for pages and the tables that go with it, halving it until the system agrees.
+ * -ENOMEM where not even 64 MiB are to be had. */
+int arena_init(struct arena *arena, size_t bytes);
+
+/* Tests: tables are real, the pages are addresses from `start` that nobody touches. */
+int arena_init_fake(struct arena *arena, uintptr_t start, size_t bytes);
+
+void arena_destroy(struct arena *arena); /* tests */
+
+/* Commits `bytes` (a multiple of the page size) at the frontier and the tables for them, then moves `used`.  Returns
+ * their address, or 0 where the arena is full, limit_bytes would be passed or the system refuses.  Page heap's lock. */
+uintptr_t arena_grow_locked(struct arena *arena, size_t bytes);
+
+static inline bool arena_contains(const struct arena *arena, uintptr_t address) {
+  return address - arena->start < atomic_load_acquire(&arena->used) - arena->start;
+}
+
+static inline size_t arena_page_of(const struct arena *arena, uintptr_t address) {
+  return (address - arena->start) >> PAGE_SHIFT;
+}
+
+/* The span that holds an address if that span is IN_USE or STACK; NULL for every other address whatsoever. */
+struct span *arena_span_of(const struct arena *arena, uintptr_t address);
+
+#endif

@@ -1,0 +1,333 @@
+#include "page/pageheap.h"
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "os/os.h"
+#include "page/residency.h"
+
+struct pageheap heap_pages;
+
+#define GROW_DEFAULT_BYTES ((size_t)1 << 20)
+#define GROW_MAX_BYTES ((size_t)64 << 20)
+#define GROW_UNIT_BYTES ((size_t)64 << 10)
+enum { GROW_FRACTION = 8 };
+
+/* The choice between a resident and an absent span; see pageheap.h. */
+enum { TIGHT_FIT_FRACTION = 8, WHOLE_SPAN_WORTH = 16 };
+
+void pageheap_init(struct pageheap *heap, struct arena *arena, const struct pageheap_hooks *hooks) {
+  *heap = (struct pageheap){.arena = arena, .hooks = *hooks, .grow_bytes = GROW_DEFAULT_BYTES};
+  heap->release_unit_bytes = max_size(os_page_bytes(), PAGE_BYTES);
+  heap->stats.system_bytes = arena->used - arena->start;
+  CHECK(heap->stats.system_bytes == 0, "page heap: the arena is in use already");
+  lock_init(&heap->lock, LOCK_RANK_PAGEHEAP);
+  fixalloc_init(&heap->spans, sizeof(struct span), false, PERSIST_SPAN);
+}
+
+/* ---- span structures and the table ---- */
+
+/* A structure for a FREE span, or NULL.  Recycled ones come as they were left: everything that describes free memory is
+ * written here, everything above that by claim. */
+static struct span *new_span(struct pageheap *heap) {
+  struct span *span = fixalloc_alloc(&heap->spans);
+  if (span == NULL) return NULL;
+  ASSERT(span_state(span) == SPAN_DEAD);
+  span->link = span->age = (struct link){0};
+  span->tree_left = span->tree_right = span->tree_parent = NULL;
+  return span;
+}
+
+static void bury_span(struct pageheap *heap, struct span *span) {
+  span_set_state(span, SPAN_DEAD);
+  fixalloc_free(&heap->spans, span);
+}
+
+static struct span *table_read(const struct pageheap *heap, uintptr_t address) {
+  return atomic_load_relaxed(&heap->arena->spans[arena_page_of(heap->arena, address)]);
+}
+
+/* Readers without the lock believe an entry only as far as the span's state, which is written later, confirms it. */
+static void table_write(struct pageheap *heap, uintptr_t address, struct span *span) {
+  atomic_store_relaxed(&heap->arena->spans[arena_page_of(heap->arena, address)], span);
+}
+
+static void table_write_ends(struct pageheap *heap, struct span *span) {
+  table_write(heap, span->start, span);
+  table_write(heap, span_end(span) - PAGE_BYTES, span);
+}
+
+static struct span *free_or_null(struct span *span) {
+  return span != NULL && span_state(span) == SPAN_FREE ? span : NULL;
+}
+
+/* The free span that ends, or begins, at an address of the arena; NULL where the neighbour is not free. */
+static struct span *free_span_before(const struct pageheap *heap, uintptr_t address) {
+  return address > heap->arena->start ? free_or_null(table_read(heap, address - PAGE_BYTES)) : NULL;
+}
+
+static struct span *free_span_at(const struct pageheap *heap, uintptr_t address) {
+  return address < heap->arena->used ? free_or_null(table_read(heap, address)) : NULL;
+}
+
+/* ---- choosing ---- */
+
+static bool is_worth_faulting_in(const struct pageheap *heap, const struct span *absent, const struct span *resident,
+                                 size_t pages) {
+  size_t missing = pages - residency_count(heap->arena, absent->start, pages, PAGE_RESIDENT);
+  if (missing == 0) return true;
+  bool is_tight = absent->page_count - pages <= pages / TIGHT_FIT_FRACTION;
+  return is_tight && missing <= resident->page_count / WHOLE_SPAN_WORTH;
+}
+
+static struct span *choose_locked(struct pageheap *heap, size_t pages) {
+  struct span *resident = freeset_find(&heap->free.resident, pages);
+  struct span *absent = freeset_find(&heap->free.absent, pages);
+  if (resident == NULL || absent == NULL) return resident != NULL ? resident : absent;
+  if (absent->page_count >= resident->page_count) return resident;
+  return is_worth_faulting_in(heap, absent, resident, pages) ? absent : resident;
+}
+
+/* ---- splitting ---- */
+
+/* Writes what follows from a free span's range and released_pages. */
+static void describe_free(struct pageheap *heap, struct span *span, uintptr_t release_end) {
+  span->needs_zero = span_resident_pages(span) > 0;
+  span->release_end = max_size(span->start, min_size(release_end, span_end(span)));
+  table_write_ends(heap, span);
+}
+
+/* Cuts the first `pages` pages off a free span, which is filed nowhere by size, and gives them to `front`, a structure
+ * from new_span.  Both have the same age; only `span` stays filed by it. */
+static void split_front(struct pageheap *heap, struct span *span, size_t pages, struct span *front) {
+  ASSERT(pages > 0 && pages < span->page_count);
+  uintptr_t release_end = span->release_end;
+  size_t resident = residency_count(heap->arena, span->start, pages, PAGE_RESIDENT);
+  span_set_range(front, span->start, pages);
+  span_set_range(span, span->start + (pages << PAGE_SHIFT), span->page_count - pages);
+  front->released_pages = pages - resident;
+  span->released_pages -= front->released_pages;
+  front->unused_since_ns = span->unused_since_ns;
+  span_set_state(front, SPAN_FREE);
+  describe_free(heap, front, release_end);
+  describe_free(heap, span, release_end);
+}
+
+/* Files by size what is left of a span, and corrects its filing by age. */
+static void refile(struct pageheap *heap, struct span *span) {
+  if (span_resident_pages(span) == 0) freeset_age_remove(&heap->free, span);
+  freeset_insert(&heap->free, span);
+}
+
+static void clear_upper_fields(struct span *span) {
+  span->size_class = 0;
+  span->kind = 0;
+  span->in_cache = false;
+  span->slot_bytes_small = 0;
+  span->slot_count = 0;
+  span->live_count = 0;
+  atomic_store_relaxed(&span->free_index, 0);
+  atomic_store_relaxed(&span->has_specials, false);
+}
+
+/* Makes an owner's span of a free one that is filed nowhere. */
+static void claim(struct pageheap *heap, struct span *span, enum span_state state) {
+  struct arena *arena = heap->arena;
+  struct pageheap_stats *stats = &heap->stats;
+  size_t pages = span->page_count;
+  size_t released = 0;
+  if (span->released_pages != 0) released = residency_count(arena, span->start, pages, PAGE_RELEASED);
+  stats->idle_bytes -= span_bytes(span);
+  stats->released_bytes -= released << PAGE_SHIFT;
+  stats->fresh_bytes -= (span->released_pages - released) << PAGE_SHIFT;
+  *(state == SPAN_IN_USE ? &stats->in_use_bytes : &stats->stack_bytes) += span_bytes(span);
+  residency_set(arena, span->start, pages, PAGE_RESIDENT);
+  span->released_pages = 0;
+  clear_upper_fields(span);
+  for (size_t i = 0; i < pages; i++) table_write(heap, span->start + (i << PAGE_SHIFT), span);
+  span_set_state(span, state);
+}
+
+/* Takes `pages` pages out of a free span, leaving `gap` pages of it in front.  NULL, and nothing changed, where there is
+ * no memory for the structures of the parts. */
+static struct span *carve_locked(struct pageheap *heap, struct span *span, size_t gap, size_t pages,
+                                 enum span_state state) {
+  bool has_rest = span->page_count > gap + pages;
+  struct span *front = gap > 0 ? new_span(heap) : NULL;
+  struct span *middle = has_rest ? new_span(heap) : NULL;
+  if ((gap > 0 && front == NULL) || (has_rest && middle == NULL)) {
+    if (front != NULL) fixalloc_free(&heap->spans, front);
+    if (middle != NULL) fixalloc_free(&heap->spans, middle);
+    return NULL;
+  }
+  freeset_remove(&heap->free, span);
+  if (gap > 0) {
+    split_front(heap, span, gap, front);
+    if (freeset_age_holds(span) && span_resident_pages(front) > 0) {
+      freeset_age_insert_before(&heap->free, front, span);
+    }
+    freeset_insert(&heap->free, front);
+  }
+  if (has_rest) {
+    split_front(heap, span, pages, middle);
+    refile(heap, span);
+    span = middle;
+  } else {
+    freeset_age_remove(&heap->free, span);
+  }
+  claim(heap, span, state);
+  return span;
+}
+
+/* ---- merging ---- */
+
+/* Makes one free span of `span`, which is filed nowhere, and its free neighbours, and files it.  The structure of the
+ * part with the most resident pages lives on, with its time and its place among the ages. */
+static void merge_and_file(struct pageheap *heap, struct span *span) {
+  struct span *parts[] = {free_span_before(heap, span->start), span, free_span_at(heap, span_end(span))};
+  struct span *keep = span;
+  uintptr_t start = span->start, release_end = span->start;
+  size_t pages = 0, released = 0;
+  for (size_t i = 0; i < COUNT_OF(parts); i++) {
+    struct span *part = parts[i];
+    if (part == NULL) continue;
+    if (part->start < start) start = part->start;
+    if (span_resident_pages(part) > 0) release_end = span_end(part);
+    if (span_resident_pages(part) > span_resident_pages(keep)) keep = part;
+    pages += part->page_count;
+    released += part->released_pages;
+  }
+  for (size_t i = 0; i < COUNT_OF(parts); i++) {
+    struct span *part = parts[i];
+    if (part == NULL) continue;
+    if (part != span) freeset_remove(&heap->free, part);
+    if (part == keep) continue;
+    freeset_age_remove(&heap->free, part);
+    bury_span(heap, part);
+  }
+  span_set_range(keep, start, pages);
+  keep->released_pages = released;
+  describe_free(heap, keep, release_end);
+  if (released < pages && !freeset_age_holds(keep)) {
+    keep->unused_since_ns = heap->hooks.now_ns();
+    freeset_age_append(&heap->free, keep);
+  }
+  freeset_insert(&heap->free, keep);
+}
+
+static void assert_no_page_info(const struct arena *arena, const struct span *span) {
+#ifdef MIDDEN_ASSERTS
+  size_t first = arena_page_of(arena, span->start);
+  for (size_t i = 0; i < span->page_count; i++) ASSERT(arena->page_info[first + i] == 0);
+#else
+  (void)arena, (void)span;
+#endif
+}
+
+void pageheap_free(struct pageheap *heap, struct span *span) {
+  CHECK(span->link.list == NULL, "span %p at %p is freed while it is on a list", (void *)span, (void *)span->start);
+  lock_acquire(&heap->lock);
+  enum span_state state = span_state(span);
+  span_set_state(span, SPAN_FREE);
+  assert_no_page_info(heap->arena, span);
+  *(state == SPAN_IN_USE ? &heap->stats.in_use_bytes : &heap->stats.stack_bytes) -= span_bytes(span);
+  heap->stats.idle_bytes += span_bytes(span);
+  span->released_pages = 0;
+  merge_and_file(heap, span);
+  lock_release(&heap->lock);
+}
+
+/* ---- growing ---- */
+
+static size_t grow_step_bytes(const struct pageheap *heap) {
+  size_t step = min_size(heap->stats.system_bytes / GROW_FRACTION, GROW_MAX_BYTES);
+  return round_up(max_size(step, heap->grow_bytes), GROW_UNIT_BYTES);
+}
+
+/* What the arena must gain so that a free span of `pages` pages ends at its frontier: one that ends there already
+ * counts, since the new pages merge with it. */
+static size_t missing_bytes(const struct pageheap *heap, size_t pages) {
+  const struct span *tail = free_span_before(heap, heap->arena->used);
+  size_t have = tail != NULL ? tail->page_count : 0;
+  ASSERT(have < pages);
+  return (pages - have) << PAGE_SHIFT;
+}
+
+static bool grow_locked(struct pageheap *heap, size_t pages) {
+  struct span *span = new_span(heap);
+  if (span == NULL) return false;
+  size_t need_bytes = missing_bytes(heap, pages);
+  size_t bytes = max_size(round_up(need_bytes, GROW_UNIT_BYTES), grow_step_bytes(heap));
+  uintptr_t start = arena_grow_locked(heap->arena, bytes);
+  if (start == 0) {
+    bytes = need_bytes;
+    start = arena_grow_locked(heap->arena, bytes);
+  }
+  if (start == 0) {
+    fixalloc_free(&heap->spans, span);
+    return false;
+  }
+  heap->stats.system_bytes += bytes;
+  heap->stats.idle_bytes += bytes;
+  heap->stats.fresh_bytes += bytes;
+  heap->stats.grow_count++;
+  span_set_range(span, start, bytes >> PAGE_SHIFT);
+  span->released_pages = span->page_count;
+  span->unused_since_ns = heap->hooks.now_ns();
+  span_set_state(span, SPAN_FREE);
+  merge_and_file(heap, span);
+  return true;
+}
+
+/* ---- allocating ---- */
+
+static struct span *alloc_free_locked(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state) {
+  size_t slack = (alignment >> PAGE_SHIFT) - 1;
+  struct span *span = choose_locked(heap, pages + slack);
+  if (span == NULL) return NULL;
+  size_t gap = (round_up(span->start, alignment) - span->start) >> PAGE_SHIFT;
+  return carve_locked(heap, span, gap, pages, state);
+}
+
+static struct span *alloc_or_grow_locked(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state) {
+  size_t slack = (alignment >> PAGE_SHIFT) - 1;
+  if (choose_locked(heap, pages + slack) == NULL && !grow_locked(heap, pages + slack)) return NULL;
+  return alloc_free_locked(heap, pages, alignment, state);
+}
+
+/* Nothing free suffices: somebody may be able to free something, else the arena grows. */
+static COLD struct span *alloc_slow(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state) {
+  struct span *span = NULL;
+  bool may_have_freed = heap->hooks.reclaim != NULL && heap->hooks.reclaim(pages);
+  lock_acquire(&heap->lock);
+  if (may_have_freed) span = alloc_free_locked(heap, pages, alignment, state);
+  if (span == NULL) span = alloc_or_grow_locked(heap, pages, alignment, state);
+  lock_release(&heap->lock);
+  return span;
+}
+
+struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
+                                    bool may_grow) {
+  CHECK(is_power_of_two(alignment), "page heap: %zu is no alignment", alignment);
+  CHECK(state == SPAN_IN_USE || state == SPAN_STACK, "page heap: a span cannot be allocated as %s",
+        span_state_name(state));
+  alignment = max_size(alignment, PAGE_BYTES);
+  size_t arena_bytes = heap->arena->end - heap->arena->start;
+  if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return NULL;
+  lock_acquire(&heap->lock);
+  struct span *span = alloc_free_locked(heap, pages, alignment, state);
+  lock_release(&heap->lock);
+  if (span != NULL || !may_grow) return span;
+  return alloc_slow(heap, pages, alignment, state);
+}
+
+struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow) {
+  return pageheap_alloc_aligned(heap, pages, PAGE_BYTES, state, may_grow);
+}
+
+void pageheap_read_stats(struct pageheap *heap, struct pageheap_stats *stats) {
+  lock_acquire(&heap->lock);
+  *stats = heap->stats;
+  stats->free_spans = heap->free.count;
+  lock_release(&heap->lock);
+}

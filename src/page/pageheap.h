@@ -1,0 +1,105 @@
+/* The page heap: spans of whole pages, allocated by best fit and merged with free neighbours when they come back.
+ *
+ * Free spans of 1 to 127 pages wait in one list per page count, larger ones in a tree ordered by page count, then
+ * address (freeset.h).  What an allocation leaves over is trimmed off and stays free.
+ *
+ * Which span an allocation of n pages takes.  Touching a page for the first time, or again after it was given back,
+ * costs more than everything else here, so the heap remembers for each free page whether memory stands behind it
+ * (enum page_residency), and looks at two candidates: R, the smallest sufficient span that is wholly resident, and A,
+ * the smallest sufficient span with at least one page that is not; the lowest address among equals of 128 and more
+ * pages, the one freed last among smaller ones.  An allocation takes the low end of its span.  Where both exist:
+ *   - R, if A is not smaller than R;
+ *   - A, if the first n pages of A are resident: it is the better fit and costs nothing;
+ *   - A, if it is a tight fit (at most n/8 pages larger) and R has at least 16 times as many pages as A would have to
+ *     fault in: that little keeps a large resident span whole;
+ *   - R otherwise.
+ *
+ * Age.  Merged spans take the time of the part with the most resident pages (the one just freed, among equals): a large
+ * span does not grow young because a page beside it comes and goes.
+ *
+ * Invariants (pageheap_verify):
+ *   no two neighbouring spans are FREE;
+ *   the table names a free span at its first and last page, any other span at each of its pages;
+ *   in_use + stack + idle == bytes of the arena in use, and released + fresh <= idle;
+ *   a free span's released_pages counts its pages that are not RESIDENT, and needs_zero says whether others are left.
+ *
+ * Every function takes the heap's lock unless its name ends in _locked. */
+#ifndef MIDDEN_PAGE_PAGEHEAP_H
+#define MIDDEN_PAGE_PAGEHEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/lock.h"
+#include "meta/fixalloc.h"
+#include "page/arena.h"
+#include "page/freeset.h"
+#include "page/span.h"
+
+/* What the page heap needs from above or from the system; tests give their own. */
+struct pageheap_hooks {
+  uint64_t (*now_ns)(void);
+  /* Gives whole OS pages back to the system; 0 or -errno.  Called with the heap's lock held. */
+  int (*release)(void *start, size_t bytes);
+  /* Asked before the arena grows by `pages`, without the lock: may sweep and free spans.  NULL for nothing.  Returns
+   * true where another try without growing is worth while. */
+  bool (*reclaim)(size_t pages);
+};
+
+struct pageheap_stats {
+  size_t in_use_bytes;   /* spans IN_USE */
+  size_t stack_bytes;    /* spans STACK */
+  size_t idle_bytes;     /* spans FREE */
+  size_t released_bytes; /* part of idle that was given back to the system */
+  size_t fresh_bytes;    /* part of idle that was never touched */
+  size_t system_bytes;   /* the arena up to its frontier */
+  size_t free_spans;
+  size_t grow_count;     /* times that the arena grew */
+};
+
+struct pageheap {
+  struct lock lock;
+  struct arena *arena;
+  struct pageheap_hooks hooks;
+  struct fixalloc spans;
+  struct freeset free;         /* under lock */
+  struct pageheap_stats stats; /* under lock; free_spans is filled in by pageheap_read_stats */
+  size_t grow_bytes;           /* the least by which the arena grows; 1 MiB unless set after init */
+  size_t release_unit_bytes;   /* pages go back in units of this: the OS page, or ours if larger; constant after init */
+};
+
+/* The heap's pages. */
+extern struct pageheap heap_pages;
+
+void pageheap_init(struct pageheap *heap, struct arena *arena, const struct pageheap_hooks *hooks);
+
+/* A span of exactly `pages` pages in `state` (IN_USE or STACK), its page table entries written, its upper-layer fields
+ * cleared except sweep_generation.  `may_grow` false: only from what is free.  NULL where there is no memory (or pages
+ * is 0 or absurd).  The pages' contents are zero where needs_zero is false.
+ *
+ * Tries what is free, then asks hooks.reclaim and tries again, then grows the arena: by an eighth of it within 64 MiB,
+ * at least by grow_bytes, or else by just what is missing. */
+struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow);
+
+/* As pageheap_alloc, the first byte aligned to `alignment` bytes (a power of two).  Looks for a span that is large enough
+ * wherever it starts, and trims it at both ends. */
+struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
+                                    bool may_grow);
+
+/* Takes a span back; it must be IN_USE or STACK and on no list, the page information of its pages cleared.  The structure
+ * is the heap's afterwards.  Its pages count as written to. */
+void pageheap_free(struct pageheap *heap, struct span *span);
+
+/* Gives free pages back to the system, spans unused for longest first, until `goal_bytes` are released by this call or
+ * nothing is left that has been unused for `unused_ns`; a span's high end goes first, since allocations take the low
+ * one.  Whole OS pages only.  The lock is held for slices of at most 512 KiB at a time.  Returns the bytes released,
+ * less than an OS page above the goal; stops early where the system refuses. */
+size_t pageheap_release(struct pageheap *heap, size_t goal_bytes, uint64_t unused_ns);
+
+void pageheap_read_stats(struct pageheap *heap, struct pageheap_stats *stats);
+
+/* Walks everything and stops the process on a broken invariant. */
+void pageheap_verify(struct pageheap *heap);
+
+#endif

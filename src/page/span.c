@@ -1,0 +1,51 @@
+#include "page/span.h"
+
+#include "base/atomic.h"
+#include "base/check.h"
+
+bool span_marking;
+
+void span_set_range(struct span *span, uintptr_t start, size_t page_count) {
+  ASSERT(span_state(span) == SPAN_DEAD || span_state(span) == SPAN_FREE);
+  atomic_store_release(&span->start, start); /* both pair with arena_span_of */
+  atomic_store_release(&span->page_count, page_count);
+}
+
+enum span_state span_state(const struct span *span) { return (enum span_state)atomic_load_acquire(&span->state); }
+
+static bool is_legal(enum span_state from, enum span_state to, bool marking) {
+  switch (from) {
+    case SPAN_DEAD:
+      return to == SPAN_FREE;
+    case SPAN_FREE:
+      return to == SPAN_IN_USE || to == SPAN_STACK || to == SPAN_DEAD;
+    case SPAN_IN_USE:
+    case SPAN_STACK:
+      return to == SPAN_FREE && !marking;
+  }
+  return false;
+}
+
+/* The release pairs with the acquire in span_state: who sees IN_USE or STACK sees the range that was written before. */
+void span_set_state(struct span *span, enum span_state state) {
+  enum span_state old = (enum span_state)atomic_load_relaxed(&span->state);
+  bool marking = atomic_load_relaxed(&span_marking);
+  CHECK(is_legal(old, state, marking), "span %p at %p, %zu pages: illegal step from %s to %s%s", (void *)span,
+        (void *)span->start, span->page_count, span_state_name(old), span_state_name(state),
+        marking ? " while marking" : "");
+  atomic_store_release(&span->state, (uint8_t)state);
+}
+
+const char *span_state_name(enum span_state state) {
+  switch (state) {
+    case SPAN_DEAD:
+      return "dead";
+    case SPAN_FREE:
+      return "free";
+    case SPAN_IN_USE:
+      return "in use";
+    case SPAN_STACK:
+      return "stack";
+  }
+  return "corrupt";
+}

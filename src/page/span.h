@@ -1,0 +1,84 @@
+/* A span: a run of pages with one owner.
+ *
+ * States and the only legal transitions (span_set_state checks them):
+ *
+ *     DEAD    the structure describes no memory            -> FREE
+ *     FREE    the pages wait in the page heap              -> IN_USE, STACK, DEAD (merged into a neighbour)
+ *     IN_USE  the pages hold collected objects             -> FREE, only while no mark phase runs
+ *     STACK   the pages hold a fiber's stack               -> FREE, only while no mark phase runs
+ *
+ * While marking, a span's state only ever leaves FREE: a marker that read a pointer may look up the span later and must
+ * find what it found before.
+ *
+ * Sweep generation.  The heap's generation h grows by 2 at the end of each mark phase.
+ *
+ *     sweep_generation == h - 2    needs sweeping
+ *     sweep_generation == h - 1    is being swept, by the one thread that made this step
+ *     sweep_generation == h        swept, ready to use
+ *
+ * Spans come from a fixed-size allocator that does not clear them: the generation of a freed structure stays readable. */
+#ifndef MIDDEN_PAGE_SPAN_H
+#define MIDDEN_PAGE_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+/* midden's page, of which spans are made; not the kernel's. */
+enum { PAGE_SHIFT = 13 };
+#define PAGE_BYTES ((size_t)1 << PAGE_SHIFT)
+
+enum span_state { SPAN_DEAD, SPAN_FREE, SPAN_IN_USE, SPAN_STACK };
+
+struct span {
+  struct link link;        /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central or the large list */
+  uintptr_t start;         /* address of the first byte; atomic; written by span_set_range alone */
+  size_t page_count;       /* atomic; written by span_set_range alone */
+  uint8_t state;           /* enum span_state; atomic; written by span_set_state alone */
+  bool needs_zero;         /* the pages may hold old data */
+
+  /* FREE: owned by the page heap, under its lock. */
+  size_t released_pages;   /* how many of the pages are not resident: given back to the system, or never touched */
+  uint64_t unused_since_ns; /* when the pages became free */
+  struct link age;          /* the list of free spans by time; see freeset.h */
+  uintptr_t release_end;    /* no page at or above this address can be given back; a bound, not always the least one */
+  struct span *tree_left, *tree_right, *tree_parent; /* tree of large free spans; see spantree.h */
+  uint32_t tree_priority;
+
+  /* IN_USE: owned by the layers above. */
+  uint32_t sweep_generation; /* atomic; see above */
+  uint8_t size_class;        /* 0 for a large object */
+  uint8_t kind;              /* what the objects hold; see span/kind.h */
+  bool in_cache;             /* a thread's cache allocates from it; under its central's lock */
+  uint32_t slot_bytes_small; /* bytes of one slot; 0 for a large object */
+  uint32_t slot_count;       /* 1 for a large object */
+  uint32_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
+  size_t free_index;         /* atomic; bytes from `start` before which every slot has been handed out since the last sweep */
+  bool has_specials;         /* atomic; an object of it has, or had, a finalizer or weak link */
+};
+
+static inline size_t span_bytes(const struct span *span) { return span->page_count << PAGE_SHIFT; }
+static inline uintptr_t span_end(const struct span *span) { return span->start + span_bytes(span); }
+
+/* Bytes of one slot, large objects included. */
+static inline size_t span_slot_bytes(const struct span *span) {
+  return span->size_class != 0 ? span->slot_bytes_small : span_bytes(span);
+}
+
+/* True while a mark phase runs; the collector sets it, span_set_state checks against it.  Atomic. */
+extern bool span_marking;
+
+/* Writes what memory a DEAD or FREE structure describes.  Atomic, since arena_span_of may look at the structure by way of
+ * a stale table entry; what it read is only believed when the state says IN_USE or STACK. */
+void span_set_range(struct span *span, uintptr_t start, size_t page_count);
+
+enum span_state span_state(const struct span *span);
+
+/* The one writer of `state`: stops the process on a transition that the table above does not have. */
+void span_set_state(struct span *span, enum span_state state);
+
+const char *span_state_name(enum span_state state);
+
+#endif

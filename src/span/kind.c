@@ -1,0 +1,25 @@
+#include "span/kind.h"
+
+#include <errno.h>
+
+#include "base/atomic.h"
+
+struct kind kind_table[MIDDEN_KINDS_MAX] = {
+    [MIDDEN_DATA] = {.name = "data", .scan = SCAN_NONE, .zeroed = true},
+    [MIDDEN_CONSERVATIVE] = {.name = "conservative", .scan = SCAN_CONSERVATIVE, .zeroed = true},
+    [MIDDEN_TYPED] = {.name = "typed", .scan = SCAN_TYPED, .zeroed = true},
+    [MIDDEN_RAW] = {.name = "raw", .scan = SCAN_NONE},
+    [MIDDEN_ROOT] = {.name = "root", .scan = SCAN_CONSERVATIVE, .zeroed = true, .root = true},
+    [MIDDEN_ROOT_DATA] = {.name = "root data", .scan = SCAN_NONE, .root = true},
+};
+unsigned kind_count = MIDDEN_KINDS_BUILT_IN;
+
+bool kind_exists(unsigned kind) { return kind < atomic_load_acquire(&kind_count); }
+
+int kind_add(const struct kind *kind) {
+  unsigned number = kind_count;
+  if (number == MIDDEN_KINDS_MAX) return -ENOSPC;
+  kind_table[number] = *kind;
+  atomic_store_release(&kind_count, number + 1);
+  return (int)number;
+}

@@ -1,0 +1,41 @@
+/* Kinds: how the collector reads an object, and how long it lives.  A span holds objects of one kind.
+ *
+ * The table only grows; an entry is constant once `kind_count` (release, acquire) covers it. */
+#ifndef MIDDEN_SPAN_KIND_H
+#define MIDDEN_SPAN_KIND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "midden/midden.h"
+
+enum scan_mode {
+  SCAN_NONE,         /* no pointers */
+  SCAN_CONSERVATIVE, /* every aligned word */
+  SCAN_TYPED,        /* by the type in the slot's last word */
+  SCAN_TRACE         /* by the kind's trace function */
+};
+
+struct kind {
+  const char *name;
+  midden_trace_fn *trace; /* SCAN_TRACE only */
+  void *argument;         /* for trace; a root */
+  enum scan_mode scan;
+  bool zeroed; /* objects are handed out cleared */
+  bool root;   /* objects live until they are freed, and are roots */
+};
+
+/* A slot of kind MIDDEN_TYPED ends in the address of its type; of an array, with TYPE_ARRAY_TAG set, before which stands
+ * the number of elements. */
+enum { TYPE_ARRAY_TAG = 1 };
+
+extern struct kind kind_table[MIDDEN_KINDS_MAX];
+extern unsigned kind_count; /* atomic */
+
+/* Adds a kind: its number, or -ENOSPC.  The caller serializes. */
+int kind_add(const struct kind *kind);
+
+/* Whether a number names a kind. */
+bool kind_exists(unsigned kind);
+
+#endif

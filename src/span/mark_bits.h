@@ -1,0 +1,73 @@
+/* Mark bits and allocation bits: two bits for every 16 bytes of the arena, of which those at slot starts are used.
+ *
+ * They lie in cells of two words, one cell for each KiB: a marker finds both bits of an object in one cache line, and
+ * the cells of neighbouring spans do not compete for the same cache sets.  Which word of a cell holds the marks is
+ * one global number, `mark_side`; the other word holds the allocation bits.  At the end of a mark phase the sides
+ * trade roles: the marks become the allocation bits without being copied, and what was the allocation bits is cleared
+ * span by span as spans are swept, to take the next cycle's marks.
+ *
+ *     allocation bit set    the slot holds an object, or was handed to a thread's cache for one
+ *     mark bit set          the object was reached in this cycle
+ *
+ * Writers.  Allocation bits: the thread that owns a span's run sets them, any thread that frees an object clears one, so
+ * both are atomic.  Mark bits: markers, atomic when several mark at once; the sweeper of the span. */
+#ifndef MIDDEN_SPAN_MARK_BITS_H
+#define MIDDEN_SPAN_MARK_BITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "page/arena.h"
+
+enum {
+  GRANULE_SHIFT = 4, /* objects start at multiples of 16 bytes */
+  GRANULE_BYTES = 1 << GRANULE_SHIFT,
+  CELL_SHIFT = GRANULE_SHIFT + 6, /* a cell covers 64 granules, 1 KiB */
+  CELL_BYTES = 1 << CELL_SHIFT
+};
+
+struct mark_cell {
+  uint64_t bits[2];
+};
+
+/* The side that holds marks; changes only while the world is stopped. */
+extern unsigned mark_side;
+
+static inline unsigned alloc_side(void) { return mark_side ^ 1; }
+
+static inline struct mark_cell *mark_cell_of(const struct arena *arena, uintptr_t address) {
+  return (struct mark_cell *)(void *)arena->mark_bits + ((address - arena->start) >> CELL_SHIFT);
+}
+
+static inline uint64_t mark_mask_of(uintptr_t address) { return UINT64_C(1) << (address >> GRANULE_SHIFT & 63); }
+
+static inline bool mark_bit_get(const struct arena *arena, unsigned side, uintptr_t address) {
+  return (atomic_load_relaxed(&mark_cell_of(arena, address)->bits[side]) & mark_mask_of(address)) != 0;
+}
+
+/* Both return whether the bit was set before. */
+static inline bool mark_bit_set(const struct arena *arena, unsigned side, uintptr_t address) {
+  uint64_t mask = mark_mask_of(address);
+  return (atomic_or_relaxed(&mark_cell_of(arena, address)->bits[side], mask) & mask) != 0;
+}
+
+static inline bool mark_bit_clear(const struct arena *arena, unsigned side, uintptr_t address) {
+  uint64_t mask = mark_mask_of(address);
+  return (atomic_and_relaxed(&mark_cell_of(arena, address)->bits[side], ~mask) & mask) != 0;
+}
+
+/* All three take whole pages. */
+void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
+size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
+bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
+
+/* The first address in [from, end) whose bit is set, or `end`. */
+uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end);
+
+/* Sets the bits of the slots in [start, end), `slot_bytes` apart. */
+void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
+void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
+
+#endif

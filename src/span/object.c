@@ -1,0 +1,19 @@
+#include "span/object.h"
+
+bool object_find(const void *address, struct object *object) {
+  uintptr_t value = (uintptr_t)address;
+  if (!arena_contains(&heap_arena, value)) return false;
+  uint32_t info = atomic_load_relaxed(&heap_arena.page_info[arena_page_of(&heap_arena, value)]);
+  if (info == 0) return false;
+  uintptr_t start = object_slot_start(value, info);
+  if (!mark_bit_get(&heap_arena, alloc_side(), start)) return false;
+  *object = (struct object){.start = start, .span = object_span(start)};
+  return true;
+}
+
+size_t object_usable_bytes(const struct object *object) {
+  size_t slot_bytes = span_slot_bytes(object->span);
+  if (object->span->kind != MIDDEN_TYPED) return slot_bytes;
+  uintptr_t type = *(const uintptr_t *)(object->start + slot_bytes - sizeof(uintptr_t));
+  return slot_bytes - (type & TYPE_ARRAY_TAG ? 2 : 1) * sizeof(uintptr_t);
+}

@@ -1,0 +1,73 @@
+#include "span/slots.h"
+
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "span/mark_bits.h"
+#include "span/page_info.h"
+#include "span/size_class.h"
+
+bool slots_poison;
+
+void slots_init(struct span *span, unsigned size_class, unsigned kind) {
+  span->size_class = (uint8_t)size_class;
+  span->kind = (uint8_t)kind;
+  span->slot_bytes_small = size_class_bytes[size_class];
+  span->slot_count = size_class == 0 ? 1 : size_class_slots[size_class];
+  span->live_count = 0;
+  span->free_index = 0;
+  span->in_cache = false;
+  span->has_specials = false;
+  page_info_set(&heap_arena, span);
+}
+
+void slots_destroy(struct span *span) {
+  page_info_clear(&heap_arena, span);
+  mark_bits_clear(&heap_arena, 0, span->start, span_bytes(span));
+  mark_bits_clear(&heap_arena, 1, span->start, span_bytes(span));
+  span->needs_zero = true;
+}
+
+/* The first free slot at or after `slot`, or `end`. */
+static uintptr_t first_free(uintptr_t slot, uintptr_t end, size_t slot_bytes) {
+  while (slot < end && mark_bit_get(&heap_arena, alloc_side(), slot)) slot += slot_bytes;
+  return min_size(slot, end);
+}
+
+bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run) {
+  size_t slot_bytes = span->slot_bytes_small;
+  uintptr_t slots_end = span->start + span->slot_count * slot_bytes;
+  uintptr_t start = first_free(span->start + span->free_index, slots_end, slot_bytes);
+  if (start == slots_end) {
+    atomic_store_relaxed(&span->free_index, slots_end - span->start);
+    return false;
+  }
+  size_t most = max_size(max_bytes / slot_bytes, 1) * slot_bytes;
+  uintptr_t end = mark_bits_next(&heap_arena, alloc_side(), start, min_size(start + most, slots_end));
+  mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
+  atomic_store_relaxed(&span->free_index, end - span->start);
+  *run = (struct slot_run){.start = start, .end = end, .clear = !span->needs_zero};
+  return true;
+}
+
+static void poison_free_slots(const struct span *span) {
+  size_t slot_bytes = span_slot_bytes(span);
+  for (size_t i = 0; i < span->slot_count; i++) {
+    uintptr_t slot = span->start + i * slot_bytes;
+    if (!mark_bit_get(&heap_arena, alloc_side(), slot)) memset((void *)slot, POISON_BYTE, slot_bytes);
+  }
+}
+
+uint32_t slots_sweep(struct span *span) {
+  mark_bits_clear(&heap_arena, mark_side, span->start, span_bytes(span));
+  span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, span_bytes(span));
+  atomic_store_relaxed(&span->free_index, (size_t)0);
+  span->needs_zero = true;
+  if (UNLIKELY(slots_poison)) poison_free_slots(span);
+  return span->live_count;
+}
+
+bool slots_are_all_dead(const struct span *span) {
+  return !mark_bits_any(&heap_arena, alloc_side(), span->start, span_bytes(span));
+}

@@ -1,0 +1,43 @@
+/* The slots of a span: handing them out in runs, and sweeping.
+ *
+ * A span is allocated from in address order: `free_index` divides what has been handed out since the last sweep from
+ * what has not, and behind it the allocation bits say which slots are free.  slots_claim takes the next run of free
+ * slots for a cache, sets their allocation bits and moves free_index past them.
+ *
+ * Sweeping a span makes last cycle's marks its allocation bits (the sides have traded places by then), clears the other
+ * side for the marks to come, counts, and puts free_index back to 0.  It touches bits and counts only: who may sweep,
+ * and what happens with the span afterwards, is decided above. */
+#ifndef MIDDEN_SPAN_SLOTS_H
+#define MIDDEN_SPAN_SLOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "page/span.h"
+
+/* Fills freed slots with POISON_BYTE; constant after start. */
+extern bool slots_poison;
+enum { POISON_BYTE = 0xdf };
+
+/* Makes a fresh span of the page heap hold objects of a class (0: one large object) and kind. */
+void slots_init(struct span *span, unsigned size_class, unsigned kind);
+
+/* Takes its role away before the pages go back to the page heap: no bit of it stays set. */
+void slots_destroy(struct span *span);
+
+struct slot_run {
+  uintptr_t start, end;
+  bool clear; /* the memory is zero already */
+};
+
+/* Takes the next free slots of a small span, at most `max_bytes` of them but one at least.  False when none is left. */
+bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run);
+
+/* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
+uint32_t slots_sweep(struct span *span);
+
+/* Whether nothing in an unswept span was marked. */
+bool slots_are_all_dead(const struct span *span);
+
+#endif

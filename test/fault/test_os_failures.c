@@ -1,0 +1,189 @@
+/* The nth call of the operating system fails, for each n.
+ *
+ * A fixed piece of work runs in a child: it starts the library, allocates every kind of object, uses finalizers, weak
+ * links, roots and threads, collects, gives memory back.  One request for memory, address space or a thread fails, or
+ * that and all later ones.  Each call of the library must then either do its work or return what its contract names
+ * for a lack of memory; what was allocated stays intact, and the child ends by itself.
+ *
+ * MIDDEN_TEST_STEPS is the largest n. */
+#include "support/heap_test.h"
+
+#include <pthread.h>
+
+#include "os/os.h"
+
+enum { CHILD_SECONDS = 30, KEPT = 4000, WEAK_LINKS = 500 };
+
+struct failure {
+  uint32_t nth;
+  bool forever;
+};
+
+/* ---- the work ---- */
+
+struct kept {
+  struct kept *next;
+  uint64_t *body; /* an object without pointers */
+  size_t words;
+};
+
+static const uint64_t kept_pointers[] = {3};
+static const struct midden_type kept_type = {.name = "kept", .size = sizeof(struct kept), .pointers = kept_pointers};
+static struct kept *kept_list; /* static data: a root */
+static void *added_roots[64];
+static void *weak_words[WEAK_LINKS];
+static struct rng rng;
+static size_t refusals; /* calls that said that there is no memory */
+static size_t finalizers;
+
+/* 0 or a lack of memory; everything else is a defect. */
+static bool worked(const char *what, int error) {
+  REQUIRE(error >= 0 || error == -ENOMEM || error == -EAGAIN, "%s: %d", what, error);
+  refusals += error < 0;
+  return error >= 0;
+}
+
+static void keep_one(void) {
+  struct kept *kept = midden_alloc_type(&kept_type);
+  if (kept == NULL) {
+    refusals++;
+    return;
+  }
+  kept->words = rng_size(&rng, rng_one_in(&rng, 200) ? 40000 : 100);
+  kept->body = midden_alloc_data(kept->words * 8);
+  if (kept->body == NULL) {
+    refusals++;
+    return;
+  }
+  for (size_t i = 0; i < kept->words; i++) kept->body[i] = test_mix(i ^ kept->words);
+  kept->next = kept_list;
+  kept_list = kept;
+}
+
+static void check_kept(void) {
+  for (const struct kept *kept = kept_list; kept != NULL; kept = kept->next) {
+    for (size_t i = 0; i < kept->words; i++) {
+      REQUIRE(kept->body[i] == test_mix(i ^ kept->words), "object %p is damaged", (void *)kept->body);
+    }
+  }
+}
+
+static void drop_half(void) {
+  for (struct kept *kept = kept_list; kept != NULL && kept->next != NULL; kept = kept->next) kept->next = kept->next->next;
+}
+
+static void finalize(void *object, void *argument) {
+  REQUIRE(midden_base(object) == object, "finalizer called for %p, no object", object);
+  finalizers += argument == NULL;
+}
+
+static void use_specials(void) {
+  for (size_t i = 0; i < WEAK_LINKS; i++) {
+    void *object = midden_alloc(32);
+    if (object == NULL) continue;
+    weak_words[i] = (void *)test_hide(object);
+    worked("midden_weak_link", midden_weak_link(&weak_words[i], object, MIDDEN_WEAK_BEFORE_FINALIZERS));
+    worked("midden_finalizer_set",
+           midden_finalizer_set(object, finalize, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL));
+  }
+}
+
+static void trace_nothing(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument) {
+  (void)object, (void)slot_bytes, (void)tracer, (void)argument;
+}
+
+static void use_kinds_and_roots(void) {
+  struct midden_kind_options options = {.size = sizeof(options), .name = "fault", .trace = trace_nothing};
+  int kind = midden_kind_new(&options);
+  if (worked("midden_kind_new", kind)) refusals += midden_alloc_kind((midden_kind)kind, 100) == NULL;
+  for (size_t i = 0; i < TEST_COUNT_OF(added_roots); i += 2) {
+    worked("midden_root_add", midden_root_add(&added_roots[i], &added_roots[i + 1]));
+  }
+  void *root = midden_alloc_root(500);
+  void *grown = midden_realloc(root, 50000);
+  refusals += root == NULL || grown == NULL;
+  midden_free(grown != NULL ? grown : root);
+  refusals += midden_alloc_aligned(MIDDEN_DATA, 1 << 16, 100) == NULL;
+}
+
+static void *thread_work(void *argument) {
+  int error = midden_thread_attach();
+  REQUIRE(error == 0 || error == -ENOMEM, "midden_thread_attach: %d", error);
+  uint64_t *words = midden_alloc(4096);
+  REQUIRE(error == 0 || words == NULL || midden_thread_is_attached(), "an unattached thread allocates");
+  for (size_t i = 0; words != NULL && i < 512; i++) words[i] = i << 48;
+  if (words != NULL) midden_collect();
+  for (size_t i = 0; words != NULL && i < 512; i++) REQUIRE(words[i] == i << 48, "a thread's object is damaged");
+  return argument;
+}
+
+static void use_threads(void) {
+  pthread_t threads[3];
+  for (size_t i = 0; i < TEST_COUNT_OF(threads); i++) {
+    REQUIRE(pthread_create(&threads[i], NULL, thread_work, NULL) == 0, "pthread_create");
+  }
+  for (size_t i = 0; i < TEST_COUNT_OF(threads); i++) pthread_join(threads[i], NULL);
+}
+
+static void work(void) {
+  struct midden_options options = {.size = sizeof(options), .markers = 3, .min_heap_bytes = 1 << 20};
+  worked("midden_init", midden_init(&options));
+  for (int i = 0; i < KEPT; i++) keep_one();
+  use_kinds_and_roots();
+  use_specials();
+  midden_collect();
+  check_kept();
+  drop_half();
+  midden_finalizers_run(SIZE_MAX);
+  use_threads();
+  worked("midden_reserve", midden_reserve(8 << 20));
+  midden_release_memory();
+  for (int i = 0; i < KEPT; i++) keep_one();
+  midden_collect();
+  check_kept();
+}
+
+/* ---- one child ---- */
+
+/* Once the failures are over the heap works like any other. */
+static void recover(void) {
+  os_fail_after(0, false);
+  test_collect_clean();
+  REQUIRE(midden_alloc(100) != NULL && midden_alloc(1 << 20) != NULL, "no memory though the failures are over");
+  check_kept();
+  midden_verify();
+}
+
+/* Tells the parent by its status whether anything was refused: 0 no, 2 yes. */
+static int child(void *argument) {
+  const struct failure *failure = argument;
+  os_fail_after(failure->nth, failure->forever);
+  work();
+  recover();
+  return refusals == 0 ? 0 : 2;
+}
+
+/* ---- all of them ---- */
+
+static bool try_failure(uint32_t nth, bool forever) {
+  struct failure failure = {nth, forever};
+  struct test_outcome outcome = test_child(child, &failure, CHILD_SECONDS);
+  int code = WIFEXITED(outcome.status) ? WEXITSTATUS(outcome.status) : -1;
+  REQUIRE(code == 0 || code == 2, "call %u fails%s: child ended with status 0x%x: %s", nth, forever ? " for ever" : "",
+          (unsigned)outcome.status, outcome.message);
+  return code == 2;
+}
+
+int main(void) {
+  rng = test_start("test_os_failures");
+  uint32_t last = (uint32_t)test_steps(60);
+  size_t refused[2] = {0, 0};
+  for (uint32_t nth = 1; nth <= last; nth++) {
+    for (int forever = 0; forever < 2; forever++) refused[forever] += try_failure(nth, forever);
+  }
+  REQUIRE(!try_failure(0, false), "memory was refused though nothing failed");
+  printf("test_os_failures: %u calls failed once, %zu felt by the program; for ever, %zu felt\n", last, refused[0],
+         refused[1]);
+  REQUIRE(refused[1] != 0, "no failure ever reached the program: nothing was tested");
+  return 0;
+}
