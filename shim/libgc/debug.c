@@ -106,9 +106,7 @@ void GC_debug_register_finalizer_unreachable(void *object, GC_finalization_proc 
 
 void *GC_clear_stack(void *value) { return value; }
 
-void GC_noop1(GC_word value) {
-  __asm__ volatile("" : : "r"(value) : "memory");
-}
+void GC_noop1(GC_word value) { __asm__ volatile("" : : "r"(value) : "memory"); }
 
 void GC_register_describe_type_fn(int kind, GC_describe_type_fn function) {
   (void)kind;

@@ -1,8 +1,8 @@
 /* Persistent memory: a bump allocator over chunks of the system's.
  *
- * A request that would waste much of a chunk gets a mapping of its own.  When a chunk is too full for a request the rest
- * of it is given up: at most a quarter of a chunk, and memory that nobody touched costs address space only.  The lock is
- * a leaf, so that every other lock may be held. */
+ * A request that would waste much of a chunk gets a mapping of its own.  When a chunk is too full for a request the
+ * rest of it is given up: at most a quarter of a chunk, and memory that nobody touched costs address space only.  The
+ * lock is a leaf, so that every other lock may be held. */
 #include "meta/persist.h"
 
 #include "base/atomic.h"
@@ -14,12 +14,12 @@
 enum { CHUNK_BYTES = 256 << 10, OWN_MAPPING_BYTES = CHUNK_BYTES / 4 };
 
 static struct lock persist_lock = LOCK_INIT(LOCK_RANK_LEAF);
-static uintptr_t chunk_next, chunk_end; /* rest of the current chunk; under persist_lock */
+static uintptr_t chunk_next, chunk_end;          /* rest of the current chunk; under persist_lock */
 static size_t held_bytes[PERSIST_PURPOSE_COUNT]; /* atomic */
 
 static void *carve_locked(size_t bytes, size_t alignment) {
-  uintptr_t start = round_up(chunk_next, alignment);
-  if (chunk_next == 0 || start > chunk_end || chunk_end - start < bytes) {
+  uintptr_t start = round_up(chunk_next, alignment); /* at most chunk_end, which every alignment divides */
+  if (chunk_end - start < bytes) {
     void *chunk = os_map(CHUNK_BYTES);
     if (chunk == NULL) return NULL;
     start = (uintptr_t)chunk;

@@ -153,7 +153,7 @@ _Static_assert(OS_SAVED_REGISTERS == 20, "os_save_registers fills 20 slots");
 #error "os_linux_threads.c knows the registers of x86-64 and aarch64 only"
 #endif
 
-static uintptr_t interrupted_stack_pointer(const ucontext_t *context) {
+static NO_SANITIZE uintptr_t interrupted_stack_pointer(const ucontext_t *context) {
 #if defined(__x86_64__)
   return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
 #else
@@ -186,7 +186,7 @@ static void (*suspend_handler)(const struct os_interruption *interruption);
 
 /* The alternate stack of the frame, if the interrupted code ran on it.  The kernel's flags in uc_stack tell how that
  * stack was set up, not whether it is in use, so the stack pointer decides, as it does in the kernel. */
-static struct os_range alternate_stack_in_use(const ucontext_t *context) {
+static NO_SANITIZE struct os_range alternate_stack_in_use(const ucontext_t *context) {
   uintptr_t start = (uintptr_t)context->uc_stack.ss_sp;
   uintptr_t end = start + context->uc_stack.ss_size;
   uintptr_t pointer = interrupted_stack_pointer(context);
@@ -196,7 +196,10 @@ static struct os_range alternate_stack_in_use(const ucontext_t *context) {
 
 /* The kernel's signal frame lies between this function's frame and the interrupted code's (its red zone included), with
  * every general register in it and every vector register too: a pointer may for a moment live in a vector register
- * only, as in a copy loop.  So the frame's address is a stack pointer that hides nothing. */
+ * only, as in a copy loop.  So the frame's address is a stack pointer that hides nothing.
+ *
+ * Nothing here, nor what the handler calls, may be instrumented by the thread sanitizer: the signal may have come in the
+ * middle of its runtime, while the thread holds one of the runtime's locks. */
 static NO_SANITIZE void take_suspend_signal(int signal, siginfo_t *information, void *context) {
   (void)signal;
   (void)information;
@@ -281,7 +284,7 @@ int os_signal_thread(uint32_t thread_id, int signal) {
 
 /* ---- threads ---- */
 
-uint32_t os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }
+NO_SANITIZE uint32_t os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }
 
 /* The end of the first thread's stack frames, set by the loader.  Above lie only the program's arguments. */
 extern void *__libc_stack_end;

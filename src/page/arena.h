@@ -47,7 +47,8 @@ struct arena {
 /* The heap's arena. */
 extern struct arena heap_arena;
 
-/* Reserves `bytes` of address space for pages and the tables that go with it, halving it until the system agrees.
+/* Reserves `bytes` of address space for pages and the tables that go with it, halving it until the system agrees and,
+ * under RLIMIT_AS, until half of what may still be mapped is left to the program.
  * -ENOMEM where not even 64 MiB are to be had. */
 int arena_init(struct arena *arena, size_t bytes);
 

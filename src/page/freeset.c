@@ -87,9 +87,13 @@ void freeset_age_remove(struct freeset *set, struct span *span) {
   if (freeset_age_holds(span)) list_remove(&set->by_age, &span->age);
 }
 
-struct span *freeset_age_first(const struct freeset *set) { return span_of_age(set->by_age.first); }
+struct span *freeset_age_first(const struct freeset *set) {
+  return span_of_age(set->by_age.first);
+}
 
-struct span *freeset_age_next(const struct span *span) { return span_of_age(span->age.next); }
+struct span *freeset_age_next(const struct span *span) {
+  return span_of_age(span->age.next);
+}
 
 static size_t verify_list(const struct freeset_sizes *sizes, size_t pages, bool resident) {
   const struct list *list = &sizes->lists[pages];

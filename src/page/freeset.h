@@ -1,8 +1,8 @@
 /* The free spans of a page heap, filed twice.
  *
- * By size, to be found by an allocation: spans of 1 to 127 pages in one list per page count, with a bitmap of the lists
- * that are not empty; larger ones in a tree.  All of that exists twice, for spans that are wholly resident and for spans
- * with pages that are not.
+ * By size, to be found by an allocation: spans of 1 to 127 pages in one list per page count, with a bitmap of the
+ * lists that are not empty; larger ones in a tree.  All of that exists twice, for spans that are wholly resident and
+ * for spans with pages that are not.
  *
  * By age, to be found by a release: one list of the spans that have resident pages, unused for longest first.  It stays
  * sorted without searching: a span that becomes free goes to its end, and whoever splits or merges spans gives the
@@ -25,7 +25,7 @@
 enum { FREESET_LISTS = 128 };
 
 struct freeset_sizes {
-  struct list lists[FREESET_LISTS];   /* by page count; a span freed last is first */
+  struct list lists[FREESET_LISTS];    /* by page count; a span freed last is first */
   uint64_t filled[FREESET_LISTS / 64]; /* one bit a list: set while it is not empty */
   struct spantree large;
 };
@@ -43,8 +43,8 @@ static inline size_t span_resident_pages(const struct span *span) { return span-
 void freeset_insert(struct freeset *set, struct span *span);
 void freeset_remove(struct freeset *set, struct span *span);
 
-/* The smallest span of at least `pages` pages: the lowest address among equals of 128 and more pages, the one freed last
- * among smaller ones; or NULL. */
+/* The smallest span of at least `pages` pages: the lowest address among equals of 128 and more pages, the one freed
+ * last among smaller ones; or NULL. */
 struct span *freeset_find(struct freeset_sizes *sizes, size_t pages);
 
 /* Filing by age: as the newest, in front of another span (with its time), or no more.  Removing is allowed for a span

@@ -148,8 +148,8 @@ static void claim(struct pageheap *heap, struct span *span, enum span_state stat
   span_set_state(span, state);
 }
 
-/* Takes `pages` pages out of a free span, leaving `gap` pages of it in front.  NULL, and nothing changed, where there is
- * no memory for the structures of the parts. */
+/* Takes `pages` pages out of a free span, leaving `gap` pages of it in front.  NULL, and nothing changed, where there
+ * is no memory for the structures of the parts. */
 static struct span *carve_locked(struct pageheap *heap, struct span *span, size_t gap, size_t pages,
                                  enum span_state state) {
   bool has_rest = span->page_count > gap + pages;

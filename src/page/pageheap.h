@@ -82,13 +82,13 @@ void pageheap_init(struct pageheap *heap, struct arena *arena, const struct page
  * at least by grow_bytes, or else by just what is missing. */
 struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow);
 
-/* As pageheap_alloc, the first byte aligned to `alignment` bytes (a power of two).  Looks for a span that is large enough
- * wherever it starts, and trims it at both ends. */
+/* As pageheap_alloc, the first byte aligned to `alignment` bytes (a power of two).  Looks for a span that is large
+ * enough wherever it starts, and trims it at both ends. */
 struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
                                     bool may_grow);
 
-/* Takes a span back; it must be IN_USE or STACK and on no list, the page information of its pages cleared.  The structure
- * is the heap's afterwards.  Its pages count as written to. */
+/* Takes a span back; it must be IN_USE or STACK and on no list, the page information of its pages cleared.  The
+ * structure is the heap's afterwards.  Its pages count as written to. */
 void pageheap_free(struct pageheap *heap, struct span *span);
 
 /* Gives free pages back to the system, spans unused for longest first, until `goal_bytes` are released by this call or

@@ -4,8 +4,8 @@
  * its high end; then the lock is dropped and the next slice starts from what is the oldest by then.  The system call is
  * made under the lock, which is what keeps the pages from being allocated meanwhile, and what bounds a slice.
  *
- * Where OS pages are larger than ours, a span may hold resident pages and yet no whole OS page that could go.  It leaves
- * the list of ages when that is noticed; merging brings it back. */
+ * Where OS pages are larger than ours, a span may hold resident pages and yet no whole OS page that could go.  It
+ * leaves the list of ages when that is noticed; merging brings it back. */
 #include "base/bits.h"
 #include "base/check.h"
 #include "page/pageheap.h"

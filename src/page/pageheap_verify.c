@@ -13,7 +13,7 @@ static struct span *entry_at(const struct pageheap *heap, uintptr_t address) {
   return heap->arena->spans[arena_page_of(heap->arena, address)];
 }
 
-#define SPAN_CHECK(span, condition)                                                                        \
+#define SPAN_CHECK(span, condition)                                                                         \
   CHECK(condition, "span %p at %p, %zu pages, %s: broken: %s", (const void *)(span), (void *)(span)->start, \
         (span)->page_count, span_state_name(span_state(span)), #condition)
 
@@ -84,7 +84,8 @@ static void verify_counters(const struct pageheap *heap, const struct pageheap_s
 static void verify_locked(const struct pageheap *heap) {
   struct walk walk = {.heap = heap};
   freeset_verify(&heap->free);
-  for (uintptr_t address = heap->arena->start; address < heap->arena->used; address += span_bytes(entry_at(heap, address))) {
+  for (uintptr_t address = heap->arena->start; address < heap->arena->used;
+       address += span_bytes(entry_at(heap, address))) {
     verify_span(&walk, address);
   }
   verify_counters(heap, &walk.found);

@@ -70,8 +70,8 @@ static inline size_t span_slot_bytes(const struct span *span) {
 /* True while a mark phase runs; the collector sets it, span_set_state checks against it.  Atomic. */
 extern bool span_marking;
 
-/* Writes what memory a DEAD or FREE structure describes.  Atomic, since arena_span_of may look at the structure by way of
- * a stale table entry; what it read is only believed when the state says IN_USE or STACK. */
+/* Writes what memory a DEAD or FREE structure describes.  Atomic, since arena_span_of may look at the structure by way
+ * of a stale table entry; what it read is only believed when the state says IN_USE or STACK. */
 void span_set_range(struct span *span, uintptr_t start, size_t page_count);
 
 enum span_state span_state(const struct span *span);

@@ -94,7 +94,9 @@ static struct span *leftmost(struct span *span) {
   return span;
 }
 
-struct span *spantree_first(const struct spantree *tree) { return leftmost(tree->root); }
+struct span *spantree_first(const struct spantree *tree) {
+  return leftmost(tree->root);
+}
 
 struct span *spantree_next(const struct span *span) {
   if (span->tree_right != NULL) return leftmost(span->tree_right);

@@ -16,8 +16,8 @@
 
 #include "base/bits.h"
 #include "base/list.h"
-#include "os/os.h"
 #include "meta/persist.h"
+#include "os/os.h"
 #include "page/arena.h"
 #include "page/pageheap.h"
 #include "support/heap_test.h"
@@ -33,12 +33,12 @@ enum { MODEL_PAGES = 4096, STEPS = 500000, FULL_CHECK_INTERVAL = 512 };
 /* ---- the model ---- */
 
 struct model {
-  size_t used;                    /* pages in the arena */
+  size_t used;                     /* pages in the arena */
   struct span *owner[MODEL_PAGES]; /* NULL for a free page */
-  uint8_t residency[MODEL_PAGES]; /* of free pages */
-  uint64_t since[MODEL_PAGES];    /* of free pages: the age of their span */
-  bool parked[MODEL_PAGES];       /* of free pages: the heap has seen that their span holds no whole OS page to release */
-  size_t in_use, stack;           /* pages */
+  uint8_t residency[MODEL_PAGES];  /* of free pages */
+  uint64_t since[MODEL_PAGES];     /* of free pages: the age of their span */
+  bool parked[MODEL_PAGES]; /* of free pages: the heap has seen that their span holds no whole OS page to release */
+  size_t in_use, stack;     /* pages */
 };
 
 struct run {
@@ -56,7 +56,8 @@ static bool find_run(size_t *cursor, struct run *run) {
   while (page < model.used && model.owner[page] != NULL) page += model.owner[page]->page_count;
   if (page >= model.used) return false;
   *run = (struct run){.first = page};
-  for (; page < model.used && model.owner[page] == NULL; page++) run->resident += model.residency[page] == PAGE_RESIDENT;
+  for (; page < model.used && model.owner[page] == NULL; page++)
+    run->resident += model.residency[page] == PAGE_RESIDENT;
   run->count = page - run->first;
   *cursor = page;
   return true;
@@ -111,7 +112,8 @@ static bool some_absent_loses(const struct candidates *candidates, size_t pages)
 static void check_choice(const struct candidates *candidates, const struct run *chosen, size_t pages) {
   const struct run *resident = &candidates->resident, *absent = &candidates->absent;
   const struct run *best = is_resident(chosen) ? resident : absent;
-  REQUIRE(chosen->count == best->count, "took %zu pages, best fit is %zu, wanted %zu", chosen->count, best->count, pages);
+  REQUIRE(chosen->count == best->count, "took %zu pages, best fit is %zu, wanted %zu", chosen->count, best->count,
+          pages);
   if (chosen->count >= FREESET_LISTS) {
     REQUIRE(chosen->first == best->first, "took page %zu, lowest is %zu", chosen->first, best->first);
   }
@@ -120,9 +122,9 @@ static void check_choice(const struct candidates *candidates, const struct run *
     REQUIRE(absent->count >= resident->count || some_absent_loses(candidates, pages),
             "took %zu resident pages where %zu absent ones win", resident->count, absent->count);
   } else {
-    REQUIRE(absent->count < resident->count &&
-                rule_prefers_absent(chosen->first, chosen->count, resident->count, pages),
-            "took %zu absent pages where %zu resident ones win", absent->count, resident->count);
+    REQUIRE(
+        absent->count < resident->count && rule_prefers_absent(chosen->first, chosen->count, resident->count, pages),
+        "took %zu absent pages where %zu resident ones win", absent->count, resident->count);
   }
 }
 
@@ -142,7 +144,8 @@ static void model_join(size_t first, size_t count, size_t resident) {
   if (has_right) {
     size_t page = first + count;
     right.first = page;
-    for (; page < model.used && model.owner[page] == NULL; page++) right.resident += model.residency[page] == PAGE_RESIDENT;
+    for (; page < model.used && model.owner[page] == NULL; page++)
+      right.resident += model.residency[page] == PAGE_RESIDENT;
     right.count = page - right.first;
   }
   size_t most = resident;

@@ -278,7 +278,7 @@ static void run_among_threads(struct rng *rng) {
 
 int main(void) {
   struct rng rng = test_start("test_coroutines");
-  turns_each = test_steps(30);
+  turns_each = test_steps(1500);
   alarm(240); /* a hang is a failure too */
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   midden_set_root_callback(report_schedulers, NULL);

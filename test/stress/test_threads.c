@@ -254,9 +254,11 @@ static void scenario_churn(struct rng *rng) {
 
 /* ---- scenario: threads that wait in the kernel ---- */
 
+/* In the frame that calls midden_blocking_call: deeper ones are not scanned while the thread blocks. */
 struct blocked {
   struct rng *rng;
   struct tree *tree;
+  struct tree *made; /* by the active part */
 };
 
 NOINLINE_TEST static void wait_in_kernel(struct rng *rng) { pause_us((unsigned)rng_below(rng, 2000)); }
@@ -281,26 +283,27 @@ static void *active_part(void *argument) {
   if (rng_one_in(blocked->rng, 10)) midden_collect();
   spoil_free_memory();
   tree_check(tree);
-  return tree;
+  blocked->made = tree;
+  return argument;
 }
 
 static void *blocking_part(void *argument) {
   struct blocked *blocked = argument;
   wait_in_kernel(blocked->rng);
-  void *tree = midden_active_call(active_part, argument);
+  void *result = midden_active_call(active_part, argument);
   wait_in_kernel(blocked->rng);
-  return tree;
+  return result;
 }
 
 static void blocking_run(struct worker *worker) {
   for (size_t i = 0; i < steps / 20 + 1; i++) {
     wait_unsignalled(&worker->rng);
-    struct blocked blocked = {&worker->rng, tree_build(&worker->rng, 4)};
-    struct tree *made = midden_blocking_call(blocking_part, &blocked);
-    REQUIRE(made != NULL, "midden_blocking_call lost its result");
-    tree_check(made);
+    struct blocked blocked = {&worker->rng, tree_build(&worker->rng, 4), NULL};
+    REQUIRE(midden_blocking_call(blocking_part, &blocked) == &blocked, "midden_blocking_call lost its result");
+    REQUIRE(blocked.made != NULL, "the active part did not run");
+    tree_check(blocked.made);
     tree_check(blocked.tree);
-    REQUIRE(midden_active_call(active_part, &blocked) != NULL, "midden_active_call outside of midden_blocking_call");
+    REQUIRE(midden_active_call(active_part, &blocked) == &blocked, "midden_active_call without midden_blocking_call");
   }
   worker->progress = 1;
 }
@@ -708,7 +711,7 @@ static bool is_chosen(const char *name, int count, char **arguments) {
 
 int main(int argument_count, char **arguments) {
   struct rng rng = test_start("test_threads");
-  steps = test_steps(200);
+  steps = test_steps(1000);
   set_up(&rng);
   for (size_t i = 0; i < TEST_COUNT_OF(scenarios); i++) {
     if (!is_chosen(scenarios[i].name, argument_count, arguments)) continue;

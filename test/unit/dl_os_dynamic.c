@@ -4,8 +4,13 @@ void **dl_os_static_slot(void);
 void **dl_os_thread_slot(void);
 
 static void *static_slot;
-static _Thread_local void *thread_slot;
+
+/* So large that the loader cannot place it in the spare room that every thread has from the start. */
+static _Thread_local struct {
+  void *slot;
+  char padding[64 << 10];
+} thread_block;
 
 void **dl_os_static_slot(void) { return &static_slot; }
 
-void **dl_os_thread_slot(void) { return &thread_slot; }
+void **dl_os_thread_slot(void) { return &thread_block.slot; }

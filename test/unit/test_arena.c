@@ -1,4 +1,5 @@
-/* The arena: reservation and its fallbacks, growth of pages and tables, limits, lookups of any address, and no memory. */
+/* The arena: reservation and its fallbacks, growth of pages and tables, limits, lookups of any address, and no memory
+ * at all. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -118,7 +119,7 @@ static void a_reservation_is_halved_until_the_system_agrees(void **state) {
 
 static int init_with_little_address_space(void *argument) {
   (void)argument;
-  struct rlimit limit = {GIB, GIB};
+  struct rlimit limit = {GIB + GIB / 4, GIB + GIB / 4};
   if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;
   struct arena arena;
   if (arena_init(&arena, (size_t)64 << 30) != 0) return 2;
@@ -149,13 +150,15 @@ static struct span *place_span(struct arena *arena, struct span *span, size_t fi
 
 static void check_lookups(uintptr_t start) {
   struct arena arena;
-  struct span used, stack, free_span;
+  struct span used, stack, free_span, last;
   assert_int_equal(arena_init_fake(&arena, start, 8 * MIB), 0);
   assert_null(arena_span_of(&arena, start));
   assert_int_equal(arena_grow_locked(&arena, 64 * PAGE_BYTES), start);
   place_span(&arena, &used, 1, 3, SPAN_IN_USE);
   place_span(&arena, &stack, 4, 2, SPAN_STACK);
   place_span(&arena, &free_span, 6, 4, SPAN_FREE);
+  place_span(&arena, &last, 10, 2, SPAN_IN_USE);
+  arena.spans[12] = &last; /* stale: the span was longer once */
   arena.spans[20] = &used; /* stale: the span is elsewhere */
 
   assert_ptr_equal(arena_span_of(&arena, used.start), &used);
@@ -164,6 +167,8 @@ static void check_lookups(uintptr_t start) {
   assert_ptr_equal(arena_span_of(&arena, span_end(&used)), &stack);
   assert_null(arena_span_of(&arena, used.start - 1)); /* no span there */
   assert_null(arena_span_of(&arena, free_span.start));
+  assert_ptr_equal(arena_span_of(&arena, span_end(&last) - 1), &last);
+  assert_null(arena_span_of(&arena, span_end(&last)));
   assert_null(arena_span_of(&arena, start + 20 * PAGE_BYTES));
   assert_null(arena_span_of(&arena, start - 1));
   assert_null(arena_span_of(&arena, arena.used));

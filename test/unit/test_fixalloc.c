@@ -71,20 +71,28 @@ static void persistent_memory_fails_without_charging(void **state) {
   assert_non_null(persist_alloc(16 << 10, 16, PERSIST_OTHER));
 }
 
-static void blocks_are_aligned_zeroed_and_apart(void **state) {
-  (void)state;
+static void check_fresh_blocks(size_t block_bytes) {
   static unsigned char *blocks[BLOCKS];
   struct fixalloc allocator;
-  fixalloc_init(&allocator, 72, false, PERSIST_OTHER);
+  fixalloc_init(&allocator, block_bytes, false, PERSIST_OTHER);
   for (size_t i = 0; i < BLOCKS; i++) {
     blocks[i] = fixalloc_alloc(&allocator);
     assert_non_null(blocks[i]);
     assert_true(is_aligned((uintptr_t)blocks[i], 16));
-    assert_true(is_filled_with(blocks[i], 72, 0));
-    memset(blocks[i], (int)(i % 255) + 1, 72);
+    assert_true(is_filled_with(blocks[i], block_bytes, 0));
+    memset(blocks[i], (int)(i % 255) + 1, block_bytes);
   }
   assert_int_equal(allocator.in_use_count, BLOCKS);
-  for (size_t i = 0; i < BLOCKS; i++) assert_true(is_filled_with(blocks[i], 72, (unsigned char)(i % 255 + 1)));
+  for (size_t i = 0; i < BLOCKS; i++) {
+    assert_true(is_filled_with(blocks[i], block_bytes, (unsigned char)(i % 255 + 1)));
+  }
+}
+
+static void blocks_are_aligned_zeroed_and_apart(void **state) {
+  (void)state;
+  check_fresh_blocks(16);
+  check_fresh_blocks(72);
+  check_fresh_blocks(20 << 10); /* larger than a chunk */
 }
 
 static void reuse_keeps_all_but_the_link_unless_zeroing_is_asked_for(void **state) {

@@ -90,15 +90,17 @@ __asm__(
     "  ret\n");
 #endif
 
-static const uintptr_t MARK = 0x5eed5eed5eed0000;
+/* A mark for each test, as an earlier one's may lie about on the stack. */
+static const uintptr_t SAVE_MARK = 0x5eed5eed5eed0000;
+static const uintptr_t CALL_MARK = 0xca11ca11ca110000;
 
 static void test_save_registers(void **state) {
   (void)state;
   uintptr_t saved[OS_SAVED_REGISTERS];
   memset(saved, 0xee, sizeof saved);
-  call_with_marked_registers((void *)os_save_registers, (uintptr_t)saved, 0, MARK);
+  call_with_marked_registers((void *)os_save_registers, (uintptr_t)saved, 0, SAVE_MARK);
   uintptr_t expected[OS_SAVED_REGISTERS] = {0};
-  for (unsigned i = 0; i < CALLEE_SAVED; i++) expected[marked_slots[i]] = MARK + i + 1;
+  for (unsigned i = 0; i < CALLEE_SAVED; i++) expected[marked_slots[i]] = SAVE_MARK + i + 1;
   assert_memory_equal(saved, expected, sizeof saved);
 }
 
@@ -113,7 +115,8 @@ static void scan_for_marks(uintptr_t stack_pointer, void *opaque) {
   struct scan *scan = opaque;
   scan->calls++;
   scan->stack_pointer = stack_pointer;
-  for (unsigned i = 0; i < CALLEE_SAVED; i++) scan->found += range_holds(stack_pointer, scan->stack_end, MARK + i + 1);
+  for (unsigned i = 0; i < CALLEE_SAVED; i++)
+    scan->found += range_holds(stack_pointer, scan->stack_end, CALL_MARK + i + 1);
 }
 
 static void test_call_with_registers(void **state) {
@@ -125,7 +128,7 @@ static void test_call_with_registers(void **state) {
   assert_int_equal(scan.calls, 1);
   assert_int_equal(scan.found, 0); /* or the next search would prove nothing */
   assert_true(scan.stack_pointer % 16 == 0);
-  call_with_marked_registers((void *)os_call_with_registers, (uintptr_t)scan_for_marks, (uintptr_t)&scan, MARK);
+  call_with_marked_registers((void *)os_call_with_registers, (uintptr_t)scan_for_marks, (uintptr_t)&scan, CALL_MARK);
   assert_int_equal(scan.calls, 2);
   assert_int_equal(scan.found, CALLEE_SAVED);
 }
@@ -155,15 +158,18 @@ static uint32_t seen_thread_id;
 static uint32_t suspended; /* atomic */
 static uint32_t resumed;   /* atomic */
 
-static void on_suspend(const struct os_interruption *interruption) {
+/* Calls nothing that the thread sanitizer could have instrumented. */
+static NO_SANITIZE void on_suspend(const struct os_interruption *interruption) {
   seen = *interruption;
   seen_thread_id = os_thread_id();
   errno = 1;
-  announce(&suspended, 1);
-  await(&resumed, 1);
+  atomic_store_release(&suspended, 1u);
+  wake_all(&suspended);
+  while (atomic_load_acquire(&resumed) == 0) wait_on_word(&resumed, 0);
   errno = 1;
   atomic_store_relaxed(&resumed, 0u);
-  announce(&suspended, 0);
+  atomic_store_release(&suspended, 0u);
+  wake_all(&suspended);
 }
 
 static void suspend_thread(uint32_t thread_id) {
