@@ -68,6 +68,7 @@ struct midden_options {
   unsigned stress_interval;   /* default 1000 */
   unsigned trace;             /* 1: a line on standard error for each collection */
   bool ignore_modules;        /* static data of loaded objects is no root */
+  bool small_pages;           /* no advice to use huge pages once the heap is large */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call
@@ -187,8 +188,8 @@ MIDDEN_API void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t
 /* A conservative object that lives until midden_free. */
 MIDDEN_API void *midden_alloc_root(size_t bytes) MIDDEN_ALLOCATES(1);
 
-/* Several objects at once, linked through their first words, NULL at the end; *count receives how many.  The list is
- * kept alive like any object: by its first element. */
+/* Several objects at once, linked through their first words, NULL at the end; *count receives how many.  Where the kind
+ * has pointers the first keeps the others alive; where it has none the caller must see to each. */
 MIDDEN_API void *midden_alloc_many(midden_kind kind, size_t bytes, size_t *count);
 
 /* Where the pointers of an object are. */

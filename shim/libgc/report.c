@@ -91,7 +91,10 @@ void report_fatal(const char *message) {
   abort();
 }
 
-void GC_abort_on_oom(void) { report_fatal("Insufficient memory for the allocation"); }
+void GC_abort_on_oom(void) {
+  GC_err_printf("Insufficient memory for the allocation\n");
+  exit(1);
+}
 
 /* ---- printing ---- */
 

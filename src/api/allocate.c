@@ -202,7 +202,7 @@ static _Noreturn COLD void report_bad_free(const void *address) {
     bool inside = arena_contains(&heap_arena, (uintptr_t)address);
     fatal("midden_free(%p): not an object: %s", address, inside ? "its span is free" : "outside the heap, no span");
   }
-  uint32_t info = heap_arena.page_info[arena_page_of(&heap_arena, (uintptr_t)address)];
+  uint16_t info = heap_arena.page_info[arena_page_of(&heap_arena, (uintptr_t)address)];
   uintptr_t start = info != 0 ? object_slot_start((uintptr_t)address, info) : 0;
   bool living = start != 0 && mark_bit_get(&heap_arena, alloc_side(), start);
   fatal("midden_free(%p): %s; span %p of %zu pages, state %s, slots of %zu bytes, kind %s", address,

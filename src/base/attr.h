@@ -16,7 +16,12 @@
 #define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
 /* A function that reads other threads' stacks word by word, which the sanitizers must not judge. */
+#if defined(__clang__)
+/* clang's no_sanitize("thread") leaves atomics instrumented, which deadlocks in a signal handler. */
+#define NO_SANITIZE __attribute__((no_sanitize("address", "thread", "undefined"), disable_sanitizer_instrumentation))
+#else
 #define NO_SANITIZE __attribute__((no_sanitize("address", "thread", "undefined")))
+#endif
 
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))

@@ -123,6 +123,7 @@ static void mark_references(struct midden_tracer *tracer, const struct finalizer
   bool hide_self = record->order == MIDDEN_FINALIZE_IGNORE_SELF;
   if (hide_self) mark_bit_set(&heap_arena, mark_side, record->object);
   mark_contents(tracer, record->object);
+  mark_settle(tracer);
   if (hide_self) mark_bit_clear(&heap_arena, mark_side, record->object);
 }
 

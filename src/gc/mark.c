@@ -68,11 +68,12 @@ static void replace_buffer(struct midden_tracer *tracer, struct work_buffer *buf
   tracer->buffer = buffer;
 }
 
-/* ---- from a word to an object ---- */
+/* ---- from a word to a grey object ---- */
 
 /* Sets a mark bit; true if this marker was the first. */
-ALWAYS_INLINE bool claim(struct mark_cell *cell, uint64_t mask, bool parallel) {
-  uint64_t *word = &cell->bits[mark_side];
+ALWAYS_INLINE bool claim(uintptr_t slot, bool parallel) {
+  uint64_t *word = mark_word_of(&heap_arena, mark_side, slot);
+  uint64_t mask = mark_mask_of(slot);
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
   if (parallel) return (atomic_or_relaxed(word, mask) & mask) == 0;
@@ -80,19 +81,46 @@ ALWAYS_INLINE bool claim(struct mark_cell *cell, uint64_t mask, bool parallel) {
   return true;
 }
 
+/* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
+ * over just the same. */
+ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, uintptr_t slot, unsigned size_class) {
+  if (UNLIKELY(!mark_bit_get(&heap_arena, alloc_side(), slot))) {
+    mark_bit_clear(&heap_arena, mark_side, slot);
+    return false;
+  }
+  tracer->marked_objects++;
+  tracer->marked_bytes += LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(slot));
+  return true;
+}
+
+ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, uintptr_t slot, uint16_t info, bool parallel) {
+  if (!claim(slot, parallel)) return;
+  if (page_info_scan(info) != SCAN_NONE) {
+    push(tracer, slot);
+  } else {
+    confirm(tracer, slot, page_info_class(info));
+  }
+}
+
 ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, uintptr_t word, bool parallel) {
   uintptr_t offset = word - heap_arena.start;
   if (offset >= heap_arena.used - heap_arena.start) return;
-  uint32_t info = heap_arena.page_info[offset >> PAGE_SHIFT];
+  uint16_t info = heap_arena.page_info[offset >> PAGE_SHIFT];
   if (info == 0) return;
-  uintptr_t object = object_slot_start(word, info);
-  struct mark_cell *cell = mark_cell_of(&heap_arena, object);
-  uint64_t mask = mark_mask_of(object);
-  if ((cell->bits[alloc_side()] & mask) == 0 || !claim(cell, mask, parallel)) return;
-  unsigned size_class = page_info_class(info);
-  tracer->marked_objects++;
-  tracer->marked_bytes += LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(object));
-  if (page_info_scan(info) != SCAN_NONE) push(tracer, object);
+  uintptr_t slot = object_slot_start(word, info);
+  __builtin_prefetch(mark_word_of(&heap_arena, mark_side, slot), 1);
+  struct mark_candidate *place = &tracer->candidates[tracer->next_candidate++ % MARK_CANDIDATES];
+  struct mark_candidate oldest = *place;
+  *place = (struct mark_candidate){.slot = slot, .info = info};
+  if (oldest.slot != 0) mark_slot(tracer, oldest.slot, oldest.info, parallel);
+}
+
+static void settle_candidates(struct midden_tracer *tracer, bool parallel) {
+  for (unsigned i = 0; i < MARK_CANDIDATES; i++) {
+    struct mark_candidate candidate = tracer->candidates[i];
+    tracer->candidates[i].slot = 0;
+    if (candidate.slot != 0) mark_slot(tracer, candidate.slot, candidate.info, parallel);
+  }
 }
 
 ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, uintptr_t start, uintptr_t end, bool parallel) {
@@ -160,8 +188,11 @@ static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object
   }
 }
 
-ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, uintptr_t object, bool parallel) {
-  uint32_t info = heap_arena.page_info[arena_page_of(&heap_arena, object)];
+static inline uint16_t info_of(uintptr_t object) {
+  return heap_arena.page_info[arena_page_of(&heap_arena, object)];
+}
+
+ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, uintptr_t object, uint16_t info, bool parallel) {
   unsigned size_class = page_info_class(info);
   enum scan_mode scan = page_info_scan(info);
   if (UNLIKELY(size_class == 0)) {
@@ -171,6 +202,13 @@ ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, uintptr_t object, b
   } else {
     scan_special(tracer, object, scan, size_class_bytes[size_class]);
   }
+}
+
+/* A grey object, or a further piece of one that was confirmed with its first. */
+ALWAYS_INLINE void blacken(struct midden_tracer *tracer, uintptr_t object, bool parallel) {
+  uint16_t info = info_of(object);
+  bool is_piece = page_info_class(info) == 0 && object != object_slot_start(object, info);
+  if (is_piece || confirm(tracer, object, page_info_class(info))) scan_object(tracer, object, info, parallel);
 }
 
 /* ---- the loop ---- */
@@ -193,8 +231,11 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
     uintptr_t object = pop(tracer);
     if (object != 0) {
       __builtin_prefetch((const void *)object);
+      __builtin_prefetch(mark_word_of(&heap_arena, alloc_side(), object));
       waiting++;
     } else if (waiting == 0) {
+      settle_candidates(tracer, parallel);
+      if (tracer->buffer != NULL && tracer->buffer->count != 0) continue;
       if (!refill(tracer, parallel)) return;
       continue;
     }
@@ -203,7 +244,7 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
     place = (place + 1) % FIFO_PLACES;
     if (next == 0) continue;
     waiting--;
-    scan_object(tracer, next, parallel);
+    blacken(tracer, next, parallel);
     if (parallel && ++scanned % SHARE_INTERVAL == 0 && work_is_wanted() && tracer->buffer != NULL &&
         tracer->buffer->count >= SHARE_LEAST) {
       publish_half(tracer);
@@ -225,6 +266,7 @@ void mark_drain(struct midden_tracer *tracer) {
 void mark_begin(struct midden_tracer *tracer, bool parallel) { *tracer = (struct midden_tracer){.parallel = parallel}; }
 
 void mark_end(struct midden_tracer *tracer) {
+  settle_candidates(tracer, true);
   struct work_buffer *buffer = tracer->buffer;
   tracer->buffer = NULL;
   if (buffer == NULL) return;
@@ -236,6 +278,8 @@ void mark_end(struct midden_tracer *tracer) {
 }
 
 void mark_address(struct midden_tracer *tracer, uintptr_t address) { mark_word(tracer, address, true); }
+
+void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, true); }
 
 /* All that a compiler kept of an object may be the address one past its end, which is where the next slot starts. */
 static void mark_stack_word(struct midden_tracer *tracer, uintptr_t word) {
@@ -256,7 +300,9 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
     mark_stack_word(tracer, *word);
 }
 
-void mark_contents(struct midden_tracer *tracer, uintptr_t object) { scan_object(tracer, object, true); }
+void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
+  scan_object(tracer, object, info_of(object), true);
+}
 
 bool mark_rescan_overflow(struct midden_tracer *tracer) {
   uintptr_t low, high;
@@ -271,7 +317,7 @@ bool mark_rescan_overflow(struct midden_tracer *tracer) {
     uintptr_t end = span_end(span);
     uintptr_t object = mark_bits_next(&heap_arena, mark_side, span->start, end);
     for (; object < end; object = mark_bits_next(&heap_arena, mark_side, object + GRANULE_BYTES, end))
-      scan_object(tracer, object, true);
+      scan_object(tracer, object, info_of(object), true);
     page = end;
   }
   return true;

@@ -1,10 +1,15 @@
 /* Marking: from a word that may be a reference to the object it names, and from an object to the words in it.
  *
- * The heap is bound by memory latency: what a marker does per object is a few dozen instructions and up to three cache
- * misses (the object, its mark bit, its page's information).  So an object that is popped from the work buffer is not scanned
- * at once.  Its first line is prefetched and it enters a FIFO of a few places, from whose other end the object is taken
- * that is scanned now.  (The idea is from Cher, Hosking, Vitek: Software prefetching for mark-sweep garbage collection,
- * 2004.)
+ * The heap is bound by memory latency: what a marker does for an object is a few dozen instructions and several cache
+ * misses.  So nothing is touched at once.  What is about to be needed is prefetched, waits in a queue of a few places,
+ * and is looked at when it leaves:
+ *
+ *     a word that names a slot          -> `candidates`, the slot's mark bit is on its way
+ *     a candidate whose bit was clear   -> marked; the work buffer, the stack of grey objects
+ *     a grey object                     -> `fifo`, its first line and its allocation bit are on their way
+ *     an object from there              -> scanned, if it is one: a stale word may name a free slot, whose mark is taken back
+ *
+ * (The second queue is the idea of Cher, Hosking, Vitek: Software prefetching for mark-sweep garbage collection, 2004.)
  *
  * Large objects are scanned in pieces, so that markers can share them: an item of a work buffer that lies inside a large
  * object stands for the piece that starts there. */
@@ -19,8 +24,17 @@
 #include "midden/midden.h"
 #include "os/os.h"
 
+enum { MARK_CANDIDATES = 16 }; /* a power of two; about the misses that a core keeps under way */
+
+struct mark_candidate {
+  uintptr_t slot; /* its first byte; 0: empty place */
+  uint16_t info;  /* of its page */
+};
+
 /* One marking thread's state; the tracer that trace functions and root callbacks are given. */
 struct midden_tracer {
+  struct mark_candidate candidates[MARK_CANDIDATES];
+  unsigned next_candidate;
   struct work_buffer *buffer; /* grey objects; NULL: none yet */
   size_t marked_objects, marked_bytes;
   bool parallel; /* others mark at the same time */
@@ -36,6 +50,9 @@ void mark_address(struct midden_tracer *tracer, uintptr_t address);
 
 /* Marks what the aligned words of a range may refer to.  `is_stack`: a word one past the end of an object refers to it. */
 void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack);
+
+/* Makes sure that what was marked by the calls above has its mark bit. */
+void mark_settle(struct midden_tracer *tracer);
 
 /* Scans an object, marked or not: what it refers to becomes grey. */
 void mark_contents(struct midden_tracer *tracer, uintptr_t object);

@@ -12,7 +12,7 @@
 static void verify_pages(const struct span *span) {
   for (size_t i = 0; i < span->page_count; i++) {
     size_t page = arena_page_of(&heap_arena, span->start) + i;
-    uint32_t info = heap_arena.page_info[page];
+    uint16_t info = heap_arena.page_info[page];
     CHECK(heap_arena.spans[page] == span, "verify: page %zu of span %p is not in its name", i, (void *)span->start);
     CHECK(page_info_class(info) == span->size_class && page_info_scan(info) == kind_table[span->kind].scan &&
               (page_info_index(info) == i || page_info_index(info) == PAGE_INDEX_MAX),

@@ -15,6 +15,11 @@ struct arena heap_arena;
 /* Tables grow in steps of this, to spare system calls; a step of the largest covers 4 MiB of pages. */
 #define TABLE_STEP_BYTES ((size_t)64 << 10)
 
+/* Huge pages spare a large heap most of its page faults and most of what a marker waits for (address translation).  The
+ * first pages of the arena and of each table stay small: a small program pays for what it touches, no more. */
+#define HUGE_HEAP_LEAST_BYTES ((size_t)32 << 20)
+#define HUGE_TABLE_LEAST_BYTES ((size_t)1 << 20)
+
 static size_t table_reserved_bytes(const struct arena *arena, const struct arena_table *table) {
   size_t pages = (arena->end - arena->start) >> PAGE_SHIFT;
   return round_up(pages * table->page_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
@@ -31,20 +36,22 @@ static void release_tables(struct arena *arena) {
 }
 
 static int reserve_tables(struct arena *arena) {
-  static const size_t page_bytes[ARENA_TABLES] = {sizeof(struct span *), sizeof(uint32_t), 128, sizeof(uint8_t)};
+  static const size_t page_bytes[ARENA_TABLES] = {sizeof(struct span *), sizeof(uint16_t), MARK_BITS_PAGE_BYTES,
+                                                  MARK_BITS_PAGE_BYTES, sizeof(uint8_t)};
   for (size_t i = 0; i < ARENA_TABLES; i++) {
     struct arena_table *table = &arena->tables[i];
     *table = (struct arena_table){.page_bytes = page_bytes[i]};
-    table->base = os_reserve(table_reserved_bytes(arena, table), os_page_bytes());
+    table->base = os_reserve(table_reserved_bytes(arena, table), max_size(os_page_bytes(), os_huge_page_bytes()));
     if (table->base == NULL) {
       release_tables(arena);
       return -ENOMEM;
     }
   }
   arena->spans = (struct span **)(void *)arena->tables[0].base;
-  arena->page_info = (uint32_t *)(void *)arena->tables[1].base;
-  arena->mark_bits = arena->tables[2].base;
-  arena->residency = (uint8_t *)arena->tables[3].base;
+  arena->page_info = (uint16_t *)(void *)arena->tables[1].base;
+  arena->mark_bits[0] = (uint64_t *)(void *)arena->tables[2].base;
+  arena->mark_bits[1] = (uint64_t *)(void *)arena->tables[3].base;
+  arena->residency = (uint8_t *)arena->tables[4].base;
   return 0;
 }
 
@@ -96,6 +103,11 @@ void arena_destroy(struct arena *arena) {
   *arena = (struct arena){0};
 }
 
+/* Advises what was just committed, [from, to) of a range that started at `base`. */
+static void advise_huge(const struct arena *arena, uintptr_t base, uintptr_t from, uintptr_t to, size_t least_bytes) {
+  if (arena->huge_pages && to - base > least_bytes) os_advise_huge((void *)from, to - from, true);
+}
+
 /* Makes a table touchable for all pages below `end`. */
 static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
   size_t need_bytes = arena_page_of(arena, end) * table->page_bytes;
@@ -104,6 +116,8 @@ static int table_commit(const struct arena *arena, struct arena_table *table, ui
   size_t step_bytes = target_bytes - table->committed_bytes;
   int error = os_commit(table->base + table->committed_bytes, step_bytes);
   if (error != 0) return error;
+  uintptr_t base = (uintptr_t)table->base;
+  advise_huge(arena, base, base + table->committed_bytes, base + target_bytes, HUGE_TABLE_LEAST_BYTES);
   table->committed_bytes = target_bytes;
   persist_charge(PERSIST_TABLE, (ptrdiff_t)step_bytes);
   return 0;
@@ -114,8 +128,10 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
   if (arena->fake || end <= arena->committed) return 0;
   uintptr_t target = round_up(end, os_page_bytes());
   int error = os_commit((void *)arena->committed, target - arena->committed);
-  if (error == 0) arena->committed = target;
-  return error;
+  if (error != 0) return error;
+  advise_huge(arena, arena->start, arena->committed, target, HUGE_HEAP_LEAST_BYTES);
+  arena->committed = target;
+  return 0;
 }
 
 uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {

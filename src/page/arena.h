@@ -15,7 +15,7 @@
 #include "base/atomic.h"
 #include "page/span.h"
 
-enum { ARENA_TABLES = 4 };
+enum { ARENA_TABLES = 5, MARK_BITS_PAGE_BYTES = 64 };
 
 /* Whether memory stands behind a free page.  Pages of other spans count as RESIDENT. */
 enum page_residency {
@@ -35,11 +35,12 @@ struct arena {
   uintptr_t used;  /* atomic; first address not yet handed to the page heap */
   uintptr_t end;   /* constant after init */
   struct span **spans; /* by page; for a free span only its first and last page are exact */
-  uint32_t *page_info; /* by page; 0 where no objects are; see span/page_info.h */
-  char *mark_bits;     /* 128 bytes a page; see span/mark_bits.h */
+  uint16_t *page_info; /* by page; 0 where no objects are; see span/page_info.h */
+  uint64_t *mark_bits[2]; /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
   uint8_t *residency;  /* by page, enum page_residency; under the page heap's lock */
-  struct arena_table tables[ARENA_TABLES]; /* the four above */
+  struct arena_table tables[ARENA_TABLES]; /* the five above */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
+  bool huge_pages; /* advise huge pages once the heap is large; set after init */
   bool fake; /* tests: the pages themselves are never touched */
   size_t limit_bytes; /* atomic; the arena does not grow past this many bytes; SIZE_MAX for none */
 };

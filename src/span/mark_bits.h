@@ -1,10 +1,9 @@
-/* Mark bits and allocation bits: two bits for every 16 bytes of the arena, of which those at slot starts are used.
+/* Mark bits and allocation bits: two tables with a bit for every 16 bytes of the arena, of which those at slot starts
+ * are used.  A page's bits fill one cache line of each table.
  *
- * They lie in cells of two words, one cell for each KiB: a marker finds both bits of an object in one cache line, and
- * the cells of neighbouring spans do not compete for the same cache sets.  Which word of a cell holds the marks is
- * one global number, `mark_side`; the other word holds the allocation bits.  At the end of a mark phase the sides
- * trade roles: the marks become the allocation bits without being copied, and what was the allocation bits is cleared
- * span by span as spans are swept, to take the next cycle's marks.
+ * Which table holds the marks is one global number, `mark_side`; the other holds the allocation bits.  At the end of a
+ * mark phase the sides trade roles: the marks become the allocation bits without being copied, and what was the
+ * allocation bits is cleared span by span as spans are swept, to take the next cycle's marks.
  *
  *     allocation bit set    the slot holds an object, or was handed to a thread's cache for one
  *     mark bit set          the object was reached in this cycle
@@ -24,12 +23,8 @@
 enum {
   GRANULE_SHIFT = 4, /* objects start at multiples of 16 bytes */
   GRANULE_BYTES = 1 << GRANULE_SHIFT,
-  CELL_SHIFT = GRANULE_SHIFT + 6, /* a cell covers 64 granules, 1 KiB */
-  CELL_BYTES = 1 << CELL_SHIFT
-};
-
-struct mark_cell {
-  uint64_t bits[2];
+  MARK_WORD_SHIFT = GRANULE_SHIFT + 6, /* a word covers 64 granules, 1 KiB */
+  MARK_WORD_BYTES = 1 << MARK_WORD_SHIFT
 };
 
 /* The side that holds marks; changes only while the world is stopped. */
@@ -37,25 +32,25 @@ extern unsigned mark_side;
 
 static inline unsigned alloc_side(void) { return mark_side ^ 1; }
 
-static inline struct mark_cell *mark_cell_of(const struct arena *arena, uintptr_t address) {
-  return (struct mark_cell *)(void *)arena->mark_bits + ((address - arena->start) >> CELL_SHIFT);
+static inline uint64_t *mark_word_of(const struct arena *arena, unsigned side, uintptr_t address) {
+  return arena->mark_bits[side] + ((address - arena->start) >> MARK_WORD_SHIFT);
 }
 
 static inline uint64_t mark_mask_of(uintptr_t address) { return UINT64_C(1) << (address >> GRANULE_SHIFT & 63); }
 
 static inline bool mark_bit_get(const struct arena *arena, unsigned side, uintptr_t address) {
-  return (atomic_load_relaxed(&mark_cell_of(arena, address)->bits[side]) & mark_mask_of(address)) != 0;
+  return (atomic_load_relaxed(mark_word_of(arena, side, address)) & mark_mask_of(address)) != 0;
 }
 
 /* Both return whether the bit was set before. */
 static inline bool mark_bit_set(const struct arena *arena, unsigned side, uintptr_t address) {
   uint64_t mask = mark_mask_of(address);
-  return (atomic_or_relaxed(&mark_cell_of(arena, address)->bits[side], mask) & mask) != 0;
+  return (atomic_or_relaxed(mark_word_of(arena, side, address), mask) & mask) != 0;
 }
 
 static inline bool mark_bit_clear(const struct arena *arena, unsigned side, uintptr_t address) {
   uint64_t mask = mark_mask_of(address);
-  return (atomic_and_relaxed(&mark_cell_of(arena, address)->bits[side], ~mask) & mask) != 0;
+  return (atomic_and_relaxed(mark_word_of(arena, side, address), ~mask) & mask) != 0;
 }
 
 /* All three take whole pages. */

@@ -3,7 +3,7 @@
 bool object_find(const void *address, struct object *object) {
   uintptr_t value = (uintptr_t)address;
   if (!arena_contains(&heap_arena, value)) return false;
-  uint32_t info = atomic_load_relaxed(&heap_arena.page_info[arena_page_of(&heap_arena, value)]);
+  uint16_t info = atomic_load_relaxed(&heap_arena.page_info[arena_page_of(&heap_arena, value)]);
   if (info == 0) return false;
   uintptr_t start = object_slot_start(value, info);
   if (!mark_bit_get(&heap_arena, alloc_side(), start)) return false;

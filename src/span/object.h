@@ -13,15 +13,15 @@
 #include "span/size_class.h"
 
 /* Where a page's span starts.  `info` is the page's information, not 0. */
-static inline uintptr_t object_span_start(uintptr_t page_start, uint32_t info) {
-  uint32_t index = page_info_index(info);
+static inline uintptr_t object_span_start(uintptr_t page_start, uint16_t info) {
+  unsigned index = page_info_index(info);
   if (UNLIKELY(index == PAGE_INDEX_MAX)) return heap_arena.spans[arena_page_of(&heap_arena, page_start)]->start;
   return page_start - ((uintptr_t)index << PAGE_SHIFT);
 }
 
 /* The first byte of the slot that holds `address`; in the unused tail of a span that is a slot which never holds an
  * object, so its allocation bit is clear.  `info` is the information of the address's page, not 0. */
-ALWAYS_INLINE uintptr_t object_slot_start(uintptr_t address, uint32_t info) {
+ALWAYS_INLINE uintptr_t object_slot_start(uintptr_t address, uint16_t info) {
   uintptr_t span_start = object_span_start(address & ~(PAGE_BYTES - 1), info);
   unsigned size_class = page_info_class(info);
   size_t slot = size_class_slot_of(address - span_start, size_class_magic[size_class]);

@@ -155,7 +155,7 @@ static void run_limits(int resource, bool before_start, size_t bytes) {
 
 static void test_address_space_before_start(void **state) {
   (void)state;
-  run_limits(RLIMIT_AS, true, 256 * MIB);
+  run_limits(RLIMIT_AS, true, 160 * MIB);
 }
 
 static void test_address_space_later(void **state) {
@@ -175,11 +175,14 @@ static void test_data_later(void **state) {
 
 /* So little that the library can hardly start: NULL or an error, never a crash. */
 static int starved_child(void *argument) {
+  struct rng rng = {test_seed_value};
   set_limit(RLIMIT_AS, *(size_t *)argument);
   int error = midden_init(NULL);
   REQUIRE(error == 0 || error == -ENOMEM, "midden_init: %d", error);
-  void *object = midden_alloc(100);
-  REQUIRE(error == 0 || object == NULL, "midden_init failed, midden_alloc did not");
+  if (error != 0) return 0; /* the program was told, and goes on without a heap */
+  for (int i = 0; i < 1000; i++) midden_alloc(rng_size(&rng, 100000));
+  midden_collect();
+  midden_verify();
   return 0;
 }
 
@@ -201,7 +204,7 @@ static int max_heap_child(void *argument) {
   REQUIRE(test_stats().heap_system <= most, "heap of %zu bytes, at most %zu allowed", test_stats().heap_system, most);
   REQUIRE(block_bytes >= most / 8, "only %zu bytes fit in a heap of %zu", block_bytes, most);
   REQUIRE(midden_alloc(most + 1) == NULL, "an object larger than the heap");
-  REQUIRE(midden_set_max_heap(2 * most) == most, "midden_set_max_heap returns another value than was set");
+  REQUIRE(midden_set_max_heap(4 * most) == most, "midden_set_max_heap returns another value than was set");
   REQUIRE(midden_alloc(most + 1) != NULL, "the heap may grow again, but does not");
   return 0;
 }

@@ -50,9 +50,9 @@ static void pages_and_tables_are_zero_and_writable_as_they_grow(void **state) {
       assert_null(arena.spans[number]);
       assert_int_equal(arena.page_info[number], 0);
       assert_int_equal(arena.residency[number], PAGE_FRESH);
-      assert_int_equal(arena.mark_bits[number * 128 + 127], 0);
+      assert_int_equal(arena.mark_bits[1][number * 8 + 7], 0);
       arena.page_info[number] = 1;
-      arena.mark_bits[number * 128] = arena.mark_bits[number * 128 + 127] = 1;
+      arena.mark_bits[0][number * 8] = arena.mark_bits[1][number * 8 + 7] = 1;
     }
   }
   arena_destroy(&arena);

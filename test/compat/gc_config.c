@@ -1,0 +1,231 @@
+/* Settings: variables and functions agree, values written before the start are kept, environment variables count. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gc_check.h"
+
+#include "gc/gc_mark.h"
+
+/* Both ways: by function and by variable. */
+#define CHECK_SETTING(name, first, second) \
+  do {                                     \
+    GC_set_##name(first);                  \
+    CHECK_EQUAL(GC_get_##name(), first);   \
+    CHECK_EQUAL(GC_##name, first);         \
+    GC_##name = second;                    \
+    CHECK_EQUAL(GC_get_##name(), second);  \
+  } while (0)
+
+static void test_settings(void) {
+  CHECK_SETTING(finalize_on_demand, 1, 0);
+  CHECK_SETTING(java_finalization, 0, 1);
+  CHECK_SETTING(dont_expand, 1, 0);
+  CHECK_SETTING(full_freq, 5, 19);
+  CHECK_SETTING(non_gc_bytes, 1000, 0);
+  CHECK_SETTING(no_dls, 1, 0);
+  CHECK_SETTING(free_space_divisor, 6, 3);
+  CHECK_SETTING(max_retries, 2, 0);
+  CHECK_SETTING(dont_precollect, 1, 0);
+  CHECK_SETTING(time_limit, 50, GC_TIME_UNLIMITED);
+}
+
+static void test_functions(void) {
+  struct GC_timeval_s limit = {7, 500};
+  GC_set_time_limit_tv(limit);
+  CHECK_EQUAL(GC_get_time_limit_tv().tv_ms, 7);
+  CHECK_EQUAL(GC_get_time_limit_tv().tv_nsec, 500);
+  CHECK_EQUAL(GC_time_limit, 7);
+  GC_set_rate(20);
+  CHECK_EQUAL(GC_get_rate(), 20);
+  GC_set_max_prior_attempts(3);
+  CHECK_EQUAL(GC_get_max_prior_attempts(), 3);
+  GC_set_min_bytes_allocd(4096);
+  CHECK_EQUAL(GC_get_min_bytes_allocd(), 4096);
+  GC_set_allocd_bytes_per_finalizer(77);
+  CHECK_EQUAL(GC_get_allocd_bytes_per_finalizer(), 77);
+  GC_set_force_unmap_on_gcollect(1);
+  CHECK_EQUAL(GC_get_force_unmap_on_gcollect(), 1);
+  GC_set_force_unmap_on_gcollect(0);
+  GC_set_disable_automatic_collection(1);
+  CHECK_EQUAL(GC_get_disable_automatic_collection(), 1);
+  GC_word number = GC_get_gc_no();
+  for (int i = 0; i < 300000; i++) GC_malloc(100);
+  CHECK_EQUAL(GC_get_gc_no(), number);
+  GC_set_disable_automatic_collection(0);
+  for (int i = 0; i < 1000000; i++) GC_malloc(100);
+  CHECK(GC_get_gc_no() > number);
+}
+
+static void test_start(void) {
+  CHECK_EQUAL(GC_get_version(), 8 << 16 | 2 << 8 | 2);
+  CHECK_EQUAL(GC_is_init_called(), 0);
+  CHECK_EQUAL(GC_all_interior_pointers, 1);
+  CHECK_EQUAL(GC_free_space_divisor, 3);
+  GC_set_all_interior_pointers(0);
+  GC_all_interior_pointers = 0;
+  GC_java_finalization = 1;
+  GC_INIT();
+  CHECK_EQUAL(GC_is_init_called(), 1);
+  GC_INIT();
+  CHECK_EQUAL(GC_get_all_interior_pointers(), 0);
+  CHECK(GC_stackbottom > (char *)__builtin_frame_address(0));
+  CHECK_EQUAL(GC_is_incremental_mode(), 0);
+  CHECK(GC_get_parallel() >= 0 && GC_get_parallel() == GC_parallel);
+  GC_register_displacement(3);
+  GC_allow_register_threads();
+  GC_start_mark_threads();
+}
+
+/* An object is found by an address inside it, wherever that is held on the stack. */
+static NOINLINE GC_word inner_address(void) {
+  char *object = GC_malloc(400);
+  strcpy(object, "inner");
+  return (GC_word)object + 3;
+}
+
+static void test_displacement(void) {
+  volatile GC_word inner = inner_address();
+  check_clear_stack();
+  GC_gcollect();
+  for (int i = 0; i < 100; i++) memset(GC_malloc(400), 0xee, 400);
+  CHECK(strcmp((char *)inner - 3, "inner") == 0);
+}
+
+/* ---- messages ---- */
+
+static int warnings;
+
+static void on_warning(char *format, GC_word argument) {
+  (void)argument;
+  warnings += format != NULL;
+}
+
+static void test_messages(void) {
+  GC_warn_proc before = GC_get_warn_proc();
+  CHECK(before != NULL);
+  GC_set_warn_proc(on_warning);
+  CHECK(GC_get_warn_proc() == on_warning);
+  volatile size_t huge = ~(size_t)0 / 2;
+  CHECK(GC_malloc(huge) == NULL);
+  CHECK(warnings > 0);
+  GC_set_warn_proc(before);
+  GC_ignore_warn_proc((char *)(GC_word) "nothing", 0);
+}
+
+/* ---- the end of the process ---- */
+
+static void on_abort(const char *message) { _exit(message && *message ? 42 : 1); }
+
+static void test_abort(void) {
+  GC_abort_func before = GC_get_abort_func();
+  pid_t child = fork();
+  if (child == 0) {
+    void *in_no_object = NULL;
+    GC_set_abort_func(on_abort);
+    GC_register_disappearing_link(&in_no_object);
+    _exit(0);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+  CHECK(GC_get_abort_func() == before);
+}
+
+/* ---- checks of pointer arithmetic ---- */
+
+static int complaints;
+
+static void complain(void *p) { complaints += p != NULL; }
+static void complain_about_two(void *p, void *q) { complaints += p != q; }
+
+static void test_pointer_checks(void) {
+  char *object = GC_malloc(100), *other = GC_malloc(100);
+  GC_same_obj_print_proc = complain_about_two;
+  GC_is_visible_print_proc = complain;
+  GC_is_valid_displacement_print_proc = complain;
+  CHECK(GC_same_obj(object + 50, object) == object + 50);
+  CHECK(GC_is_visible(object + 8) == object + 8);
+  CHECK(GC_is_valid_displacement(object) == object);
+  char *p = object;
+  CHECK(GC_pre_incr((void **)&p, 10) == object + 10 && p == object + 10);
+  CHECK(GC_post_incr((void **)&p, 10) == object + 10 && p == object + 20);
+  CHECK_EQUAL(complaints, 0);
+  GC_same_obj(other + 8, object);
+  CHECK_EQUAL(complaints, 1);
+  GC_is_visible(object + 3);
+  CHECK_EQUAL(complaints, 2);
+}
+
+/* ---- environment: in a program of its own ---- */
+
+static int run_with(const char *self, const char *name, const char *value, const char *what) {
+  pid_t child = fork();
+  if (child == 0) {
+    setenv(name, value, 1);
+    execl(self, self, what, (char *)NULL);
+    _exit(127);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static int check_initial_heap(void) {
+  GC_INIT();
+  for (int i = 0; i < 200000; i++) GC_malloc(100); /* 20 MB at least: no reason to collect below 64 MB */
+  return GC_get_gc_no() > 1;
+}
+
+static int check_maximum_heap(void) {
+  GC_INIT();
+  GC_set_warn_proc(GC_ignore_warn_proc);
+  void **list = NULL;
+  for (int i = 0; i < 100; i++) {
+    void **next = GC_malloc(1 << 20);
+    if (!next) return 0;
+    *next = list;
+    list = next;
+  }
+  return list != NULL;
+}
+
+static int check_dont_gc(void) {
+  GC_INIT();
+  GC_gcollect();
+  return !GC_is_disabled() || !GC_dont_gc;
+}
+
+static int check_divisor(void) {
+  GC_INIT();
+  return GC_get_free_space_divisor() != 7;
+}
+
+static int run_child(const char *what) {
+  if (strcmp(what, "initial") == 0) return check_initial_heap();
+  if (strcmp(what, "maximum") == 0) return check_maximum_heap();
+  if (strcmp(what, "dont_gc") == 0) return check_dont_gc();
+  if (strcmp(what, "divisor") == 0) return check_divisor();
+  return 2;
+}
+
+static void test_environment(const char *self) {
+  CHECK_EQUAL(run_with(self, "GC_INITIAL_HEAP_SIZE", "64M", "initial"), 0);
+  CHECK_EQUAL(run_with(self, "GC_INITIAL_HEAP_SIZE", "67108864", "initial"), 0);
+  CHECK_EQUAL(run_with(self, "GC_MAXIMUM_HEAP_SIZE", "32m", "maximum"), 0);
+  CHECK_EQUAL(run_with(self, "GC_DONT_GC", "1", "dont_gc"), 0);
+  CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "divisor"), 0);
+  CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "bad", "initial"), 1);
+}
+
+int main(int count, char **arguments) {
+  if (count > 1) return run_child(arguments[1]);
+  test_start();
+  test_settings();
+  test_functions();
+  test_displacement();
+  test_messages();
+  test_abort();
+  test_pointer_checks();
+  test_environment("/proc/self/exe");
+  return 0;
+}

@@ -1,0 +1,159 @@
+/* Roots: added and removed ranges, static data, exclusions, objects marked by hand. */
+#include <unistd.h>
+
+#include "gc_check.h"
+
+#include "gc/gc_mark.h"
+
+static void *in_static_data[COUNT];
+
+static NOINLINE void fill(void **slots) {
+  for (int i = 0; i < COUNT; i++) check_watch(i, slots[i] = GC_malloc(40));
+}
+
+static int count_dead_of(void **slots) {
+  fill(slots);
+  check_collect();
+  int dead = check_count_dead();
+  memset(slots, 0, COUNT * sizeof(void *));
+  return dead;
+}
+
+#define CHECK_ARE_ROOTS(slots) CHECK_EQUAL(count_dead_of(slots), 0)
+#define CHECK_ARE_NO_ROOTS(slots) CHECK(count_dead_of(slots) > NEARLY_ALL)
+
+static void test_ranges(void) {
+  void **slots = malloc((COUNT + 1) * sizeof(void *));
+  memset(slots, 0, COUNT * sizeof(void *));
+  CHECK_ARE_NO_ROOTS(slots);
+  GC_add_roots(slots, slots + COUNT);
+  CHECK_ARE_ROOTS(slots);
+  GC_add_roots(slots, slots + COUNT); /* twice is once */
+  CHECK_ARE_ROOTS(slots);
+  GC_remove_roots(slots, slots + COUNT);
+  CHECK_ARE_NO_ROOTS(slots);
+  GC_add_roots((char *)slots - 3, (char *)(slots + COUNT) + 3); /* rounded to whole words inside */
+  CHECK_ARE_ROOTS(slots);
+  GC_remove_roots((char *)slots - 3, (char *)(slots + COUNT) + 3);
+  CHECK_ARE_NO_ROOTS(slots);
+  free(slots);
+}
+
+static void test_odd_ranges(void) {
+  void *word = NULL;
+  GC_add_roots(&word, &word);
+  GC_add_roots((char *)&word + 1, (char *)&word + 7);
+  GC_remove_roots(&word, &word);
+  GC_remove_roots((void *)8, (void *)16);
+  GC_gcollect();
+}
+
+/* ---- static data ---- */
+
+static void test_static_data(void) {
+  CHECK_ARE_ROOTS(in_static_data);
+  GC_set_no_dls(1);
+  CHECK_EQUAL(GC_get_no_dls(), 1);
+  CHECK_ARE_NO_ROOTS(in_static_data);
+  GC_add_roots(in_static_data, in_static_data + COUNT);
+  CHECK_ARE_ROOTS(in_static_data);
+  GC_clear_roots();
+  CHECK_ARE_NO_ROOTS(in_static_data);
+  GC_set_no_dls(0);
+  CHECK_ARE_ROOTS(in_static_data);
+}
+
+/* The variable, written after the start. */
+static void test_no_dls_variable(void) {
+  GC_no_dls = 1;
+  CHECK_ARE_NO_ROOTS(in_static_data);
+  GC_no_dls = 0;
+  CHECK_ARE_ROOTS(in_static_data);
+}
+
+/* Cleared roots of the static data come back by themselves. */
+static void test_clear(void) {
+  void **slots = calloc(COUNT, sizeof(void *));
+  GC_add_roots(slots, slots + COUNT);
+  GC_clear_roots();
+  CHECK_ARE_NO_ROOTS(slots);
+  CHECK_ARE_ROOTS(in_static_data);
+  free(slots);
+}
+
+static int asked, asked_for_data;
+
+static int has_static_roots(const char *name, void *start, size_t bytes) {
+  CHECK(name != NULL && start != NULL && bytes > 0);
+  char *data = (char *)in_static_data;
+  int ours = data >= (char *)start && data < (char *)start + bytes;
+  asked++;
+  asked_for_data += ours;
+  return !ours;
+}
+
+static void test_static_roots_callback(void) {
+  GC_register_has_static_roots_callback(has_static_roots);
+  CHECK_ARE_NO_ROOTS(in_static_data);
+  CHECK(asked > 0 && asked_for_data > 0);
+  GC_register_has_static_roots_callback(NULL);
+  CHECK_ARE_ROOTS(in_static_data);
+}
+
+static void test_exclusion(void) {
+  static void *apart[3 * COUNT];
+  GC_exclude_static_roots(apart + COUNT, apart + 2 * COUNT);
+  CHECK_ARE_ROOTS(apart);
+  CHECK_ARE_NO_ROOTS(apart + COUNT);
+  CHECK_ARE_ROOTS(apart + 2 * COUNT);
+}
+
+/* ---- reported while marking ---- */
+
+static void **big_object;
+static GC_push_other_roots_proc push_before;
+
+/* Keeps an object as a whole but reports only its first half: what runtimes do with the stacks of their own. */
+static void push_half(void) {
+  GC_set_mark_bit(big_object);
+  GC_push_conditional(big_object, big_object + COUNT, 1);
+  push_before();
+}
+
+static NOINLINE GC_word make_big_object(void) {
+  void **object = GC_malloc(2 * COUNT * sizeof(void *));
+  big_object = object;
+  return GC_HIDE_POINTER(object);
+}
+
+static void test_mark_bit(void) {
+  GC_exclude_static_roots(&big_object, &big_object + 1);
+  GC_word hidden = make_big_object();
+  push_before = GC_get_push_other_roots();
+  GC_set_push_other_roots(push_half);
+  CHECK_ARE_ROOTS(GC_REVEAL_POINTER(hidden));
+  CHECK_ARE_NO_ROOTS((void **)GC_REVEAL_POINTER(hidden) + COUNT);
+  CHECK(GC_base(GC_REVEAL_POINTER(hidden)) == GC_REVEAL_POINTER(hidden));
+  GC_set_push_other_roots(push_before);
+}
+
+/* Outside of a mark phase the reports are nothing. */
+static void test_push_outside(void) {
+  void *word = GC_malloc(40);
+  GC_push_all(&word, &word);
+  CHECK(word != NULL);
+}
+
+int main(void) {
+  GC_INIT();
+  test_ranges();
+  test_odd_ranges();
+  test_static_data();
+  test_no_dls_variable();
+  test_clear();
+  test_static_roots_callback();
+  test_exclusion();
+  test_mark_bit();
+  test_push_outside();
+  return 0;
+}
