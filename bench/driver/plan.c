@@ -43,7 +43,7 @@ const struct plan_entry plan[] = {
     {"graph", "nodes=1M markers=1 rounds=3", USUAL, 0},
     {"graph", "nodes=1M markers=2 rounds=3", USUAL, 0},
     {"graph", "nodes=16M markers=1 rounds=1", USUAL, 3},
-    {"graph", "nodes=16M markers=2 rounds=1", FULL, 3},
+    {"graph", "nodes=16M markers=2 rounds=1", USUAL, 3},
 
     {"queue", "kind=data window=20000 messages=100000", QUICK, 0},
     {"queue", "kind=data", USUAL, 0},

@@ -235,7 +235,8 @@ MIDDEN_API bool midden_owns(const void *address);
 /* The kind of the object that holds an address, or -EINVAL. */
 MIDDEN_API int midden_kind_of(const void *address);
 
-/* The addresses between which all objects lie, now and later: [*start, *end). */
+/* The addresses between which all objects lie, now and later: *start < object < *end.  Neither is an object's, so that a
+ * variable that holds one keeps nothing alive. */
 MIDDEN_API void midden_heap_bounds(uintptr_t *start, uintptr_t *end);
 
 /* In a start or event callback, trace function or root callback of a running mark phase: whether an object is marked so

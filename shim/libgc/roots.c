@@ -40,13 +40,15 @@ void GC_clear_exclusion_table(void) {}
 
 static GC_has_static_roots_func roots_has_static; /* atomic */
 
-bool roots_filter_module(const char *name, void *start, size_t bytes) {
+static bool roots_filter_module(const char *name, void *start, size_t bytes) {
   GC_has_static_roots_func function = __atomic_load_n(&roots_has_static, __ATOMIC_ACQUIRE);
   return !function || function(name, start, bytes) != 0;
 }
 
+/* Setting the filter, again too, makes midden ask about the objects that it knows already. */
 void GC_register_has_static_roots_callback(GC_has_static_roots_func function) {
   __atomic_store_n(&roots_has_static, function, __ATOMIC_RELEASE);
+  midden_set_module_filter(function ? roots_filter_module : NULL);
 }
 
 static bool roots_segment_holds(const struct dl_phdr_info *object, const ElfW(Phdr) * segment, GC_word address) {

@@ -2,7 +2,7 @@
  *
  * The drop-in turns libgc's interface into calls of midden's public one; it holds no heap state beyond tables of kinds,
  * mark procedures and threads, and the variables that programs read and write.  A running collection reaches the
- * program through a few callbacks that start.c hands to midden:
+ * program through a few callbacks that are handed to midden, by start.c but for the last:
  *
  *   event callback   collect.c   variables that programs write, the start callback, collection events, figures
  *   root callback    mark.c      GC_push_other_roots; spawn.c: results of threads not yet joined; toggleref.c
@@ -148,9 +148,5 @@ SHIM_EXPORT GC_abort_func GC_on_abort;
 SHIM_EXPORT void GC_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 SHIM_EXPORT void GC_err_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 SHIM_EXPORT void GC_log_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* ---- roots.c ---- */
-
-bool roots_filter_module(const char *name, void *start, size_t bytes);
 
 #endif

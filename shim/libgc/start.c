@@ -42,7 +42,6 @@ __attribute__((constructor(101))) static void start(void) {
   midden_set_event_callback(collect_on_event, NULL);
   midden_set_finalizer_notify(finalize_notify, NULL);
   midden_set_out_of_memory(report_out_of_memory);
-  midden_set_module_filter(roots_filter_module);
   config_follow_variables();
 }
 

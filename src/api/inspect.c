@@ -39,7 +39,7 @@ int midden_kind_of(const void *address) {
 
 void midden_heap_bounds(uintptr_t *start, uintptr_t *end) {
   start_ensure();
-  *start = heap_arena.start;
+  *start = heap_arena.start - 1;
   *end = heap_arena.end;
 }
 

@@ -39,6 +39,7 @@ static struct {
 /* One cycle, on the collecting thread's stack. */
 struct cycle {
   struct mutator *self;
+  uintptr_t stack_pointer; /* where the program's part of this thread's stack ends, its registers included */
   bool (*stop)(void *argument);
   void *stop_argument;
   bool given_up;
@@ -200,13 +201,12 @@ static bool is_given_up(struct cycle *cycle) {
   return cycle->given_up;
 }
 
-/* The world stopped, the caller's registers saved above stack_pointer. */
-static void run_stopped(uintptr_t stack_pointer, void *argument) {
-  struct cycle *cycle = argument;
+/* From stopping the world to letting it go: the pause. */
+static void run_stopped(struct cycle *cycle) {
   uint64_t start = os_now_ns();
   collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
-  cycle->self->stack_pointer = stack_pointer;
+  cycle->self->stack_pointer = cycle->stack_pointer;
   announce(MIDDEN_EVENT_STOPPED);
   announce(MIDDEN_EVENT_MARK_START);
   set_phase(COLLECTOR_MARK);
@@ -269,7 +269,7 @@ static void run_cycle(struct cycle *cycle) {
   cycle->report.markers = cycle->markers = choose_markers();
   sweep_before(cycle);
   announce(MIDDEN_EVENT_STOPPING);
-  os_call_with_registers(run_stopped, cycle);
+  run_stopped(cycle);
   announce(MIDDEN_EVENT_RESUMED);
   if (!cycle->given_up) {
     sweep_after(cycle);
@@ -285,19 +285,40 @@ static bool is_called_for(enum collector_reason reason, uint64_t collections_bef
   return true;
 }
 
+struct request {
+  enum collector_reason reason;
+  bool (*stop)(void *argument);
+  void *argument;
+  bool given_up;
+};
+
+static void collect(uintptr_t stack_pointer, void *argument) {
+  struct request *request = argument;
+  struct mutator *self = mutator_self();
+  uint64_t collections = atomic_load_relaxed(&collector.totals.collections);
+  collector_acquire(self);
+  struct cycle cycle = {.self = self,
+                        .stack_pointer = stack_pointer,
+                        .stop = request->stop,
+                        .stop_argument = request->argument,
+                        .report = {.reason = request->reason}};
+  bool called_for = is_called_for(request->reason, collections);
+  if (called_for) run_cycle(&cycle);
+  collector_release();
+  request->given_up = cycle.given_up;
+  if (!called_for) return;
+  if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
+  collector_notify_finalizers();
+}
+
+/* The registers are saved first of all: the frames of the collector lie below them and are not scanned.  Stale words in
+ * those would keep dead objects alive. */
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
-  uint64_t collections = atomic_load_relaxed(&collector.totals.collections);
-  collector_acquire(self);
-  struct cycle cycle = {.self = self, .stop = stop, .stop_argument = argument, .report = {.reason = reason}};
-  bool called_for = is_called_for(reason, collections);
-  if (called_for) run_cycle(&cycle);
-  struct collector_report report = cycle.report;
-  collector_release();
-  if (called_for && !cycle.given_up && collector_reporter != NULL) collector_reporter(&report);
-  if (called_for) collector_notify_finalizers();
-  return !cycle.given_up;
+  struct request request = {.reason = reason, .stop = stop, .argument = argument};
+  os_call_with_registers(collect, &request);
+  return !request.given_up;
 }
 
 /* ---- the rest ---- */

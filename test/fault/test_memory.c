@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { CHILD_SECONDS = 60, FAILING_REQUESTS = 4 };
+enum { CHILD_SECONDS = 60, FAILING_REQUESTS = 2 };
 
 #define MIB ((size_t)1 << 20)
 
@@ -165,12 +165,12 @@ static void test_address_space_later(void **state) {
 
 static void test_data_before_start(void **state) {
   (void)state;
-  run_limits(RLIMIT_DATA, true, 48 * MIB);
+  run_limits(RLIMIT_DATA, true, 32 * MIB);
 }
 
 static void test_data_later(void **state) {
   (void)state;
-  run_limits(RLIMIT_DATA, false, 32 * MIB);
+  run_limits(RLIMIT_DATA, false, 20 * MIB);
 }
 
 /* So little that the library can hardly start: NULL or an error, never a crash. */
@@ -235,7 +235,8 @@ static int memory_limit_child(void *argument) {
   }
   blocks_check();
   if (options.memory_limit_bytes == 0) return peak > limit ? 0 : 1; /* or the limit would not be tested */
-  REQUIRE(peak <= limit + limit / 8, "%zu MiB in use under a limit of %zu", peak / MIB, limit / MIB);
+  /* The limit is soft: the arena grows in steps, and figures are taken between them. */
+  REQUIRE(peak <= limit + limit / 4, "%zu MiB in use under a limit of %zu", peak / MIB, limit / MIB);
   REQUIRE(midden_set_memory_limit(2 * limit) == limit, "midden_set_memory_limit returns another value than was set");
   return 0;
 }
@@ -283,6 +284,12 @@ static void *handler_that_drops(size_t bytes) {
   return midden_alloc(bytes);
 }
 
+/* Compilers take it for granted that an allocator returns nothing that the program knows already. */
+NOINLINE_TEST static uintptr_t too_much(bool data) {
+  void *volatile object = data ? midden_alloc_data(20 * MIB) : midden_alloc(20 * MIB);
+  return (uintptr_t)object;
+}
+
 static int handler_child(void *argument) {
   struct midden_options options = {.size = sizeof(options), .max_heap_bytes = 16 * MIB};
   (void)argument;
@@ -290,15 +297,16 @@ static int handler_child(void *argument) {
   midden_set_out_of_memory(handler_substitute);
   void *object = midden_alloc(100);
   REQUIRE(object != NULL && object != reserve_object && handler_calls == 0, "the handler was called for nothing");
-  REQUIRE(midden_alloc(20 * MIB) == reserve_object, "the handler's value was not returned");
+  REQUIRE(too_much(false) == (uintptr_t)reserve_object, "the handler's value was not returned");
   REQUIRE(handler_calls == 1 && handler_bytes == 20 * MIB, "handler: %zu calls, %zu bytes", handler_calls, handler_bytes);
-  REQUIRE(midden_alloc_data(20 * MIB) == reserve_object && handler_calls == 2, "the handler was not called again");
+  REQUIRE(too_much(true) == (uintptr_t)reserve_object && handler_calls == 2, "the handler was not called again");
   midden_set_out_of_memory(NULL);
-  REQUIRE(midden_alloc(20 * MIB) == NULL && handler_calls == 2, "the handler that was removed was called");
+  REQUIRE(too_much(false) == 0 && handler_calls == 2, "the handler that was removed was called");
   /* One that makes room: the program never sees a failure. */
   struct rng rng = {test_seed_value};
   midden_set_out_of_memory(handler_that_drops);
-  for (size_t total = 0; total < 64 * MIB; total += 5000) REQUIRE(blocks_add(&rng, 10000), "failed in spite of room");
+  for (int i = 0; i < 100000; i++) REQUIRE(blocks_add(&rng, 10000), "failed though there was room to make");
+  blocks_check();
   REQUIRE(handler_calls > 2, "the heap never was full");
   return 0;
 }
