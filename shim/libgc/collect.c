@@ -30,7 +30,7 @@ void collect_tell_resize(void) {
 
 static void collect_started(void) {
   struct midden_stats stats = {.size = sizeof(stats)};
-  config_follow_variables_in_collection();
+  config_follow_variables();
   GC_gc_no++;
   midden_stats(&stats);
   collect_live_before = stats.heap_live;

@@ -9,10 +9,8 @@
  *   GC_stackbottom          the base of the main thread's stack
  *
  * A write to one of them is an ordinary store that nobody hears of, so midden is brought up to it at the next call that
- * passes here and at the start of each collection.  What midden was told last is kept in `config_told`, under
- * config_lock.  The start of a collection only tries the lock: its holder may be waiting for that collection to end. */
-#include <pthread.h>
-
+ * passes here and at the start of each collection.  What midden was told last is kept in `config_told`, which is written
+ * in midden_locked_call only. */
 #include "shim.h"
 
 /* ---- variables ---- */
@@ -51,7 +49,6 @@ static GC_on_thread_event_proc config_on_thread_event;
 
 /* ---- following the variables ---- */
 
-static pthread_mutex_t config_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
   bool disabled;
   bool no_dls;
@@ -89,35 +86,32 @@ static void config_follow_stack_bottom(void) {
   config_told.stack_bottom = bottom;
 }
 
-static void config_follow_locked(void) {
+static void config_follow_disabling(void) {
   bool disabled = GC_dont_gc != 0;
-  if (disabled != config_told.disabled) {
-    config_told.disabled = disabled;
-    if (disabled)
-      midden_disable();
-    else
-      midden_enable();
-  }
+  if (disabled == config_told.disabled) return;
+  config_told.disabled = disabled;
+  if (disabled)
+    midden_disable();
+  else
+    midden_enable();
+}
+
+static void config_follow_modules(void) {
   bool no_dls = GC_no_dls != 0;
-  if (no_dls != config_told.no_dls) {
-    config_told.no_dls = no_dls;
-    midden_root_modules(!no_dls);
-  }
+  if (no_dls == config_told.no_dls) return;
+  config_told.no_dls = no_dls;
+  midden_root_modules(!no_dls);
+}
+
+static void *config_follow_locked(void *unused) {
+  config_follow_disabling();
+  config_follow_modules();
   config_follow_pace();
   config_follow_stack_bottom();
+  return unused;
 }
 
-void config_follow_variables(void) {
-  pthread_mutex_lock(&config_lock);
-  config_follow_locked();
-  pthread_mutex_unlock(&config_lock);
-}
-
-void config_follow_variables_in_collection(void) {
-  if (pthread_mutex_trylock(&config_lock) != 0) return;
-  config_follow_locked();
-  pthread_mutex_unlock(&config_lock);
-}
+void config_follow_variables(void) { midden_locked_call(config_follow_locked, NULL); }
 
 void GC_disable(void) {
   __atomic_fetch_add(&GC_dont_gc, 1, __ATOMIC_RELAXED);

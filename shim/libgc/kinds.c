@@ -2,50 +2,59 @@
  *
  * A kind that a program makes has a descriptor (see gc_mark.h).  Where the descriptor says no more than "every word" or
  * "no word", midden's own scanning does it; else objects of the kind are read by mark_trace_kind.  Kinds are only ever
- * added; a number is published by storing kinds_used after the entry, so reading takes no lock. */
-#include <pthread.h>
-
+ * added, in midden_locked_call; a number is published by storing kinds_used after the entry, so reading takes no lock. */
 #include "shim.h"
 
 static struct kind kinds[KINDS_MAX];
-static int kinds_used; /* atomic; grows under kinds_lock, after the entry is written */
-static pthread_mutex_t kinds_lock = PTHREAD_MUTEX_INITIALIZER;
+static int kinds_used; /* atomic; release after the entry is written */
 
-static int kinds_add(struct kind kind) {
-  pthread_mutex_lock(&kinds_lock);
+/* ---- making kinds ---- */
+
+struct kinds_request {
+  struct kind kind;
+  struct midden_kind_options options;
+  bool by_descriptor; /* the kind itself is the argument of the trace function */
+};
+
+/* The new kind's number, or -1. */
+static void *kinds_add_locked(void *argument) {
+  struct kinds_request *request = argument;
   int number = kinds_used;
-  if (number < KINDS_MAX) {
-    kinds[number] = kind;
-    __atomic_store_n(&kinds_used, number + 1, __ATOMIC_RELEASE);
+  if (number >= KINDS_MAX) return (void *)-1;
+  struct kind *kind = &kinds[number];
+  *kind = request->kind;
+  if (request->by_descriptor) request->options.argument = kind;
+  if (request->options.size) {
+    int midden = midden_kind_new(&request->options);
+    if (midden < 0) return (void *)-1;
+    kind->midden = (midden_kind)midden;
   }
-  pthread_mutex_unlock(&kinds_lock);
-  return number < KINDS_MAX ? number : -1;
+  __atomic_store_n(&kinds_used, number + 1, __ATOMIC_RELEASE);
+  return (void *)(intptr_t)number;
 }
 
-int kinds_new(const char *name, midden_trace_fn *trace, void *argument) {
-  struct midden_kind_options options = {.size = sizeof(options), .name = name, .trace = trace, .argument = argument};
-  int midden = midden_kind_new(&options);
-  if (midden < 0) return -1;
-  return kinds_add((struct kind){.midden = (midden_kind)midden});
+static int kinds_add(struct kinds_request *request) {
+  return (int)(intptr_t)midden_locked_call(kinds_add_locked, request);
+}
+
+static void kinds_add_built_in(int number, midden_kind midden, bool pointers) {
+  struct kinds_request request = {.kind = {.midden = midden, .add_size = pointers}};
+  if (kinds_add(&request) != number) report_fatal("libgc: the built-in kinds are out of order");
+}
+
+static void kinds_add_traced(int number, const char *name, midden_trace_fn *trace) {
+  struct kinds_request request = {.options = {.size = sizeof(request.options), .name = name, .trace = trace}};
+  if (kinds_add(&request) != number) report_fatal("libgc: no room for the kinds of typed objects");
 }
 
 void kinds_init(void) {
-  kinds_add((struct kind){.midden = MIDDEN_RAW});
-  kinds_add((struct kind){.midden = MIDDEN_CONSERVATIVE, .add_size = 1});
-  kinds_add((struct kind){.midden = MIDDEN_ROOT, .add_size = 1});
-  kinds_add((struct kind){.midden = MIDDEN_ROOT_DATA});
-  if (kinds_new("libgc typed", typed_trace, NULL) != KIND_TYPED ||
-      kinds_new("libgc typed array", typed_array_trace, NULL) != KIND_TYPED_ARRAY)
-    report_fatal("libgc: no room for the kinds of typed objects");
+  kinds_add_built_in(KIND_PTRFREE, MIDDEN_RAW, false);
+  kinds_add_built_in(KIND_NORMAL, MIDDEN_CONSERVATIVE, true);
+  kinds_add_built_in(KIND_UNCOLLECTABLE, MIDDEN_ROOT, true);
+  kinds_add_built_in(KIND_ATOMIC_UNCOLLECTABLE, MIDDEN_ROOT_DATA, false);
+  kinds_add_traced(KIND_TYPED, "libgc typed", typed_trace);
+  kinds_add_traced(KIND_TYPED_ARRAY, "libgc typed array", typed_array_trace);
 }
-
-midden_kind kinds_to_midden(int kind) {
-  if (kind < 0 || kind >= __atomic_load_n(&kinds_used, __ATOMIC_ACQUIRE))
-    report_fatal("libgc: an object kind that was never made");
-  return kinds[kind].midden;
-}
-
-/* ---- making kinds ---- */
 
 /* The array tells libgc where the kind's free lists are; midden keeps its own.  It is handed out for programs that
  * check it, and never written. */
@@ -54,24 +63,16 @@ void **GC_new_free_list_inner(void) { return GC_new_free_list(); }
 
 unsigned GC_new_kind(void **free_list, GC_word descriptor, int add_size, int clear) {
   (void)free_list;
-  bool every_word = descriptor == GC_DS_LENGTH && add_size;
-  bool no_word = descriptor == GC_DS_LENGTH && !add_size;
-  pthread_mutex_lock(&kinds_lock);
-  int number = kinds_used;
-  if (number >= KINDS_MAX) report_fatal("libgc: too many object kinds");
-  struct kind *kind = &kinds[number];
-  *kind = (struct kind){.descriptor = descriptor, .add_size = add_size};
-  struct midden_kind_options options = {.size = sizeof(options), .name = "libgc kind", .no_pointers = no_word};
-  options.not_zeroed = !clear && no_word; /* garbage in words that are read would hold objects */
-  if (!every_word && !no_word) {
-    options.trace = mark_trace_kind;
-    options.argument = kind;
-  }
-  int midden = midden_kind_new(&options);
-  if (midden < 0) report_fatal("libgc: too many object kinds");
-  kind->midden = (midden_kind)midden;
-  __atomic_store_n(&kinds_used, number + 1, __ATOMIC_RELEASE);
-  pthread_mutex_unlock(&kinds_lock);
+  struct kinds_request request = {.kind = {.descriptor = descriptor, .add_size = add_size}};
+  struct midden_kind_options *options = &request.options;
+  options->size = sizeof(*options);
+  options->name = "libgc kind";
+  options->no_pointers = descriptor == GC_DS_LENGTH && !add_size;
+  options->not_zeroed = !clear && options->no_pointers; /* garbage in words that are read would hold objects */
+  request.by_descriptor = descriptor != GC_DS_LENGTH;
+  if (request.by_descriptor) options->trace = mark_trace_kind;
+  int number = kinds_add(&request);
+  if (number < 0) report_fatal("libgc: too many object kinds");
   return (unsigned)number;
 }
 
@@ -80,6 +81,12 @@ unsigned GC_new_kind_inner(void **free_list, GC_word descriptor, int add_size, i
 }
 
 /* ---- objects of a kind ---- */
+
+midden_kind kinds_to_midden(int kind) {
+  if (kind < 0 || kind >= __atomic_load_n(&kinds_used, __ATOMIC_ACQUIRE))
+    report_fatal("libgc: an object kind that was never made");
+  return kinds[kind].midden;
+}
 
 void *GC_malloc_kind(size_t bytes, int kind) {
   if (kind == KIND_NORMAL) return midden_alloc(bytes);

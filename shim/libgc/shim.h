@@ -11,7 +11,11 @@
  *   out of memory    report.c    GC_oom_fn
  *   module filter    roots.c     GC_register_has_static_roots_callback
  *
- * Each of them reads the variable that names the program's function at the time of the call. */
+ * Each of them reads the variable that names the program's function at the time of the call.
+ *
+ * Locking: the tables change inside midden_locked_call, which may be nested and which no collection runs beside.  A lock
+ * of the drop-in's own would be taken before midden's by some and after it by others (a program may make a kind inside
+ * GC_call_with_alloc_lock), and could be lost in a fork. */
 #ifndef LIBGC_SHIM_H
 #define LIBGC_SHIM_H
 
@@ -35,9 +39,6 @@
 
 /* Makes midden follow GC_dont_gc, GC_free_space_divisor, GC_no_dls and GC_stackbottom where a program wrote them. */
 void config_follow_variables(void);
-
-/* The same from the start of a collection, where no lock may be waited for. */
-void config_follow_variables_in_collection(void);
 
 /* ---- environment.c ---- */
 
@@ -88,9 +89,6 @@ enum { KINDS_MAX = 48 };
 /* Makes the kinds that every program has.  Called once, before other calls. */
 void kinds_init(void);
 
-/* Makes a kind with a trace function of the drop-in's own; its number, or -1. */
-int kinds_new(const char *name, midden_trace_fn *trace, void *argument);
-
 /* The midden kind of a libgc kind; ends the process for a number that was never given out. */
 midden_kind kinds_to_midden(int kind);
 
@@ -123,6 +121,9 @@ struct GC_ms_entry *typed_mark_long_bitmap(GC_word *object, struct GC_ms_entry *
                                            GC_word env);
 
 /* ---- threads.c, spawn.c, toggleref.c ---- */
+
+/* Called once. */
+void threads_init(void);
 
 /* Whether the calling thread is the process's first. */
 int threads_in_main(void);

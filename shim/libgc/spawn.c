@@ -4,9 +4,9 @@
  * read them: from then on the argument is on a stack that the collector scans.  A record holds the thread's result
  * until it is joined; a detached thread's record goes when the thread ends.
  *
- * Records are malloc memory, reported by the root callback.  The list changes under spawn_lock, by single stores that
- * keep it whole at every moment, for the world may be stopped while a thread holds the lock.  A record is looked up by
- * its thread's id, which cannot be given to another thread before that one was joined. */
+ * Records are malloc memory, reported by the root callback.  The list and its records change in midden_locked_call, so
+ * never beside a collection, but for `result`, which is one store.  A record is looked up by its thread's id, which
+ * cannot be given to another thread before that one was joined. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -19,8 +19,8 @@
 struct spawn_record {
   struct spawn_record *next;
   pthread_t thread;
-  void *result;  /* a root */
-  bool detached; /* under spawn_lock, like finished */
+  void *result; /* a root */
+  bool detached;
   bool finished;
 };
 
@@ -32,8 +32,7 @@ struct spawn_start {
   sem_t started;
 };
 
-static pthread_mutex_t spawn_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct spawn_record *spawn_list; /* written under the lock; read by collections */
+static struct spawn_record *spawn_list;
 
 static SHIM_THREAD_LOCAL struct spawn_record *spawn_mine;
 
@@ -43,17 +42,17 @@ void spawn_trace_results(struct midden_tracer *tracer) {
 
 /* ---- the list ---- */
 
-static void spawn_link(struct spawn_record *record) {
-  pthread_mutex_lock(&spawn_lock);
+static void *spawn_link_locked(void *argument) {
+  struct spawn_record *record = argument;
   record->next = spawn_list;
-  __atomic_store_n(&spawn_list, record, __ATOMIC_RELEASE);
-  pthread_mutex_unlock(&spawn_lock);
+  spawn_list = record;
+  return record;
 }
 
 static void spawn_unlink_locked(struct spawn_record *record) {
   struct spawn_record **at = &spawn_list;
   while (*at && *at != record) at = &(*at)->next;
-  if (*at) __atomic_store_n(at, record->next, __ATOMIC_RELEASE);
+  if (*at) *at = record->next;
 }
 
 static struct spawn_record *spawn_find_locked(pthread_t thread) {
@@ -62,19 +61,37 @@ static struct spawn_record *spawn_find_locked(pthread_t thread) {
   return record;
 }
 
+/* ---- its three ends: each returns the record if nobody needs it any more ---- */
+
+static void *spawn_finish_locked(void *argument) {
+  struct spawn_record *record = argument;
+  record->finished = true;
+  if (!record->detached) return NULL;
+  spawn_unlink_locked(record);
+  return record;
+}
+
+static void *spawn_join_locked(void *thread) {
+  struct spawn_record *record = spawn_find_locked(*(pthread_t *)thread);
+  if (record) spawn_unlink_locked(record);
+  return record;
+}
+
+static void *spawn_detach_locked(void *thread) {
+  struct spawn_record *record = spawn_find_locked(*(pthread_t *)thread);
+  if (!record) return NULL;
+  record->detached = true;
+  if (!record->finished) return NULL;
+  spawn_unlink_locked(record);
+  return record;
+}
+
 /* ---- the new thread ---- */
 
-/* Runs at the thread's end, however it ends.  No walk of the list can hold the record when it is freed: walks happen
- * while this thread is stopped. */
-static void spawn_finish(void *argument) {
-  struct spawn_record *record = argument;
-  pthread_mutex_lock(&spawn_lock);
-  record->finished = true;
-  bool detached = record->detached;
-  if (detached) spawn_unlink_locked(record);
-  pthread_mutex_unlock(&spawn_lock);
+/* Runs at the thread's end, however it ends. */
+static void spawn_finish(void *record) {
   spawn_mine = NULL;
-  if (detached) free(record);
+  free(midden_locked_call(spawn_finish_locked, record));
 }
 
 static void *spawn_run(void *given) {
@@ -84,7 +101,7 @@ static void *spawn_run(void *given) {
   void *(*function)(void *) = start->function;
   void *volatile argument = start->argument;
   record->thread = pthread_self();
-  spawn_link(record);
+  midden_locked_call(spawn_link_locked, record);
   spawn_mine = record;
   void *result;
   pthread_cleanup_push(spawn_finish, record);
@@ -125,23 +142,12 @@ void GC_pthread_exit(void *result) {
 
 int GC_pthread_join(pthread_t thread, void **result) {
   int error = pthread_join(thread, result);
-  if (error) return error;
-  pthread_mutex_lock(&spawn_lock);
-  struct spawn_record *record = spawn_find_locked(thread);
-  if (record) spawn_unlink_locked(record);
-  pthread_mutex_unlock(&spawn_lock);
-  free(record);
-  return 0;
+  if (error == 0) free(midden_locked_call(spawn_join_locked, &thread));
+  return error;
 }
 
 int GC_pthread_detach(pthread_t thread) {
-  pthread_mutex_lock(&spawn_lock);
-  struct spawn_record *record = spawn_find_locked(thread);
-  bool finished = record && record->finished;
-  if (record) record->detached = true;
-  if (finished) spawn_unlink_locked(record);
-  pthread_mutex_unlock(&spawn_lock);
-  if (finished) free(record);
+  free(midden_locked_call(spawn_detach_locked, &thread));
   return pthread_detach(thread);
 }
 

@@ -36,6 +36,7 @@ __attribute__((constructor(101))) static void start(void) {
   start_bounds();
   start_markers();
   kinds_init();
+  threads_init();
   mark_set_proc(MARK_PROC_LONG_BITMAP, typed_mark_long_bitmap);
   if (!GC_stackbottom && threads_in_main()) GC_stackbottom = midden_thread_stack_base();
   midden_set_root_callback(mark_roots, NULL);

@@ -78,8 +78,24 @@ void GC_register_altstack(void *stack, GC_word stack_bytes, void *altstack, GC_w
 
 /* ---- blocking calls ---- */
 
-void *GC_do_blocking(GC_fn_type function, void *argument) { return midden_blocking_call(function, argument); }
-void *GC_call_with_gc_active(GC_fn_type function, void *argument) { return midden_active_call(function, argument); }
+/* Whether this thread is in GC_do_blocking: a second call inside is let pass. */
+static SHIM_THREAD_LOCAL bool threads_blocking;
+
+void *GC_do_blocking(GC_fn_type function, void *argument) {
+  if (threads_blocking) return function(argument);
+  threads_blocking = true;
+  void *result = midden_blocking_call(function, argument);
+  threads_blocking = false;
+  return result;
+}
+
+void *GC_call_with_gc_active(GC_fn_type function, void *argument) {
+  bool blocking = threads_blocking;
+  threads_blocking = false;
+  void *result = midden_active_call(function, argument);
+  threads_blocking = blocking;
+  return result;
+}
 
 /* ---- all threads ---- */
 
@@ -88,8 +104,8 @@ void GC_start_world_external(void) { midden_world_resume(); }
 
 void *GC_call_with_alloc_lock(GC_fn_type function, void *argument) { return midden_locked_call(function, argument); }
 
-/* libgc's lock keeps others from allocating too; what programs guard by it is that no collection runs and that they
- * exclude each other. */
+/* libgc's lock keeps others from allocating too; what programs guard by it is that no collection starts and that they
+ * exclude each other.  A fork waits for it, so that the child does not inherit it locked. */
 static pthread_mutex_t threads_alloc_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void GC_alloc_lock(void) {
@@ -106,9 +122,21 @@ void GC_alloc_unlock(void) {
 
 int GC_get_suspend_signal(void) { return midden_suspend_signal(); }
 
+/* midden started, and took its signal, when this library was loaded. */
+void GC_set_suspend_signal(int signal) {
+  if (signal != midden_suspend_signal())
+    report_warning("GC_set_suspend_signal: threads are stopped by signal %lu all the same (MIDDEN_SUSPEND_SIGNAL)\n",
+                   (GC_word)midden_suspend_signal());
+}
+
 /* ---- fork ---- */
 
 static int threads_handle_fork; /* as the program set it */
+
+static void threads_lock_for_fork(void) { pthread_mutex_lock(&threads_alloc_lock); }
+static void threads_unlock_after_fork(void) { pthread_mutex_unlock(&threads_alloc_lock); }
+
+void threads_init(void) { pthread_atfork(threads_lock_for_fork, threads_unlock_after_fork, threads_unlock_after_fork); }
 
 void GC_set_handle_fork(int value) {
   threads_handle_fork = value;

@@ -1,10 +1,8 @@
 /* Toggle references: objects of which the program says at the start of each collection whether they are held.
  *
- * Each is a node in malloc memory, which the collector does not read: its `object` is a weak link that midden clears
- * when the object dies, and the root callback reports it where it is strong.  Nodes are linked in under toggleref_lock
- * by GC_toggleref_add alone, at the front, with one store, so that a collection may walk the list at any time; and only
- * GC_toggleref_add takes nodes out, those that died or were dropped. */
-#include <pthread.h>
+ * Each is a node in malloc memory, which the collector does not read: its `object` is a weak link that midden clears when
+ * the object dies, and the root callback reports it where it is strong.  The list changes in midden_locked_call, so never
+ * beside a collection; nodes that died or were dropped are taken out when the next is added. */
 #include <stdlib.h>
 
 #include "shim.h"
@@ -13,11 +11,10 @@ struct toggleref {
   struct toggleref *next;
   void *object; /* NULL: dead; a weak link */
   bool strong;
-  bool dropped; /* set by collections, which may not unlink */
+  bool dropped;
 };
 
-static pthread_mutex_t toggleref_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct toggleref *toggleref_list;     /* written under the lock; read by collections */
+static struct toggleref *toggleref_list;
 static GC_toggleref_func toggleref_function; /* atomic */
 
 void GC_set_toggleref_func(GC_toggleref_func function) {
@@ -42,9 +39,8 @@ void toggleref_trace(struct midden_tracer *tracer) {
     if (ref->strong) midden_trace(tracer, ref->object);
 }
 
-/* Frees nodes that serve nothing any more.  With collections disabled: they walk the list. */
+/* Frees nodes that serve nothing any more. */
 static void toggleref_prune_locked(void) {
-  midden_disable();
   for (struct toggleref **at = &toggleref_list; *at;) {
     struct toggleref *ref = *at;
     if (ref->object && !ref->dropped) {
@@ -55,7 +51,15 @@ static void toggleref_prune_locked(void) {
     *at = ref->next;
     free(ref);
   }
-  midden_enable();
+}
+
+static void *toggleref_add_locked(void *argument) {
+  struct toggleref *ref = argument;
+  toggleref_prune_locked();
+  if (midden_weak_link(&ref->object, ref->object, MIDDEN_WEAK_AFTER_FINALIZERS) < 0) return NULL;
+  ref->next = toggleref_list;
+  toggleref_list = ref;
+  return ref;
 }
 
 int GC_toggleref_add(void *object, int is_strong) {
@@ -63,14 +67,7 @@ int GC_toggleref_add(void *object, int is_strong) {
   struct toggleref *ref = malloc(sizeof(*ref));
   if (!ref) return GC_NO_MEMORY;
   *ref = (struct toggleref){.object = object, .strong = is_strong != 0};
-  if (midden_weak_link(&ref->object, object, MIDDEN_WEAK_AFTER_FINALIZERS) < 0) {
-    free(ref);
-    return GC_NO_MEMORY;
-  }
-  pthread_mutex_lock(&toggleref_lock);
-  toggleref_prune_locked();
-  ref->next = toggleref_list;
-  __atomic_store_n(&toggleref_list, ref, __ATOMIC_RELEASE);
-  pthread_mutex_unlock(&toggleref_lock);
-  return GC_SUCCESS;
+  if (midden_locked_call(toggleref_add_locked, ref)) return GC_SUCCESS;
+  free(ref);
+  return GC_NO_MEMORY;
 }

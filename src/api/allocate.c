@@ -127,7 +127,7 @@ void *midden_alloc_data(size_t bytes) {
     cache->tiny_next = tiny + TINY_BYTES;
     return tiny;
   }
-  tiny = alloc_small(MIDDEN_DATA, GRANULE_BYTES);
+  tiny = alloc_small(KIND_TINY, GRANULE_BYTES);
   if (tiny == NULL) return NULL;
   cache = cache_self; /* there is one by now */
   cache->tiny_limit = cache->tiny_next = tiny + GRANULE_BYTES;
@@ -136,13 +136,16 @@ void *midden_alloc_data(size_t bytes) {
   return tiny;
 }
 
+/* Whether objects of a kind may be allocated by its number. */
+static bool is_for_program(unsigned kind) { return kind != MIDDEN_TYPED && kind != KIND_TINY && kind_exists(kind); }
+
 void *midden_alloc_kind(midden_kind kind, size_t bytes) {
-  if (UNLIKELY(kind == MIDDEN_TYPED || !kind_exists(kind))) return NULL;
+  if (UNLIKELY(!is_for_program(kind))) return NULL;
   return alloc_any(kind, bytes);
 }
 
 void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t bytes) {
-  if (!is_power_of_two(alignment) || kind == MIDDEN_TYPED || !kind_exists(kind)) return NULL;
+  if (!is_power_of_two(alignment) || !is_for_program(kind)) return NULL;
   if (alignment <= GRANULE_BYTES) return alloc_any(kind, bytes);
   /* Slots of a power of two are aligned to their size, up to a page. */
   size_t rounded = max_size(bytes, alignment);
@@ -225,10 +228,8 @@ static void free_found(struct mutator *self, const struct object *object) {
   }
 }
 
-/* Slots of this kind and class may be shared by several tiny objects. */
-static bool may_be_shared(const struct object *object) {
-  return object->span->kind == MIDDEN_DATA && object->span->size_class == 1;
-}
+/* Whether the slot is shared by several tiny objects. */
+static bool is_shared(const struct object *object) { return object->span->kind == KIND_TINY; }
 
 void midden_free(void *address) {
   if (address == NULL) return;
@@ -236,7 +237,7 @@ void midden_free(void *address) {
   struct object object;
   mutator_enter(self);
   bool found = object_find(address, &object);
-  if (found && may_be_shared(&object)) {
+  if (found && is_shared(&object)) {
     mutator_leave(self);
     return;
   }
@@ -255,23 +256,26 @@ static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
   return to;
 }
 
+/* A tiny object has no start of its own, and nothing beyond its few bytes. */
+static void *realloc_tiny(void *address, size_t bytes) {
+  return bytes <= TINY_BYTES ? address : move(address, TINY_BYTES, MIDDEN_DATA, bytes);
+}
+
 void *midden_realloc(void *address, size_t bytes) {
   if (address == NULL) return midden_alloc(bytes);
   struct object object;
-  if (!object_find(address, &object) || object.start != (uintptr_t)address) {
-    /* Tiny objects have no start of their own. */
-    if (!object_find(address, &object) || !may_be_shared(&object)) report_bad_free(address);
-  }
+  if (!object_find(address, &object)) report_bad_free(address);
+  if (!is_shared(&object) && object.start != (uintptr_t)address) report_bad_free(address);
   if (bytes == 0) {
     midden_free(address);
     return NULL;
   }
-  size_t usable = object_usable_bytes(&object) - ((uintptr_t)address - object.start);
+  if (is_shared(&object)) return realloc_tiny(address, bytes);
   unsigned kind = object.span->kind;
   if (kind == MIDDEN_TYPED) return NULL;
-  if (may_be_shared(&object)) usable = min_size(usable, TINY_BYTES);
+  size_t usable = object_usable_bytes(&object);
   bool stays = bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
   if (!stays) return move(address, usable, kind, bytes);
-  if (kind_table[kind].zeroed && !may_be_shared(&object)) memset((char *)address + bytes, 0, usable - bytes);
+  if (kind_table[kind].zeroed) memset((char *)address + bytes, 0, usable - bytes);
   return address;
 }

@@ -32,9 +32,11 @@ bool midden_owns(const void *address) {
   return object_find(address, &object);
 }
 
+static int kind_for_program(unsigned kind) { return kind == KIND_TINY ? MIDDEN_DATA : (int)kind; }
+
 int midden_kind_of(const void *address) {
   struct object object;
-  return object_find(address, &object) ? object.span->kind : -EINVAL;
+  return object_find(address, &object) ? kind_for_program(object.span->kind) : -EINVAL;
 }
 
 void midden_heap_bounds(uintptr_t *start, uintptr_t *end) {
@@ -64,7 +66,7 @@ static void visit_span(const struct span *span, const struct visit *visit) {
   uintptr_t end = span_end(span);
   uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
   for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
-    visit->function((void *)object, span_slot_bytes(span), span->kind, visit->argument);
+    visit->function((void *)object, span_slot_bytes(span), (unsigned)kind_for_program(span->kind), visit->argument);
 }
 
 /* Slots that a cache holds for objects to come are not objects: their bits are taken away for the visit. */

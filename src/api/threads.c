@@ -1,5 +1,5 @@
 /* Threads as the program sees them: attaching, blocking, stopping the world by hand. */
-#include <errno.h>
+#include <string.h>
 
 #include "api/start.h"
 #include "base/atomic.h"
@@ -22,13 +22,11 @@ bool midden_thread_is_attached(void) { return mutator_self_if_attached() != NULL
 void midden_thread_set_stack_base(void *stack_base) { start_self()->stack_base = (uintptr_t)stack_base; }
 void *midden_thread_stack_base(void) { return (void *)start_self()->stack_base; }
 
-/* The registers are those that the caller's code may keep its references in; its frame and those above it are scanned. */
 void midden_blocking_enter(void) {
   struct mutator *self = start_self();
   CHECK(!self->is_blocked, "midden_blocking_enter: this thread is blocking already");
-  os_save_registers(self->registers);
   self->is_blocked = true;
-  mutator_enter_safe(self, (uintptr_t)__builtin_frame_address(0));
+  mutator_enter_blocking(self, (uintptr_t)__builtin_frame_address(0));
 }
 
 void midden_blocking_leave(void) {
@@ -36,6 +34,7 @@ void midden_blocking_leave(void) {
   CHECK(self->is_blocked, "midden_blocking_leave: this thread is not blocking");
   mutator_leave_safe(self);
   self->is_blocked = false;
+  memset(self->saved_words, 0, sizeof self->saved_words);
 }
 
 struct call {

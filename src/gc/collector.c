@@ -85,9 +85,9 @@ bool collector_is_mine(const struct mutator *self) {
   return atomic_load_relaxed(&collector.owner) == self->thread_id;
 }
 
-void collector_stop_world(struct mutator *self) {
+bool collector_stop_world(struct mutator *self) {
   mutator_lock_safely(self, &mutator_list_lock);
-  roots_stop_world(self);
+  return roots_stop_world(self);
 }
 
 void collector_resume_world(void) {
@@ -126,12 +126,14 @@ static void report_program_roots(struct midden_tracer *tracer) {
   if (function != NULL) function(tracer, collector_hooks.roots_argument);
 }
 
+static void begin_marking(const struct cycle *cycle) {
+  for (unsigned i = 0; i < cycle->markers; i++) mark_begin(&collector.tracers[i], cycle->markers > 1);
+  work_begin(cycle->markers);
+}
+
 static void mark_heap(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   uint64_t start = os_now_ns();
-  for (unsigned i = 0; i < cycle->markers; i++) mark_begin(&collector.tracers[i], cycle->markers > 1);
-  work_begin(cycle->markers);
-  rootset_collect_stw();
   rootset_mark_root_objects(first);
   finalizer_mark_roots_stw(first);
   report_program_roots(first);
@@ -196,22 +198,23 @@ static void abandon_cycle(struct cycle *cycle) {
   mark_bits_clear(&heap_arena, mark_side, heap_arena.start, used);
 }
 
-static bool is_given_up(struct cycle *cycle) {
-  cycle->given_up = cycle->stop != NULL && cycle->stop(cycle->stop_argument);
-  return cycle->given_up;
+static bool is_stop_asked_for(const struct cycle *cycle) {
+  return cycle->stop != NULL && cycle->stop(cycle->stop_argument);
 }
 
 /* From stopping the world to letting it go: the pause. */
 static void run_stopped(struct cycle *cycle) {
   uint64_t start = os_now_ns();
-  collector_stop_world(cycle->self);
+  bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
   cycle->self->stack_pointer = cycle->stack_pointer;
   announce(MIDDEN_EVENT_STOPPED);
   announce(MIDDEN_EVENT_MARK_START);
   set_phase(COLLECTOR_MARK);
   flush_caches();
-  if (is_given_up(cycle)) {
+  begin_marking(cycle);
+  cycle->given_up = !roots_known || !rootset_collect_stw() || is_stop_asked_for(cycle);
+  if (cycle->given_up) {
     abandon_cycle(cycle);
   } else {
     mark_heap(cycle);

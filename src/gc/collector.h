@@ -77,8 +77,9 @@ void collector_release(void);
 /* Whether this thread holds the lock: it is in a callback, or forking. */
 bool collector_is_mine(const struct mutator *self);
 
-/* Stops and resumes the world outside a cycle; between collector_acquire and release. */
-void collector_stop_world(struct mutator *self);
+/* Stops and resumes the world; between collector_acquire and release.  Stopping returns false where the world's roots could
+ * not be learned for lack of memory: it is stopped, but nothing can be marked. */
+bool collector_stop_world(struct mutator *self);
 void collector_resume_world(void);
 
 /* Counts of disable less enable; atomic. */

@@ -118,9 +118,12 @@ void finalizer_mark_roots_stw(struct midden_tracer *tracer) {
   }
 }
 
-/* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself. */
+/* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself.  Marks on their way are settled before
+ * and after: none of them must meet the object while it looks marked. */
 static void mark_references(struct midden_tracer *tracer, const struct finalizer *record) {
   bool hide_self = record->order == MIDDEN_FINALIZE_IGNORE_SELF;
+  mark_settle(tracer);
+  if (hide_self && is_marked(record->object)) return;
   if (hide_self) mark_bit_set(&heap_arena, mark_side, record->object);
   mark_contents(tracer, record->object);
   mark_settle(tracer);

@@ -5,7 +5,6 @@
 #include "alloc/central.h"
 #include "base/atomic.h"
 #include "base/bits.h"
-#include "base/check.h"
 #include "meta/persist.h"
 #include "mutator/roots.h"
 #include "os/os.h"
@@ -22,22 +21,27 @@ static struct {
   struct job *jobs;
   size_t count, capacity;
   size_t next; /* atomic; the job to be taken next */
+  bool is_partial; /* there was no memory for all */
 } set;
 
-static void grow(void) {
+static bool grow(void) {
   size_t capacity = max_size(set.capacity * 2, FIRST_CAPACITY);
   struct job *jobs = os_map(capacity * sizeof *jobs);
-  CHECK(jobs != NULL, "no memory for the list of %zu roots", capacity);
+  if (jobs == NULL) return false;
   if (set.count != 0) memcpy(jobs, set.jobs, set.count * sizeof *jobs);
   if (set.jobs != NULL) os_unmap(set.jobs, set.capacity * sizeof *jobs);
   persist_charge(PERSIST_MARK, (ptrdiff_t)((capacity - set.capacity) * sizeof *jobs));
   set.jobs = jobs;
   set.capacity = capacity;
+  return true;
 }
 
 static void add_jobs(struct os_range range, bool is_stack) {
   while (range.start < range.end) {
-    if (set.count == set.capacity) grow();
+    if (set.count == set.capacity && !grow()) {
+      set.is_partial = true;
+      return;
+    }
     uintptr_t end = min_size(range.end, range.start + JOB_BYTES);
     set.jobs[set.count++] = (struct job){.range = {range.start, end}, .is_stack = is_stack};
     range.start = end;
@@ -60,8 +64,9 @@ static void add_tiny(const struct mutator *mutator) {
   add_jobs((struct os_range){word, word + sizeof(char *)}, false);
 }
 
-void rootset_collect_stw(void) {
+bool rootset_collect_stw(void) {
   set.count = 0;
+  set.is_partial = false;
   atomic_store_relaxed(&set.next, (size_t)0);
   roots_visit(add_static, NULL);
   size_t tls_count;
@@ -75,6 +80,7 @@ void rootset_collect_stw(void) {
     uintptr_t word = (uintptr_t)&kind_table[kind].argument;
     add_jobs((struct os_range){word, word + sizeof(void *)}, false);
   }
+  return !set.is_partial;
 }
 
 void rootset_mark_share(struct midden_tracer *tracer) {

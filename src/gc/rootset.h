@@ -5,8 +5,8 @@
 #include "gc/mark.h"
 #include "mutator/mutator.h"
 
-/* The world stopped: gathers the ranges.  `self` is the collecting thread. */
-void rootset_collect_stw(void);
+/* The world stopped: gathers the ranges.  False where there was no memory to hold them all. */
+bool rootset_collect_stw(void);
 
 /* Takes jobs until none is left; any number of markers at once. */
 void rootset_mark_share(struct midden_tracer *tracer);

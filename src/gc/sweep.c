@@ -65,16 +65,11 @@ static size_t reclaim_pages(size_t page, size_t end) {
   return freed;
 }
 
-bool sweep_reclaim(size_t pages) {
+void sweep_reclaim(size_t pages) {
   size_t total = (atomic_load_acquire(&heap_arena.used) - heap_arena.start) >> PAGE_SHIFT;
   size_t freed = 0;
-  while (freed < pages) {
+  while (freed < pages && atomic_load_relaxed(&reclaim_page) < total) {
     size_t page = atomic_add_relaxed(&reclaim_page, (size_t)RECLAIM_STEP_PAGES);
-    if (page >= total) {
-      atomic_store_relaxed(&reclaim_page, total);
-      break;
-    }
-    freed += reclaim_pages(page, min_size(page + RECLAIM_STEP_PAGES, total));
+    if (page < total) freed += reclaim_pages(page, min_size(page + RECLAIM_STEP_PAGES, total));
   }
-  return freed != 0;
 }

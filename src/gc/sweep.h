@@ -15,8 +15,8 @@ void sweep_large(void);
 struct mutator;
 void sweep_finish(struct mutator *self);
 
-/* Before the heap grows by `pages`: frees spans in which nothing was marked until so many pages are free again.  They are
- * found by their mark bits, page after page, without a look at the rest.  True if any were freed.  Critical sections. */
-bool sweep_reclaim(size_t pages);
+/* Before an allocation of `pages` touches new memory: frees spans in which nothing was marked until so many pages are free
+ * again.  They are found by their mark bits, page after page, without a look at the rest.  Critical sections. */
+void sweep_reclaim(size_t pages);
 
 #endif

@@ -158,6 +158,28 @@ void mutator_leave_safe(struct mutator *self) {
   }
 }
 
+struct copy_of_frame {
+  struct mutator *self;
+  uintptr_t end;
+};
+
+static NO_SANITIZE void copy_frame(uintptr_t stack_pointer, void *argument) {
+  struct copy_of_frame *copy = argument;
+  const uintptr_t *from = (const uintptr_t *)round_down(stack_pointer, sizeof(uintptr_t));
+  size_t count = (copy->end - (uintptr_t)from) / sizeof(uintptr_t);
+  CHECK(count <= MUTATOR_SAVED_WORDS, "a frame of %zu words does not fit", count);
+  for (size_t i = 0; i < MUTATOR_SAVED_WORDS; i++) copy->self->saved_words[i] = i < count ? from[i] : 0;
+}
+
+/* The frame holds the caller's callee-saved registers, wherever the compiler chose to push them, and below it lie those
+ * that it did not touch. */
+void mutator_enter_blocking(struct mutator *self, uintptr_t frame) {
+  /* The word at `frame` itself is given up too, and the one after it is the return address. */
+  struct copy_of_frame copy = {.self = self, .end = frame + sizeof(uintptr_t)};
+  os_call_with_registers(copy_frame, &copy);
+  mutator_enter_safe(self, frame);
+}
+
 struct wait_for_lock {
   struct mutator *self;
   struct lock *lock;
@@ -194,8 +216,8 @@ static void visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, 
 void mutator_visit_roots(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
                          mutator_visit_fn *visit, void *argument) {
   visit_stack(mutator, visit, argument);
-  uintptr_t registers = (uintptr_t)mutator->registers;
-  visit(argument, (struct os_range){registers, registers + sizeof mutator->registers});
+  uintptr_t saved = (uintptr_t)mutator->saved_words;
+  visit(argument, (struct os_range){saved, saved + sizeof mutator->saved_words});
   if (mutator->thread_pointer != 0)
     os_visit_thread_storage(mutator->thread_pointer, modules, module_count, visit, argument);
 }

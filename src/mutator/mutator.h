@@ -29,6 +29,8 @@
 
 enum mutator_state { MUTATOR_RUNNING, MUTATOR_SAFE };
 
+enum { MUTATOR_SAVED_WORDS = 64 };
+
 struct mutator {
   struct cache cache;      /* first, so that cache_self names the mutator too */
   struct link link;        /* list of mutators; under the threads lock */
@@ -42,7 +44,7 @@ struct mutator {
   struct os_range stack;   /* the thread's own stack as the system gave it; empty where the program named the base */
   /* Valid while SAFE. */
   uintptr_t stack_pointer;
-  uintptr_t registers[OS_SAVED_REGISTERS];
+  uintptr_t saved_words[MUTATOR_SAVED_WORDS]; /* registers whose place on the stack is gone; see mutator_enter_blocking */
   struct os_range alternate_stack;
 };
 
@@ -83,6 +85,10 @@ static inline void mutator_leave(struct mutator *self) {
 /* Becomes SAFE, the caller's registers saved; and RUNNING again, waiting while the world is stopped. */
 void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer);
 void mutator_leave_safe(struct mutator *self);
+
+/* Becomes SAFE until mutator_leave_safe, though the caller returns and its frame is given up: what the frame and the
+ * callee-saved registers hold is copied.  `frame` is the caller's own __builtin_frame_address(0). */
+void mutator_enter_blocking(struct mutator *self, uintptr_t frame);
 
 /* Takes a lock that the collector may hold across a stop, SAFE while waiting.  Not inside a critical section. */
 void mutator_lock_safely(struct mutator *self, struct lock *lock);

@@ -20,7 +20,7 @@ static struct {
   struct os_tls_module tls[TLS_MODULES_MAX];
   size_t tls_count;
   uint64_t generation;
-  bool known;
+  bool known; /* false: to be learned at the next stop */
 } modules;
 
 static bool scan_modules = true;        /* atomic */
@@ -80,16 +80,17 @@ static void learn_module(void *argument, const struct os_module *module) {
   (void)argument;
   for (size_t i = 0; i < module->data_count; i++) {
     if (!is_wanted(module, module->data[i])) continue;
-    /* An object is lost if its root is; there is no going on without. */
-    int error = ranges_add(&modules.data, module->data[i]);
-    CHECK(error == 0, "no memory for the list of loaded objects");
+    if (ranges_add(&modules.data, module->data[i]) != 0) modules.known = false;
   }
   if (module->tls_module == 0 || module->tls_bytes == 0) return;
-  CHECK(modules.tls_count < TLS_MODULES_MAX, "more than %d objects with thread-local storage", TLS_MODULES_MAX);
+  CHECK(modules.tls_count < TLS_MODULES_MAX, "more than %d objects have thread-local storage", TLS_MODULES_MAX);
   modules.tls[modules.tls_count++] = (struct os_tls_module){module->tls_module, module->tls_bytes};
 }
 
-void roots_stop_world(struct mutator *self) { os_visit_modules(stop_and_compare, learn_module, self); }
+bool roots_stop_world(struct mutator *self) {
+  os_visit_modules(stop_and_compare, learn_module, self);
+  return modules.known;
+}
 
 void roots_visit(void (*visit)(void *argument, struct os_range range), void *argument) {
   for (size_t i = 0; i < added.count; i++) visit(argument, added.items[i]);

@@ -22,8 +22,9 @@ void roots_scan_modules(bool scan);
 void roots_set_module_filter(midden_module_filter_fn *filter);
 
 /* Stops the world at a moment when no object is being loaded or unloaded, and learns their data if they changed.  The
- * stopping thread holds the threads lock. */
-void roots_stop_world(struct mutator *self);
+ * stopping thread holds the threads lock.  False where there was no memory to learn them: the world is stopped, but its
+ * roots are not known. */
+bool roots_stop_world(struct mutator *self);
 
 /* The world stopped: visits every range; gives the objects that have thread-local storage. */
 void roots_visit(void (*visit)(void *argument, struct os_range range), void *argument);

@@ -295,15 +295,21 @@ static struct span *alloc_or_grow_locked(struct pageheap *heap, size_t pages, si
   return alloc_free_locked(heap, pages, alignment, state);
 }
 
-/* Nothing free suffices: somebody may be able to free something, else the arena grows. */
-static COLD struct span *alloc_slow(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state) {
-  struct span *span = NULL;
-  bool may_have_freed = heap->hooks.reclaim != NULL && heap->hooks.reclaim(pages);
+/* Whether an allocation would take pages that are not resident. */
+static bool would_touch_absent_locked(struct pageheap *heap, size_t pages, size_t alignment) {
+  size_t slack = (alignment >> PAGE_SHIFT) - 1;
+  const struct span *span = choose_locked(heap, pages + slack);
+  if (span == NULL || span->released_pages == 0) return span == NULL;
+  return residency_count(heap->arena, span->start, pages, PAGE_RESIDENT) < pages;
+}
+
+/* No resident pages are free: somebody may be able to free some, which is cheaper than to touch new ones. */
+static void reclaim(struct pageheap *heap, size_t pages, size_t alignment) {
+  if (heap->hooks.reclaim == NULL) return;
   lock_acquire(&heap->lock);
-  if (may_have_freed) span = alloc_free_locked(heap, pages, alignment, state);
-  if (span == NULL) span = alloc_or_grow_locked(heap, pages, alignment, state);
+  bool wanted = would_touch_absent_locked(heap, pages, alignment);
   lock_release(&heap->lock);
-  return span;
+  if (wanted) heap->hooks.reclaim(pages);
 }
 
 struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
@@ -314,11 +320,12 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
   alignment = max_size(alignment, PAGE_BYTES);
   size_t arena_bytes = heap->arena->end - heap->arena->start;
   if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return NULL;
+  if (may_grow) reclaim(heap, pages, alignment);
   lock_acquire(&heap->lock);
-  struct span *span = alloc_free_locked(heap, pages, alignment, state);
+  struct span *span = may_grow ? alloc_or_grow_locked(heap, pages, alignment, state)
+                               : alloc_free_locked(heap, pages, alignment, state);
   lock_release(&heap->lock);
-  if (span != NULL || !may_grow) return span;
-  return alloc_slow(heap, pages, alignment, state);
+  return span;
 }
 
 struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow) {

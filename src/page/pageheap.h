@@ -42,9 +42,9 @@ struct pageheap_hooks {
   uint64_t (*now_ns)(void);
   /* Gives whole OS pages back to the system; 0 or -errno.  Called with the heap's lock held. */
   int (*release)(void *start, size_t bytes);
-  /* Asked before the arena grows by `pages`, without the lock: may sweep and free spans.  NULL for nothing.  Returns
-   * true where another try without growing is worth while. */
-  bool (*reclaim)(size_t pages);
+  /* Asked, without the lock, before an allocation of `pages` touches pages that are not resident or makes the arena grow:
+   * may sweep and free spans.  NULL for nothing. */
+  void (*reclaim)(size_t pages);
 };
 
 struct pageheap_stats {
@@ -78,8 +78,8 @@ void pageheap_init(struct pageheap *heap, struct arena *arena, const struct page
  * cleared except sweep_generation.  `may_grow` false: only from what is free.  NULL where there is no memory (or pages
  * is 0 or absurd).  The pages' contents are zero where needs_zero is false.
  *
- * Tries what is free, then asks hooks.reclaim and tries again, then grows the arena: by an eighth of it within 64 MiB,
- * at least by grow_bytes, or else by just what is missing. */
+ * Where that would touch pages that are not resident, hooks.reclaim is asked first.  The arena grows by an eighth of it
+ * within 64 MiB, at least by grow_bytes, or else by just what is missing. */
 struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow);
 
 /* As pageheap_alloc, the first byte aligned to `alignment` bytes (a power of two).  Looks for a span that is large

@@ -11,8 +11,9 @@ struct kind kind_table[MIDDEN_KINDS_MAX] = {
     [MIDDEN_RAW] = {.name = "raw", .scan = SCAN_NONE},
     [MIDDEN_ROOT] = {.name = "root", .scan = SCAN_CONSERVATIVE, .zeroed = true, .root = true},
     [MIDDEN_ROOT_DATA] = {.name = "root data", .scan = SCAN_NONE, .root = true},
+    [KIND_TINY] = {.name = "data (tiny)", .scan = SCAN_NONE, .zeroed = true},
 };
-unsigned kind_count = MIDDEN_KINDS_BUILT_IN;
+unsigned kind_count = KINDS_OWN;
 
 bool kind_exists(unsigned kind) { return kind < atomic_load_acquire(&kind_count); }
 

@@ -29,6 +29,9 @@ struct kind {
  * the number of elements. */
 enum { TYPE_ARRAY_TAG = 1 };
 
+/* Slots that tiny objects share; to the program they are MIDDEN_DATA. */
+enum { KIND_TINY = MIDDEN_KINDS_BUILT_IN, KINDS_OWN };
+
 extern struct kind kind_table[MIDDEN_KINDS_MAX];
 extern unsigned kind_count; /* atomic */
 

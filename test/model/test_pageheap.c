@@ -465,14 +465,12 @@ static void growth_builds_on_the_free_tail(void **state) {
 
 static struct span *reclaimable;
 static size_t reclaim_calls, reclaim_pages;
-static bool reclaim_says;
 
-static bool fake_reclaim(size_t pages) {
+static void fake_reclaim(size_t pages) {
   reclaim_calls++;
   reclaim_pages = pages;
   if (reclaimable != NULL) pageheap_free(&heap, reclaimable); /* takes the lock: it must not be held */
   reclaimable = NULL;
-  return reclaim_says;
 }
 
 static void reclaiming_comes_before_growing(void **state) {
@@ -480,13 +478,11 @@ static void reclaiming_comes_before_growing(void **state) {
   struct pageheap_hooks hooks = fake_hooks;
   hooks.reclaim = fake_reclaim;
   start_heap(&hooks, MODEL_START, MODEL_BYTES);
-  reclaim_says = false;
   struct span *span = pageheap_alloc(&heap, 128, SPAN_IN_USE, true);
   assert_int_equal(reclaim_calls, 1);
   assert_int_equal(heap.stats.grow_count, 1);
 
-  reclaimable = span; /* freed by the hook, found by the second try */
-  reclaim_says = true;
+  reclaimable = span; /* freed by the hook, found after it */
   uintptr_t start = span->start;
   span = pageheap_alloc(&heap, 100, SPAN_IN_USE, true);
   assert_int_equal(span->start, start);
@@ -497,8 +493,11 @@ static void reclaiming_comes_before_growing(void **state) {
   assert_non_null(pageheap_alloc(&heap, 28, SPAN_IN_USE, true)); /* free: nobody is asked */
   assert_null(pageheap_alloc(&heap, 1, SPAN_IN_USE, false));     /* nor where growing is forbidden */
   assert_int_equal(reclaim_calls, 2);
-  assert_non_null(pageheap_alloc(&heap, 1, SPAN_IN_USE, true)); /* promised, but in vain */
+  assert_non_null(pageheap_alloc(&heap, 1, SPAN_IN_USE, true)); /* in vain */
   assert_int_equal(reclaim_calls, 3);
+  assert_int_equal(heap.stats.grow_count, 2);
+  assert_non_null(pageheap_alloc(&heap, 1, SPAN_IN_USE, true)); /* free, but never touched: asked all the same */
+  assert_int_equal(reclaim_calls, 4);
   assert_int_equal(heap.stats.grow_count, 2);
   pageheap_verify(&heap);
   arena_destroy(&arena);
