@@ -1,6 +1,7 @@
 /* Collections and their tuning as the program sees them. */
 #include <errno.h>
 
+#include "alloc/account.h"
 #include "api/start.h"
 #include "base/atomic.h"
 #include "base/bits.h"
@@ -74,6 +75,10 @@ unsigned midden_set_markers(unsigned markers) {
   return collector_set_markers(markers);
 }
 
+static void raise_minimum(struct pacer *pacer, void *argument) {
+  pacer->min_heap_bytes = max_size(pacer->min_heap_bytes, *(size_t *)argument);
+}
+
 /* A span of that size is taken and freed again: its pages are the heap's from then on. */
 int midden_reserve(size_t bytes) {
   struct mutator *self = start_self();
@@ -84,7 +89,8 @@ int midden_reserve(size_t bytes) {
   if (span != NULL) pageheap_free(&heap_pages, span);
   mutator_leave(self);
   if (span == NULL) return -ENOMEM;
-  collector_add_headroom(bytes);
+  size_t heap_bytes = atomic_load_relaxed(&account_live_bytes) + bytes;
+  collector_configure(raise_minimum, &heap_bytes);
   return 0;
 }
 

@@ -374,11 +374,6 @@ unsigned collector_set_markers(unsigned markers) {
   return before;
 }
 
-void collector_add_headroom(size_t bytes) {
-  size_t goal = atomic_load_relaxed(&account_trigger_bytes);
-  set_goal(goal > SIZE_MAX - bytes ? SIZE_MAX : goal + bytes);
-}
-
 void collector_read_totals(struct collector_totals *totals) {
   const struct collector_totals *from = &collector.totals;
   *totals = (struct collector_totals){

@@ -92,9 +92,6 @@ void collector_configure(void (*change)(struct pacer *pacer, void *argument), vo
 struct pacer collector_pacer(void);
 unsigned collector_set_markers(unsigned markers);
 
-/* Lets the program allocate so much more before the next cycle. */
-void collector_add_headroom(size_t bytes);
-
 void collector_read_totals(struct collector_totals *totals);
 
 /* In a fork's child, the collector lock held. */

@@ -132,26 +132,21 @@ static void mark_references(struct midden_tracer *tracer, const struct finalizer
 
 struct settling {
   struct midden_tracer *tracer;
-  bool ordered;              /* which orders are meant: ordered ones, or UNREACHABLE */
+  bool unreachable;           /* which are meant: those of order UNREACHABLE, or the others */
   struct finalizer *unmarked; /* found unmarked */
 };
-
-static bool waits_for_references(enum midden_finalizer_order order) {
-  return order == MIDDEN_FINALIZE_ORDERED || order == MIDDEN_FINALIZE_IGNORE_SELF;
-}
 
 static int mark_references_of_dead(uintptr_t object, void *value, void *argument) {
   const struct settling *settling = argument;
   const struct finalizer *record = value;
-  bool wanted = settling->ordered ? waits_for_references(record->order) : record->order == MIDDEN_FINALIZE_UNREACHABLE;
-  if (wanted && !is_marked(object)) mark_references(settling->tracer, record);
+  if (record->order != MIDDEN_FINALIZE_UNORDERED && !is_marked(object)) mark_references(settling->tracer, record);
   return true;
 }
 
 static int take_unmarked(uintptr_t object, void *value, void *argument) {
   struct settling *settling = argument;
   struct finalizer *record = value;
-  bool wanted = settling->ordered == (record->order != MIDDEN_FINALIZE_UNREACHABLE);
+  bool wanted = settling->unreachable == (record->order == MIDDEN_FINALIZE_UNREACHABLE);
   if (!wanted || is_marked(object)) return true;
   record->next = settling->unmarked;
   settling->unmarked = record;
@@ -172,11 +167,11 @@ static void make_ready(struct settling *settling) {
 void finalizer_settle_stw(struct midden_tracer *tracer, void (*drain)(struct midden_tracer *tracer)) {
   if (by_object.count == 0) return;
   struct settling settling = {.tracer = tracer};
-  for (int pass = 0; pass < 2; pass++) {
-    settling.ordered = pass == 0;
-    table_filter(&by_object, mark_references_of_dead, &settling);
-    drain(tracer);
-    make_ready(&settling);
-    drain(tracer);
-  }
+  table_filter(&by_object, mark_references_of_dead, &settling);
+  drain(tracer);
+  make_ready(&settling);
+  drain(tracer);
+  settling.unreachable = true;
+  make_ready(&settling);
+  drain(tracer);
 }

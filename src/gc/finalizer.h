@@ -6,10 +6,11 @@
  *
  * The order in the mark phase, after everything reachable is marked and weak links are cleared (finalizer_settle_stw):
  *
- *     1. what ordered objects refer to is marked, the objects themselves are not: one that another reaches waits
+ *     1. what each such object refers to is marked, the object itself is not, so that one which another reaches waits;
+ *        UNORDERED objects are left out
  *     2. objects still unmarked are ready, except UNREACHABLE ones, and are marked with all they reach: the finalizer
  *        finds it whole
- *     3. UNREACHABLE ones are ready if that has not marked them, nor what other such objects refer to
+ *     3. UNREACHABLE ones are ready if that has not marked them
  *
  * An object that reaches itself through others is marked by step 1 and never becomes ready, as documented. */
 #ifndef MIDDEN_GC_FINALIZER_H

@@ -15,7 +15,8 @@ enum {
   FIFO_PLACES = 16,         /* a power of two; about the misses that a core keeps under way */
   PIECE_BYTES = 128 * 1024, /* of a large object */
   SHARE_INTERVAL = 64,      /* objects scanned between two looks at whether others want work */
-  SHARE_LEAST = 16          /* fewer items are not worth sharing */
+  SHARE_LEAST = 16,         /* fewer items are not worth sharing */
+  NODE_BYTES_MAX = 32       /* see mark_object_before */
 };
 
 /* ---- grey objects ---- */
@@ -281,12 +282,23 @@ void mark_address(struct midden_tracer *tracer, uintptr_t address) { mark_word(t
 
 void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, true); }
 
-/* All that a compiler kept of an object may be the address one past its end, which is where the next slot starts. */
+/* All that a compiler kept of an object may be the address one past its end, which is where the next slot starts.  To
+ * keep both is right, but costs: where neighbours were allocated one after the other, a live node would keep the root of
+ * a dead tree beside it.  A compiler forms such addresses to walk an array, so small objects with pointers, which are
+ * nodes rather than arrays, are left out. */
+static void mark_object_before(struct midden_tracer *tracer, uintptr_t word) {
+  uintptr_t last_byte = word - 1;
+  uint16_t info = heap_arena.page_info[arena_page_of(&heap_arena, last_byte)];
+  bool is_node = page_info_scan(info) != SCAN_NONE && page_info_class(info) != 0 &&
+                 size_class_bytes[page_info_class(info)] <= NODE_BYTES_MAX;
+  if (info != 0 && !is_node) mark_word(tracer, last_byte, true);
+}
+
 static void mark_stack_word(struct midden_tracer *tracer, uintptr_t word) {
   uintptr_t offset = word - heap_arena.start;
   if (offset > heap_arena.used - heap_arena.start) return;
   mark_word(tracer, word, true);
-  mark_word(tracer, word - 1, true);
+  if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, word);
 }
 
 NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack) {
