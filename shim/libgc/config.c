@@ -3,8 +3,8 @@
  * Some only are remembered: they tune what midden does by itself.  Four change what midden does:
  *
  *   GC_dont_gc              collections are disabled while it is not 0; GC_disable and GC_enable count in it
- *   GC_free_space_divisor   the heap grows by 200 / divisor percent between collections; midden's default as long as
- *                           the program leaves it at 3
+ *   GC_free_space_divisor   the heap grows by 200 / divisor percent between collections, which by default takes about
+ *                           as much memory as libgc does; MIDDEN_PERCENT wins as long as the program leaves it at 3
  *   GC_no_dls               static data are no roots
  *   GC_stackbottom          the base of the main thread's stack
  *
@@ -58,7 +58,7 @@ static struct {
   char *stack_bottom;
 } config_told = {.divisor = CONFIG_DIVISOR_DEFAULT};
 
-static int config_percent(GC_word divisor) {
+int config_percent(GC_word divisor) {
   enum { LEAST = 10, MOST = 400 };
   if (divisor == 0) return MOST;
   GC_word percent = 200 / divisor;

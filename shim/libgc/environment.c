@@ -6,6 +6,8 @@
 
 #include "shim.h"
 
+enum { ENVIRONMENT_LARGE_HEAP = 4 << 20 };
+
 /* A size with an optional suffix k, m or g; 0 where it is malformed. */
 static size_t environment_size(const char *name) {
   const char *text = getenv(name);
@@ -57,7 +59,10 @@ static void environment_read_variables(void) {
 
 void environment_read(struct midden_options *options) {
   environment_read_variables();
+  options->percent = config_percent(GC_free_space_divisor);
   options->initial_heap_bytes = environment_size("GC_INITIAL_HEAP_SIZE");
+  /* A heap that started large stays large. */
+  if (options->initial_heap_bytes > ENVIRONMENT_LARGE_HEAP) options->min_heap_bytes = options->initial_heap_bytes;
   options->max_heap_bytes = environment_size("GC_MAXIMUM_HEAP_SIZE");
   options->markers = (unsigned)environment_number("GC_MARKERS", 1, environment_number("GC_NPROCS", 1, 0));
   options->trace = getenv("GC_PRINT_STATS") ? 1 : 0;

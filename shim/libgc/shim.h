@@ -37,6 +37,9 @@
 
 /* ---- config.c ---- */
 
+/* Growth of the heap between collections, in percent, that a GC_free_space_divisor asks for. */
+int config_percent(GC_word divisor);
+
 /* Makes midden follow GC_dont_gc, GC_free_space_divisor, GC_no_dls and GC_stackbottom where a program wrote them. */
 void config_follow_variables(void);
 

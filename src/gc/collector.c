@@ -264,8 +264,10 @@ static unsigned choose_markers(void) {
   return collector.markers == 1 ? 1 : markers_prepare(collector.markers);
 }
 
-static void run_cycle(struct cycle *cycle) {
+/* False if the program's callback disabled collections at the last moment. */
+static bool run_cycle(struct cycle *cycle) {
   announce(MIDDEN_EVENT_START);
+  if (collector_is_disabled()) return false;
   cycle->report.number = collector.totals.collections + 1;
   cycle->report.start_ns = os_now_ns() - collector.start_ns;
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
@@ -279,6 +281,7 @@ static void run_cycle(struct cycle *cycle) {
     add_to_totals(&cycle->report);
   }
   announce(MIDDEN_EVENT_END);
+  return true;
 }
 
 static bool is_called_for(enum collector_reason reason, uint64_t collections_before) {
@@ -305,11 +308,10 @@ static void collect(uintptr_t stack_pointer, void *argument) {
                         .stop = request->stop,
                         .stop_argument = request->argument,
                         .report = {.reason = request->reason}};
-  bool called_for = is_called_for(request->reason, collections);
-  if (called_for) run_cycle(&cycle);
+  bool ran = is_called_for(request->reason, collections) && run_cycle(&cycle);
   collector_release();
   request->given_up = cycle.given_up;
-  if (!called_for) return;
+  if (!ran) return;
   if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
   collector_notify_finalizers();
 }

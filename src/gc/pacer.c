@@ -6,13 +6,18 @@ enum { HEADROOM_BYTES = 256 * 1024, HEADROOM_DIVISOR = 8 };
 
 static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
+/* `bytes` * `percent` / 100, in two steps that do not overflow: whole hundreds, and the rest. */
+static size_t percent_of(size_t bytes, int percent) {
+  size_t hundreds = (size_t)percent / 100, rest = (size_t)percent % 100;
+  if (hundreds != 0 && bytes > SIZE_MAX / hundreds) return SIZE_MAX;
+  return add_saturating(bytes * hundreds, bytes / 100 * rest);
+}
+
 static size_t grown(size_t live_bytes, int percent) {
   if (percent < 0) return SIZE_MAX;
-  /* In two steps, which do not overflow: whole hundreds, and the rest. */
-  size_t hundreds = (size_t)percent / 100, rest = (size_t)percent % 100;
-  if (hundreds != 0 && live_bytes > SIZE_MAX / hundreds) return SIZE_MAX;
-  size_t growth = add_saturating(live_bytes * hundreds, live_bytes / 100 * rest);
-  return add_saturating(live_bytes, growth);
+  size_t growth = percent_of(live_bytes, percent);
+  size_t extra = percent_of(min_size(live_bytes, PACER_SMALL_BYTES), percent);
+  return add_saturating(live_bytes, add_saturating(growth, extra));
 }
 
 static size_t limited(const struct pacer *pacer, size_t goal, size_t live_bytes, size_t overhead_bytes) {
