@@ -19,7 +19,50 @@ enum {
   NODE_BYTES_MAX = 32       /* see mark_object_before */
 };
 
+/* What marking reads of the heap, all constant while it runs: a copy in local variables, which no store that the loop
+ * makes can change, stays in registers. */
+struct heap_view {
+  uintptr_t start, bytes; /* of the arena, as far as it is used */
+  const uint16_t *page_info;
+  uint64_t *marks;
+  const uint64_t *allocations;
+};
+
+static inline struct heap_view view_heap(void) {
+  return (struct heap_view){.start = heap_arena.start,
+                            .bytes = heap_arena.used - heap_arena.start,
+                            .page_info = heap_arena.page_info,
+                            .marks = heap_arena.mark_bits[mark_side],
+                            .allocations = heap_arena.mark_bits[alloc_side()]};
+}
+
+static inline size_t bit_word_of(struct heap_view heap, uintptr_t slot) {
+  return (slot - heap.start) >> MARK_WORD_SHIFT;
+}
+
+static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
+  return heap.page_info[(address - heap.start) >> PAGE_SHIFT];
+}
+
 /* ---- grey objects ---- */
+
+/* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
+ * over just the same. */
+ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class) {
+  uint64_t mask = mark_mask_of(slot);
+  if (UNLIKELY((heap.allocations[bit_word_of(heap, slot)] & mask) == 0)) {
+    atomic_and_relaxed(&heap.marks[bit_word_of(heap, slot)], ~mask);
+    return false;
+  }
+  tracer->marked_objects++;
+  tracer->marked_bytes += LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(slot));
+  return true;
+}
+
+/* Whether a grey item is not an object's start, but a further piece of a large object. */
+ALWAYS_INLINE bool is_piece(uintptr_t item, uint16_t info) {
+  return UNLIKELY(page_info_class(info) == 0) && item != object_slot_start(item, info);
+}
 
 /* The older half of the buffer goes to the pool. */
 static void publish_half(struct midden_tracer *tracer) {
@@ -41,11 +84,13 @@ static NOINLINE void push_slow(struct midden_tracer *tracer, uintptr_t object) {
     publish_half(tracer);
   }
   struct work_buffer *buffer = tracer->buffer;
-  if (buffer == NULL || buffer->count == WORK_ITEMS) {
-    work_overflow(object);
-  } else {
+  if (buffer != NULL && buffer->count < WORK_ITEMS) {
     buffer->items[buffer->count++] = object;
+    return;
   }
+  struct heap_view heap = view_heap();
+  uint16_t info = info_of(heap, object);
+  if (is_piece(object, info) || confirm(tracer, heap, object, page_info_class(info))) work_overflow(object);
 }
 
 ALWAYS_INLINE void push(struct midden_tracer *tracer, uintptr_t object) {
@@ -72,8 +117,8 @@ static void replace_buffer(struct midden_tracer *tracer, struct work_buffer *buf
 /* ---- from a word to a grey object ---- */
 
 /* Sets a mark bit; true if this marker was the first. */
-ALWAYS_INLINE bool claim(uintptr_t slot, bool parallel) {
-  uint64_t *word = mark_word_of(&heap_arena, mark_side, slot);
+ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, bool parallel) {
+  uint64_t *word = &heap.marks[bit_word_of(heap, slot)];
   uint64_t mask = mark_mask_of(slot);
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
@@ -82,56 +127,48 @@ ALWAYS_INLINE bool claim(uintptr_t slot, bool parallel) {
   return true;
 }
 
-/* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
- * over just the same. */
-ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, uintptr_t slot, unsigned size_class) {
-  if (UNLIKELY(!mark_bit_get(&heap_arena, alloc_side(), slot))) {
-    mark_bit_clear(&heap_arena, mark_side, slot);
-    return false;
-  }
-  tracer->marked_objects++;
-  tracer->marked_bytes += LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(slot));
-  return true;
-}
-
-ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, uintptr_t slot, uint16_t info, bool parallel) {
-  if (!claim(slot, parallel)) return;
-  if (page_info_scan(info) != SCAN_NONE) {
-    push(tracer, slot);
+ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap, struct mark_candidate candidate,
+                             bool parallel) {
+  if (!claim(heap, candidate.slot, parallel)) return;
+  if (page_info_scan(candidate.info) != SCAN_NONE) {
+    push(tracer, candidate.slot);
   } else {
-    confirm(tracer, slot, page_info_class(info));
+    confirm(tracer, heap, candidate.slot, page_info_class(candidate.info));
   }
 }
 
-ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, uintptr_t word, bool parallel) {
-  uintptr_t offset = word - heap_arena.start;
-  if (offset >= heap_arena.used - heap_arena.start) return;
-  uint16_t info = heap_arena.page_info[offset >> PAGE_SHIFT];
+ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word, bool parallel) {
+  uintptr_t offset = word - heap.start;
+  if (offset >= heap.bytes) return;
+  uint16_t info = heap.page_info[offset >> PAGE_SHIFT];
   if (info == 0) return;
   uintptr_t slot = object_slot_start(word, info);
-  __builtin_prefetch(mark_word_of(&heap_arena, mark_side, slot), 1);
+  __builtin_prefetch(&heap.marks[bit_word_of(heap, slot)], 1);
   struct mark_candidate *place = &tracer->candidates[tracer->next_candidate++ % MARK_CANDIDATES];
   struct mark_candidate oldest = *place;
   *place = (struct mark_candidate){.slot = slot, .info = info};
-  if (oldest.slot != 0) mark_slot(tracer, oldest.slot, oldest.info, parallel);
+  if (LIKELY(oldest.slot != 0)) mark_slot(tracer, heap, oldest, parallel);
 }
 
 static void settle_candidates(struct midden_tracer *tracer, bool parallel) {
+  struct heap_view heap = view_heap();
   for (unsigned i = 0; i < MARK_CANDIDATES; i++) {
     struct mark_candidate candidate = tracer->candidates[i];
     tracer->candidates[i].slot = 0;
-    if (candidate.slot != 0) mark_slot(tracer, candidate.slot, candidate.info, parallel);
+    if (candidate.slot != 0) mark_slot(tracer, heap, candidate, parallel);
   }
 }
 
-ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, uintptr_t start, uintptr_t end, bool parallel) {
+ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct heap_view heap, uintptr_t start,
+                                          uintptr_t end, bool parallel) {
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
-    mark_word(tracer, *word, parallel);
+    mark_word(tracer, heap, *word, parallel);
 }
 
 /* ---- from an object to its words ---- */
 
-static void mark_element(struct midden_tracer *tracer, uintptr_t element, const struct midden_type *type) {
+static void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
+                         const struct midden_type *type) {
   if (type->trace != NULL) {
     type->trace((void *)element, type->size, tracer, type->argument);
     return;
@@ -140,7 +177,7 @@ static void mark_element(struct midden_tracer *tracer, uintptr_t element, const 
   const uintptr_t *words = (const uintptr_t *)element;
   for (size_t i = 0; i < type->size / sizeof(uintptr_t); i += 64) {
     for (uint64_t bits = type->pointers[i / 64]; bits != 0; bits &= bits - 1)
-      mark_word(tracer, words[i + lowest_bit(bits)], tracer->parallel);
+      mark_word(tracer, heap, words[i + lowest_bit(bits)], tracer->parallel);
   }
 }
 
@@ -151,9 +188,10 @@ static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
   if (type == NULL || type->size == 0) return; /* handed out, and its type not yet written */
   size_t count = (tagged & TYPE_ARRAY_TAG) != 0 ? trailer[-2] : 1;
+  struct heap_view heap = view_heap();
   size_t first = (from - object + type->size - 1) / type->size;
   for (size_t i = first; i < count && object + i * type->size < to; i++)
-    mark_element(tracer, object + i * type->size, type);
+    mark_element(tracer, heap, object + i * type->size, type);
 }
 
 /* One piece of a large object. */
@@ -172,7 +210,7 @@ static NOINLINE void scan_large(struct midden_tracer *tracer, uintptr_t piece, e
       return;
     case SCAN_CONSERVATIVE:
       if (piece_end < end) push(tracer, piece_end);
-      mark_words(tracer, piece, piece_end, tracer->parallel);
+      mark_words(tracer, view_heap(), piece, piece_end, tracer->parallel);
       return;
     case SCAN_NONE:
       return;
@@ -189,27 +227,24 @@ static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object
   }
 }
 
-static inline uint16_t info_of(uintptr_t object) {
-  return heap_arena.page_info[arena_page_of(&heap_arena, object)];
-}
-
-ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, uintptr_t object, uint16_t info, bool parallel) {
+ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object, uint16_t info,
+                               bool parallel) {
   unsigned size_class = page_info_class(info);
   enum scan_mode scan = page_info_scan(info);
   if (UNLIKELY(size_class == 0)) {
     scan_large(tracer, object, scan);
   } else if (LIKELY(scan == SCAN_CONSERVATIVE)) {
-    mark_words(tracer, object, object + size_class_bytes[size_class], parallel);
+    mark_words(tracer, heap, object, object + size_class_bytes[size_class], parallel);
   } else {
     scan_special(tracer, object, scan, size_class_bytes[size_class]);
   }
 }
 
-/* A grey object, or a further piece of one that was confirmed with its first. */
-ALWAYS_INLINE void blacken(struct midden_tracer *tracer, uintptr_t object, bool parallel) {
-  uint16_t info = info_of(object);
-  bool is_piece = page_info_class(info) == 0 && object != object_slot_start(object, info);
-  if (is_piece || confirm(tracer, object, page_info_class(info))) scan_object(tracer, object, info, parallel);
+ALWAYS_INLINE void blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, bool parallel) {
+  uint16_t info = info_of(heap, item);
+  /* The pieces of an object follow one that was confirmed. */
+  if (is_piece(item, info) || confirm(tracer, heap, item, page_info_class(info)))
+    scan_object(tracer, heap, item, info, parallel);
 }
 
 /* ---- the loop ---- */
@@ -226,13 +261,14 @@ ALWAYS_INLINE bool refill(struct midden_tracer *tracer, bool parallel) {
 }
 
 ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
+  struct heap_view heap = view_heap();
   uintptr_t fifo[FIFO_PLACES] = {0};
   unsigned place = 0, waiting = 0, scanned = 0;
   for (;;) {
     uintptr_t object = pop(tracer);
     if (object != 0) {
       __builtin_prefetch((const void *)object);
-      __builtin_prefetch(mark_word_of(&heap_arena, alloc_side(), object));
+      __builtin_prefetch(&heap.allocations[bit_word_of(heap, object)]);
       waiting++;
     } else if (waiting == 0) {
       settle_candidates(tracer, parallel);
@@ -245,7 +281,7 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
     place = (place + 1) % FIFO_PLACES;
     if (next == 0) continue;
     waiting--;
-    blacken(tracer, next, parallel);
+    blacken(tracer, heap, next, parallel);
     if (parallel && ++scanned % SHARE_INTERVAL == 0 && work_is_wanted() && tracer->buffer != NULL &&
         tracer->buffer->count >= SHARE_LEAST) {
       publish_half(tracer);
@@ -278,7 +314,9 @@ void mark_end(struct midden_tracer *tracer) {
   }
 }
 
-void mark_address(struct midden_tracer *tracer, uintptr_t address) { mark_word(tracer, address, true); }
+void mark_address(struct midden_tracer *tracer, uintptr_t address) {
+  mark_word(tracer, view_heap(), address, true);
+}
 
 void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, true); }
 
@@ -286,39 +324,42 @@ void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, true)
  * keep both is right, but costs: where neighbours were allocated one after the other, a live node would keep the root of
  * a dead tree beside it.  A compiler forms such addresses to walk an array, so small objects with pointers, which are
  * nodes rather than arrays, are left out. */
-static void mark_object_before(struct midden_tracer *tracer, uintptr_t word) {
+static void mark_object_before(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word) {
   uintptr_t last_byte = word - 1;
-  uint16_t info = heap_arena.page_info[arena_page_of(&heap_arena, last_byte)];
+  uint16_t info = info_of(heap, last_byte);
   bool is_node = page_info_scan(info) != SCAN_NONE && page_info_class(info) != 0 &&
                  size_class_bytes[page_info_class(info)] <= NODE_BYTES_MAX;
-  if (info != 0 && !is_node) mark_word(tracer, last_byte, true);
+  if (info != 0 && !is_node) mark_word(tracer, heap, last_byte, true);
 }
 
-static void mark_stack_word(struct midden_tracer *tracer, uintptr_t word) {
-  uintptr_t offset = word - heap_arena.start;
-  if (offset > heap_arena.used - heap_arena.start) return;
-  mark_word(tracer, word, true);
-  if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, word);
+static void mark_stack_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word) {
+  uintptr_t offset = word - heap.start;
+  if (offset > heap.bytes) return;
+  mark_word(tracer, heap, word, true);
+  if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, heap, word);
 }
 
 NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack) {
   uintptr_t start = round_up(range.start, sizeof(uintptr_t));
   uintptr_t end = round_down(range.end, sizeof(uintptr_t));
+  struct heap_view heap = view_heap();
   if (!is_stack) {
-    mark_words(tracer, start, end, true);
+    mark_words(tracer, heap, start, end, true);
     return;
   }
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
-    mark_stack_word(tracer, *word);
+    mark_stack_word(tracer, heap, *word);
 }
 
 void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
-  scan_object(tracer, object, info_of(object), true);
+  struct heap_view heap = view_heap();
+  scan_object(tracer, heap, object, info_of(heap, object), true);
 }
 
 bool mark_rescan_overflow(struct midden_tracer *tracer) {
   uintptr_t low, high;
   if (!work_take_overflow(&low, &high)) return false;
+  struct heap_view heap = view_heap();
   uintptr_t page = low & ~(PAGE_BYTES - 1);
   while (page <= high) {
     struct span *span = arena_span_of(&heap_arena, page);
@@ -329,7 +370,7 @@ bool mark_rescan_overflow(struct midden_tracer *tracer) {
     uintptr_t end = span_end(span);
     uintptr_t object = mark_bits_next(&heap_arena, mark_side, span->start, end);
     for (; object < end; object = mark_bits_next(&heap_arena, mark_side, object + GRANULE_BYTES, end))
-      scan_object(tracer, object, info_of(object), true);
+      scan_object(tracer, heap, object, info_of(heap, object), true);
     page = end;
   }
   return true;

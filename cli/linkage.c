@@ -1,0 +1,173 @@
+#define _GNU_SOURCE
+#include "linkage.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "dropin.h"
+
+/* ---- the program's file ---- */
+
+static bool is_program(const char *path) {
+  struct stat status;
+  return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
+}
+
+/* The file that execvp would run. */
+static bool find_program(const char *name, char path[PATH_MAX]) {
+  if (strchr(name, '/') != NULL) return snprintf(path, PATH_MAX, "%s", name) < PATH_MAX && is_program(path);
+  const char *folders = getenv("PATH");
+  if (folders == NULL) folders = "/bin:/usr/bin";
+  for (;;) {
+    int length = (int)strcspn(folders, ":");
+    /* An empty entry stands for the current folder. */
+    int written = snprintf(path, PATH_MAX, "%.*s/%s", length > 0 ? length : 1, length > 0 ? folders : ".", name);
+    if (written < PATH_MAX && is_program(path)) return true;
+    if (folders[length] == '\0') return false;
+    folders += length + 1;
+  }
+}
+
+static bool read_at(int file, void *to, size_t bytes, off_t offset) {
+  return pread(file, to, bytes, offset) == (ssize_t)bytes;
+}
+
+static bool read_own_header(ElfW(Ehdr) * header) {
+  int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  bool got = read_at(file, header, sizeof *header, 0);
+  close(file);
+  return got;
+}
+
+/* NULL where the header is that of a program which this machine's loader can list; else what is in the way. */
+static const char *judge_header(const ElfW(Ehdr) * header) {
+  ElfW(Ehdr) own;
+  if (memcmp(header->e_ident, "#!", 2) == 0) return "it is a script";
+  if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return "it is no ELF file";
+  if (!read_own_header(&own)) return "/proc is not there";
+  bool is_alike = header->e_ident[EI_CLASS] == own.e_ident[EI_CLASS] && header->e_machine == own.e_machine;
+  return is_alike ? NULL : "it is for another kind of machine";
+}
+
+/* The loader that the program names; an empty string where it is linked statically. */
+static bool read_interpreter(int file, const ElfW(Ehdr) * header, char interpreter[PATH_MAX]) {
+  interpreter[0] = '\0';
+  for (unsigned i = 0; i < header->e_phnum; i++) {
+    ElfW(Phdr) segment;
+    if (!read_at(file, &segment, sizeof segment, (off_t)(header->e_phoff + i * sizeof segment))) return false;
+    if (segment.p_type != PT_INTERP) continue;
+    if (segment.p_filesz == 0 || segment.p_filesz > PATH_MAX) return false;
+    if (!read_at(file, interpreter, segment.p_filesz, (off_t)segment.p_offset)) return false;
+    interpreter[segment.p_filesz - 1] = '\0';
+    return true;
+  }
+  return true;
+}
+
+static bool runs_privileged(int file) {
+  struct stat status;
+  return fstat(file, &status) == 0 && (status.st_mode & (S_ISUID | S_ISGID)) != 0 && geteuid() != 0;
+}
+
+/* As judge_header, for the open file; fills in the loader. */
+static const char *judge_file(int file, char interpreter[PATH_MAX]) {
+  ElfW(Ehdr) header = {0};
+  if (pread(file, &header, sizeof header, 0) < SELFMAG) return "it cannot be read";
+  const char *reason = judge_header(&header);
+  if (reason != NULL) return reason;
+  if (runs_privileged(file)) return "it runs with other privileges, so that the loader ignores LD_LIBRARY_PATH";
+  return read_interpreter(file, &header, interpreter) ? NULL : "its program headers cannot be read";
+}
+
+/* ---- the loader's list ---- */
+
+/* In the child: becomes the loader, which lists the program's libraries on `output`. */
+static _Noreturn void become_loader(const char *interpreter, const char *program, int output) {
+  int null = open("/dev/null", O_RDWR);
+  dup2(null, STDIN_FILENO);
+  dup2(output, STDOUT_FILENO);
+  dup2(null, STDERR_FILENO);
+  unsetenv("LD_DEBUG");
+  execl(interpreter, interpreter, "--list", program, (char *)NULL);
+  _exit(127);
+}
+
+/* From a line "\tlibgc.so.1 => /path (0x...)", the path. */
+static bool parse_line(const char *line, char path[PATH_MAX]) {
+  static const char name[] = DROPIN_NAME " => ";
+  line += strspn(line, " \t");
+  if (strncmp(line, name, sizeof name - 1) != 0) return false;
+  line += sizeof name - 1;
+  const char *end = strstr(line, " (0x");
+  size_t length = end != NULL ? (size_t)(end - line) : strcspn(line, "\n");
+  if (length >= PATH_MAX) return false;
+  memcpy(path, line, length);
+  path[length] = '\0';
+  return true;
+}
+
+/* Reads the list to its end; true if the library is in it. */
+static bool read_list(int input, char path[PATH_MAX]) {
+  FILE *list = fdopen(input, "r");
+  char *line = NULL;
+  size_t capacity = 0;
+  bool found = false;
+  if (list == NULL) {
+    close(input);
+    return false;
+  }
+  while (getline(&line, &capacity, list) >= 0) found = parse_line(line, path) || found;
+  free(line);
+  fclose(list);
+  return found;
+}
+
+/* False where the loader could not list the program's libraries. */
+static bool ask_loader(const char *interpreter, const char *program, char path[PATH_MAX], bool *found) {
+  int ends[2], status;
+  if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  pid_t child = fork();
+  if (child == 0) become_loader(interpreter, program, ends[1]);
+  close(ends[1]);
+  if (child < 0) {
+    close(ends[0]);
+    return false;
+  }
+  *found = read_list(ends[0], path);
+  return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool is_dropin(const char *path, const char *folder) {
+  char dropin[PATH_MAX];
+  struct stat a, b;
+  int length = snprintf(dropin, sizeof dropin, "%s/" DROPIN_NAME, folder);
+  if (length < 0 || (size_t)length >= sizeof dropin) return false;
+  return stat(path, &a) == 0 && stat(dropin, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+struct linkage_answer linkage_of(const char *program, const char *dropin_folder) {
+  struct linkage_answer answer = {.linkage = LINKAGE_UNKNOWN};
+  char path[PATH_MAX], interpreter[PATH_MAX];
+  if (!find_program(program, path)) return answer;
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  answer.reason = file < 0 ? "it cannot be read" : judge_file(file, interpreter);
+  if (file >= 0) close(file);
+  if (answer.reason != NULL) return answer;
+
+  bool found = false;
+  if (interpreter[0] != '\0' && !ask_loader(interpreter, path, answer.path, &found)) {
+    answer.reason = "the loader does not list its libraries";
+    return answer;
+  }
+  answer.linkage = !found ? LINKAGE_NONE : is_dropin(answer.path, dropin_folder) ? LINKAGE_DROPIN : LINKAGE_OTHER;
+  return answer;
+}
