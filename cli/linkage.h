@@ -9,10 +9,10 @@
 #include <limits.h>
 
 enum linkage {
-  LINKAGE_DROPIN,  /* midden's */
-  LINKAGE_OTHER,   /* another one, whose path is given */
-  LINKAGE_NONE,    /* none, as far as it is linked; it may still load one by itself */
-  LINKAGE_UNKNOWN  /* could not be told; the reason is given */
+  LINKAGE_DROPIN, /* midden's */
+  LINKAGE_OTHER,  /* another one, whose path is given */
+  LINKAGE_NONE,   /* none, as far as it is linked; it may still load one by itself */
+  LINKAGE_UNKNOWN /* could not be told; the reason is given */
 };
 
 struct linkage_answer {

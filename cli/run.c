@@ -53,8 +53,9 @@ void run_describe(FILE *to) {
           "the environment variable of the same name: --percent=50 is MIDDEN_PERCENT=50.  The\n"
           "default stands in parentheses; a SIZE may end in K, M, G or T.\n\n");
   for (size_t i = 0; i < option_row_count; i++) describe_row(to, &option_rows[i]);
-  fprintf(to, "\n  -q, --quiet             say nothing where the program seems not to use libgc.so.1\n"
-              "  -h, --help              print this\n");
+  fprintf(to,
+          "\n  -q, --quiet             say nothing where the program seems not to use libgc.so.1\n"
+          "  -h, --help              print this\n");
 }
 
 /* ---- options ---- */
@@ -123,7 +124,8 @@ static void warn_if_in_vain(const char *program, const char *folder) {
                answer.path);
       return;
     case LINKAGE_NONE:
-      complain("run", "%s is not linked to " DROPIN_NAME ": unless it loads it by itself, it runs without midden", program);
+      complain("run", "%s is not linked to " DROPIN_NAME ": unless it loads it by itself, it runs without midden",
+               program);
       return;
     case LINKAGE_UNKNOWN:
       if (answer.reason == NULL) return; /* to run it will say why */

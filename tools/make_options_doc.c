@@ -29,22 +29,25 @@ static void print_values(FILE *to, const struct option_row *row) {
 }
 
 static void print_markdown(FILE *to) {
-  fputs("# Options\n\n"
-        "<!-- Written by tools/make_options_doc.c from include/midden/options.h; do not edit. -->\n\n"
-        "Each option is a field of `struct midden_options` for `midden_init`, an environment variable, which wins over the\n"
-        "field, and an option of `midden run`, which sets the variable. A value in the environment that is not understood is\n"
-        "reported on standard error and ignored; a field out of range makes `midden_init` return `-EINVAL`. Words and\n"
-        "suffixes may be of either case. An empty variable counts as one that is not set.\n",
-        to);
+  fputs(
+      "# Options\n\n"
+      "<!-- Written by tools/make_options_doc.c from include/midden/options.h; do not edit. -->\n\n"
+      "Each option is a field of `struct midden_options` for `midden_init`, an environment variable, which wins over "
+      "the\n"
+      "field, and an option of `midden run`, which sets the variable. A value in the environment that is not "
+      "understood is\n"
+      "reported on standard error and ignored; a field out of range makes `midden_init` return `-EINVAL`. Words and\n"
+      "suffixes may be of either case. An empty variable counts as one that is not set.\n",
+      to);
   for (size_t i = 0; i < option_row_count; i++) {
     const struct option_row *row = &option_rows[i];
     char name[OPTION_NAME_BYTES];
     option_name(row, name);
     fprintf(to, "\n## `%s`\n\n", row->variable);
     fprintf(to, "%s.\n\n", row->help);
-    fprintf(to, "| | |\n|---|---|\n| values | ");
+    fprintf(to, "- values: ");
     print_values(to, row);
-    fprintf(to, " |\n| default | %s |\n| field | `%s` |\n| command line | `--%s%s%s%s` |\n", row->standard, row->field, name,
+    fprintf(to, "\n- default: %s\n- field: `%s`\n- command line: `--%s%s%s%s`\n", row->standard, row->field, name,
             option_is_switch(row) ? "[=" : "=", option_placeholder(row), option_is_switch(row) ? "]" : "");
   }
 }
@@ -64,17 +67,18 @@ static void print_roff(FILE *to, const char *text) {
 }
 
 static void print_man(FILE *to) {
-  fputs(".\\\" Written by tools/make_options_doc.c from include/midden/options.h; do not edit.\n"
-        ".TH MIDDEN_OPTIONS 7 \"\" midden \"Garbage-collected page heap\"\n"
-        ".SH NAME\nmidden_options \\- what can be set when midden starts\n"
-        ".SH DESCRIPTION\n"
-        "Each option is a field of\n.B struct midden_options\nfor\n.BR midden_init (3),\n"
-        "an environment variable, which wins over the field, and an option of\n.BR \"midden run\" ,\n"
-        "which sets the variable.\n.PP\n"
-        "A value in the environment that is not understood is reported on standard error and ignored; a field out of\n"
-        "range makes\n.BR midden_init (3)\nreturn\n.BR \\-EINVAL .\n"
-        "Words and suffixes may be of either case.\nAn empty variable counts as one that is not set.\n",
-        to);
+  fputs(
+      ".\\\" Written by tools/make_options_doc.c from include/midden/options.h; do not edit.\n"
+      ".TH MIDDEN_OPTIONS 7 \"\" midden \"Garbage-collected page heap\"\n"
+      ".SH NAME\nmidden_options \\- what can be set when midden starts\n"
+      ".SH DESCRIPTION\n"
+      "Each option is a field of\n.B struct midden_options\nfor\n.BR midden_init (3),\n"
+      "an environment variable, which wins over the field, and an option of\n.BR \"midden run\" ,\n"
+      "which sets the variable.\n.PP\n"
+      "A value in the environment that is not understood is reported on standard error and ignored; a field out of\n"
+      "range makes\n.BR midden_init (3)\nreturn\n.BR \\-EINVAL .\n"
+      "Words and suffixes may be of either case.\nAn empty variable counts as one that is not set.\n",
+      to);
   for (size_t i = 0; i < option_row_count; i++) {
     const struct option_row *row = &option_rows[i];
     fprintf(to, ".TP\n.B %s\n", row->variable);

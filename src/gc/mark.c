@@ -11,6 +11,9 @@
 #include "span/page_info.h"
 #include "span/size_class.h"
 
+/* Up to this size the mark bits stay in the first-level caches, and to write one that is set already costs nothing. */
+#define WRITE_ALWAYS_MOST_BYTES ((uintptr_t)32 << 20)
+
 enum {
   FIFO_PLACES = 16,         /* a power of two; about the misses that a core keeps under way */
   PIECE_BYTES = 128 * 1024, /* of a large object */
@@ -36,9 +39,9 @@ static inline struct heap_view view_heap(void) {
                             .allocations = heap_arena.mark_bits[alloc_side()]};
 }
 
-static inline size_t bit_word_of(struct heap_view heap, uintptr_t slot) {
-  return (slot - heap.start) >> MARK_WORD_SHIFT;
-}
+/* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
+static inline size_t bit_word_of(uintptr_t slot) { return slot >> MARK_WORD_SHIFT; }
+static inline uint64_t bit_mask_of(uintptr_t slot) { return UINT64_C(1) << (slot >> GRANULE_SHIFT & 63); }
 
 static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
   return heap.page_info[(address - heap.start) >> PAGE_SHIFT];
@@ -49,13 +52,14 @@ static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
 /* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
  * over just the same. */
 ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class) {
-  uint64_t mask = mark_mask_of(slot);
-  if (UNLIKELY((heap.allocations[bit_word_of(heap, slot)] & mask) == 0)) {
-    atomic_and_relaxed(&heap.marks[bit_word_of(heap, slot)], ~mask);
+  uint64_t mask = bit_mask_of(slot);
+  if (UNLIKELY((heap.allocations[bit_word_of(slot)] & mask) == 0)) {
+    atomic_and_relaxed(&heap.marks[bit_word_of(slot)], ~mask);
     return false;
   }
   tracer->marked_objects++;
-  tracer->marked_bytes += LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(slot));
+  tracer->marked_bytes +=
+      LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(heap.start + slot));
   return true;
 }
 
@@ -90,15 +94,19 @@ static NOINLINE void push_slow(struct midden_tracer *tracer, uintptr_t object) {
   }
   struct heap_view heap = view_heap();
   uint16_t info = info_of(heap, object);
-  if (is_piece(object, info) || confirm(tracer, heap, object, page_info_class(info))) work_overflow(object);
+  if (is_piece(object, info) || confirm(tracer, heap, object - heap.start, page_info_class(info)))
+    work_overflow(object);
+}
+
+ALWAYS_INLINE bool has_room(const struct midden_tracer *tracer) {
+  return tracer->buffer != NULL && tracer->buffer->count < WORK_ITEMS;
 }
 
 ALWAYS_INLINE void push(struct midden_tracer *tracer, uintptr_t object) {
-  struct work_buffer *buffer = tracer->buffer;
-  if (UNLIKELY(buffer == NULL || buffer->count == WORK_ITEMS)) {
-    push_slow(tracer, object);
+  if (LIKELY(has_room(tracer))) {
+    tracer->buffer->items[tracer->buffer->count++] = object;
   } else {
-    buffer->items[buffer->count++] = object;
+    push_slow(tracer, object);
   }
 }
 
@@ -118,8 +126,8 @@ static void replace_buffer(struct midden_tracer *tracer, struct work_buffer *buf
 
 /* Sets a mark bit; true if this marker was the first. */
 ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, bool parallel) {
-  uint64_t *word = &heap.marks[bit_word_of(heap, slot)];
-  uint64_t mask = mark_mask_of(slot);
+  uint64_t *word = &heap.marks[bit_word_of(slot)];
+  uint64_t mask = bit_mask_of(slot);
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
   if (parallel) return (atomic_or_relaxed(word, mask) & mask) == 0;
@@ -127,35 +135,54 @@ ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, bool parallel) {
   return true;
 }
 
+/* Pushes first and counts afterwards: whether a slot was marked before is the one thing in this loop that no processor can
+ * predict.  For a lone marker and a small heap; in a large one the writes cost more than the mispredictions. */
+ALWAYS_INLINE void mark_and_push(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot) {
+  struct work_buffer *buffer = tracer->buffer;
+  uint64_t *word = &heap.marks[bit_word_of(slot)];
+  uint64_t seen = *word;
+  unsigned bit = slot >> GRANULE_SHIFT & 63;
+  size_t count = buffer->count;
+  *word = seen | UINT64_C(1) << bit;
+  buffer->items[count] = heap.start + slot;
+  buffer->count = count + (~seen >> bit & 1);
+}
+
 ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap, struct mark_candidate candidate,
                              bool parallel) {
+  bool write_always = !parallel && heap.bytes <= WRITE_ALWAYS_MOST_BYTES;
+  if (write_always && page_info_scan(candidate.info) != SCAN_NONE && LIKELY(has_room(tracer))) {
+    mark_and_push(tracer, heap, candidate.slot);
+    return;
+  }
   if (!claim(heap, candidate.slot, parallel)) return;
   if (page_info_scan(candidate.info) != SCAN_NONE) {
-    push(tracer, candidate.slot);
+    push(tracer, heap.start + candidate.slot);
   } else {
     confirm(tracer, heap, candidate.slot, page_info_class(candidate.info));
   }
 }
 
+/* Queues the slot that a word names, if any, and marks the one that waited longest. */
 ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word, bool parallel) {
   uintptr_t offset = word - heap.start;
   if (offset >= heap.bytes) return;
   uint16_t info = heap.page_info[offset >> PAGE_SHIFT];
   if (info == 0) return;
-  uintptr_t slot = object_slot_start(word, info);
-  __builtin_prefetch(&heap.marks[bit_word_of(heap, slot)], 1);
+  struct mark_candidate candidate = {.slot = object_slot_offset(offset, info), .info = info};
+  __builtin_prefetch(&heap.marks[bit_word_of(candidate.slot)], 1);
   struct mark_candidate *place = &tracer->candidates[tracer->next_candidate++ % MARK_CANDIDATES];
   struct mark_candidate oldest = *place;
-  *place = (struct mark_candidate){.slot = slot, .info = info};
-  if (LIKELY(oldest.slot != 0)) mark_slot(tracer, heap, oldest, parallel);
+  *place = candidate;
+  if (LIKELY(oldest.info != 0)) mark_slot(tracer, heap, oldest, parallel);
 }
 
 static void settle_candidates(struct midden_tracer *tracer, bool parallel) {
   struct heap_view heap = view_heap();
   for (unsigned i = 0; i < MARK_CANDIDATES; i++) {
     struct mark_candidate candidate = tracer->candidates[i];
-    tracer->candidates[i].slot = 0;
-    if (candidate.slot != 0) mark_slot(tracer, heap, candidate, parallel);
+    tracer->candidates[i].info = 0;
+    if (candidate.info != 0) mark_slot(tracer, heap, candidate, parallel);
   }
 }
 
@@ -243,7 +270,7 @@ ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, struct heap_view he
 ALWAYS_INLINE void blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, bool parallel) {
   uint16_t info = info_of(heap, item);
   /* The pieces of an object follow one that was confirmed. */
-  if (is_piece(item, info) || confirm(tracer, heap, item, page_info_class(info)))
+  if (is_piece(item, info) || confirm(tracer, heap, item - heap.start, page_info_class(info)))
     scan_object(tracer, heap, item, info, parallel);
 }
 
@@ -268,7 +295,7 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
     uintptr_t object = pop(tracer);
     if (object != 0) {
       __builtin_prefetch((const void *)object);
-      __builtin_prefetch(&heap.allocations[bit_word_of(heap, object)]);
+      __builtin_prefetch(&heap.allocations[bit_word_of(object - heap.start)]);
       waiting++;
     } else if (waiting == 0) {
       settle_candidates(tracer, parallel);

@@ -27,8 +27,8 @@
 enum { MARK_CANDIDATES = 16 }; /* a power of two; about the misses that a core keeps under way */
 
 struct mark_candidate {
-  uintptr_t slot; /* its first byte; 0: empty place */
-  uint16_t info;  /* of its page */
+  uintptr_t slot; /* offset of its first byte from the arena's start */
+  uint16_t info;  /* of its page; 0: an empty place */
 };
 
 /* One marking thread's state; the tracer that trace functions and root callbacks are given. */

@@ -53,7 +53,7 @@ static void add_static(void *argument, struct os_range range) {
   add_jobs(range, false);
 }
 
-static void add_of_thread(void *argument, struct os_range range) {
+static void add_stack(void *argument, struct os_range range) {
   (void)argument;
   add_jobs(range, true);
 }
@@ -72,7 +72,8 @@ bool rootset_collect_stw(void) {
   size_t tls_count;
   const struct os_tls_module *tls = roots_tls_modules(&tls_count);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    mutator_visit_roots(mutator_from(link), tls, tls_count, add_of_thread, NULL);
+    mutator_visit_stack(mutator_from(link), add_stack, NULL);
+    mutator_visit_storage(mutator_from(link), tls, tls_count, add_static, NULL);
     add_tiny(mutator_from(link));
   }
   /* What a kind's trace function was given. */

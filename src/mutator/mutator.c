@@ -201,7 +201,7 @@ void mutator_lock_safely(struct mutator *self, struct lock *lock) {
 
 /* ---- roots ---- */
 
-static void visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
+static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
   struct os_range alternate = mutator->alternate_stack;
   uintptr_t from = mutator->stack_pointer;
   if (alternate.start < alternate.end) {
@@ -213,11 +213,14 @@ static void visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, 
   if (from < mutator->stack_base) visit(argument, (struct os_range){round_down(from, sizeof(void *)), mutator->stack_base});
 }
 
-void mutator_visit_roots(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
-                         mutator_visit_fn *visit, void *argument) {
-  visit_stack(mutator, visit, argument);
+void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
+  visit_frames(mutator, visit, argument);
   uintptr_t saved = (uintptr_t)mutator->saved_words;
   visit(argument, (struct os_range){saved, saved + sizeof mutator->saved_words});
+}
+
+void mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                           mutator_visit_fn *visit, void *argument) {
   if (mutator->thread_pointer != 0)
     os_visit_thread_storage(mutator->thread_pointer, modules, module_count, visit, argument);
 }

@@ -104,10 +104,12 @@ void mutator_close_gate(struct mutator *self);
 void mutator_open_gate(void);
 void mutator_forget_others(struct mutator *self); /* in the child */
 
-/* Visits what a SAFE thread or the caller itself may hold references in: its stack, saved registers and thread-local
- * storage.  `modules` are those that have thread-local storage. */
+/* Visits what a SAFE thread or the caller itself may hold references in: its stack and saved registers, and its
+ * thread-local storage.  `modules` are those that have such storage.  They are two, since only the compiler's own values
+ * may stand for an object by the address one past its end. */
 typedef void mutator_visit_fn(void *argument, struct os_range range);
-void mutator_visit_roots(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
-                         mutator_visit_fn *visit, void *argument);
+void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument);
+void mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                           mutator_visit_fn *visit, void *argument);
 
 #endif

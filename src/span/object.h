@@ -12,20 +12,26 @@
 #include "span/page_info.h"
 #include "span/size_class.h"
 
-/* Where a page's span starts.  `info` is the page's information, not 0. */
-static inline uintptr_t object_span_start(uintptr_t page_start, uint16_t info) {
+/* How far into its span an offset from the arena's start lies.  `info` is its page's information, not 0. */
+ALWAYS_INLINE size_t object_offset_in_span(uintptr_t offset, uint16_t info) {
   unsigned index = page_info_index(info);
-  if (UNLIKELY(index == PAGE_INDEX_MAX)) return heap_arena.spans[arena_page_of(&heap_arena, page_start)]->start;
-  return page_start - ((uintptr_t)index << PAGE_SHIFT);
+  if (UNLIKELY(index == PAGE_INDEX_MAX))
+    return heap_arena.start + offset - heap_arena.spans[offset >> PAGE_SHIFT]->start;
+  return ((size_t)index << PAGE_SHIFT) | (offset & (PAGE_BYTES - 1));
 }
 
-/* The first byte of the slot that holds `address`; in the unused tail of a span that is a slot which never holds an
- * object, so its allocation bit is clear.  `info` is the information of the address's page, not 0. */
-ALWAYS_INLINE uintptr_t object_slot_start(uintptr_t address, uint16_t info) {
-  uintptr_t span_start = object_span_start(address & ~(PAGE_BYTES - 1), info);
+/* The offset from the arena's start of the slot that holds `offset`; in the unused tail of a span that is a slot which
+ * never holds an object, so its allocation bit is clear. */
+ALWAYS_INLINE uintptr_t object_slot_offset(uintptr_t offset, uint16_t info) {
   unsigned size_class = page_info_class(info);
-  size_t slot = size_class_slot_of(address - span_start, size_class_magic[size_class]);
-  return span_start + slot * size_class_bytes[size_class];
+  size_t in_span = object_offset_in_span(offset, info);
+  size_t slot = size_class_slot_of(in_span, size_class_magic[size_class]);
+  return offset - (in_span - slot * size_class_bytes[size_class]);
+}
+
+/* The first byte of that slot. */
+ALWAYS_INLINE uintptr_t object_slot_start(uintptr_t address, uint16_t info) {
+  return heap_arena.start + object_slot_offset(address - heap_arena.start, info);
 }
 
 struct object {

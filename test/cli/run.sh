@@ -1,0 +1,84 @@
+#!/bin/sh
+# `midden run`: what the program is given, how it ends, and what is said about it.
+#
+#   run.sh MIDDEN LIBGC PROBE PINNED    the command, the drop-in, the program of probe.c, and the same with the folder of
+#                                       another libgc.so.1 inside (may be missing: "")
+set -u
+midden=$1
+dropin=$(readlink -f "$2")
+probe=$3
+pinned=${4:-}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+unset LD_LIBRARY_PATH MIDDEN_PERCENT MIDDEN_SMALL_PAGES MIDDEN_MEMORY_LIMIT MIDDEN_TRACE
+
+# check NAME STATUS OUTPUT MESSAGE COMMAND...: MESSAGE is a pattern for standard error, "" for nothing said.
+check() {
+  name=$1 status=$2 output=$3 message=$4
+  shift 4
+  found_output=$("$@" 2>"$work/errors")
+  found_status=$?
+  if [ -z "$message" ]; then said_right=$([ ! -s "$work/errors" ] && echo yes); else
+    said_right=$(grep -q -- "$message" "$work/errors" && echo yes)
+  fi
+  if [ "$found_status" -ne "$status" ] || [ "$found_output" != "$output" ] || [ -z "$said_right" ]; then
+    echo "$name: status $found_status, wanted $status; printed \"$found_output\", wanted \"$output\"; said:"
+    cat "$work/errors"
+    failures=$((failures + 1))
+  fi
+}
+
+check "uses the drop-in" 0 "$dropin" "" "$midden" run "$probe" library
+check "exit status" 7 "" "" "$midden" run "$probe" exit 7
+check "signal" 143 "" "" "$midden" run "$probe" signal 15
+check "arguments" 0 "--percent=1
+-q
+a b" "" "$midden" run "$probe" arguments --percent=1 -q "a b"
+check "arguments after --" 0 "--" "" "$midden" run -- "$probe" arguments --
+check "an option is a variable" 0 "50" "" "$midden" run --percent=50 "$probe" environment MIDDEN_PERCENT
+check "an option of two words" 0 "1G" "" "$midden" run --memory-limit 1G "$probe" environment MIDDEN_MEMORY_LIMIT
+check "a switch" 0 "1" "" "$midden" run --small-pages "$probe" environment MIDDEN_SMALL_PAGES
+check "a switch with a value" 0 "0" "" "$midden" run --small-pages=0 "$probe" environment MIDDEN_SMALL_PAGES
+check "an option wins over the environment" 0 "50" "" \
+  env MIDDEN_PERCENT=70 "$midden" run --percent=50 "$probe" environment MIDDEN_PERCENT
+check "other variables stay" 0 "70" "" env MIDDEN_PERCENT=70 "$midden" run "$probe" environment MIDDEN_PERCENT
+check "the library path grows in front" 0 "$(dirname "$dropin"):/nowhere" "" \
+  env LD_LIBRARY_PATH=/nowhere "$midden" run "$probe" environment LD_LIBRARY_PATH
+check "the library judges values" 0 "many" "MIDDEN_PERCENT=many is not understood" \
+  "$midden" run --percent=many "$probe" environment MIDDEN_PERCENT
+
+check "an unknown option" 125 "" "unrecognized option" "$midden" run --no-such-thing "$probe" library
+check "no program" 125 "" "which program" "$midden" run
+check "a program that is not there" 127 "" "no-such-program" "$midden" run no-such-program
+check "a program that cannot be run" 126 "" "Permission denied" "$midden" run "$work"
+check "an unknown command" 125 "" "no command" "$midden" no-such-command
+check "nothing" 125 "" "usage" "$midden"
+
+check "a program without libgc" 0 "" "not linked to libgc" "$midden" run true
+check "the same, quietly" 0 "" "" "$midden" run --quiet true
+printf '#!/bin/sh\nexit 3\n' >"$work/script"
+chmod +x "$work/script"
+check "a script" 3 "" "cannot tell whether .* it is a script" "$midden" run "$work/script"
+check "the same, by PATH" 3 "" "it is a script" env PATH="$work:$PATH" "$midden" run script
+if [ -n "$pinned" ]; then
+  other=$("$pinned" library)
+  check "a program with a path inside" 0 "$other" "loads .*, not midden" "$midden" run "$pinned" library
+fi
+
+for option in percent memory-limit max-heap min-heap initial-heap markers suspend-signal debug trace mode; do
+  "$midden" help run | grep -q -- "--$option=" || { echo "help run: no --$option"; failures=$((failures + 1)); }
+done
+"$midden" version | grep -Eq '^midden [0-9]+\.[0-9]+\.[0-9]+$' || { echo "version: no version"; failures=$((failures + 1)); }
+
+# Installed, the library lies in a folder that the command finds from its own.
+mkdir -p "$work/prefix/bin" "$work/prefix/lib/midden"
+cp "$midden" "$work/prefix/bin/"
+if [ "$("$work/prefix/bin/midden" run "$probe" library 2>/dev/null)" != "" ]; then
+  echo "a command without its library ran the program"
+  failures=$((failures + 1))
+fi
+
+[ "$failures" -eq 0 ] || { echo "$failures checks failed"; exit 1; }
+echo "all as it should be"
