@@ -5,6 +5,7 @@
 #   test/compat/gc_*.c     written against gc/gc.h: run on our libgc.so.1 and, if installed, on the stock one too;
 #                          gc_midden_*.c run on ours alone
 #   test/unit/dl_NAME.c    a library for dlopen; unit tests find its path in the macro DL_NAME_PATH
+#   test/cli/*.sh          the `midden` command, with the program of probe.c
 #   test/support/*.c       linked to every test
 #
 # A file is one test, named FOLDER/NAME without the "test_".  One whose name ends in _heavy has the label "heavy" and is
@@ -13,7 +14,7 @@
 find_path(CMOCKA_INCLUDE_DIR cmocka.h)
 find_library(CMOCKA_LIBRARY cmocka)
 add_custom_target(tests)
-add_dependencies(tests make_size_classes midden_static midden_shared)
+add_dependencies(tests make_size_classes make_options_doc midden_static midden_shared)
 
 # Leak detection cannot know what the collector keeps, and a fake stack would hide pointers from it.
 set(SANITIZER_ENVIRONMENT
@@ -45,10 +46,36 @@ midden_rig_test(layers sh tools/check_layers.sh)
 midden_rig_test(layers_self_test sh tools/check_layers.sh --self-test)
 midden_rig_test(format sh tools/check_format.sh)
 midden_rig_test(size_class_table make_size_classes --check src/span/size_class_table.h)
+midden_rig_test(options_markdown make_options_doc --check markdown docs/options.md)
+midden_rig_test(options_man make_options_doc --check man man/midden_options.7)
+midden_rig_test(docs sh tools/check_docs.sh)
 midden_rig_test(exports_midden sh tools/check_exports.sh midden "$<TARGET_FILE:midden_shared>")
 if(TARGET libgc)
   add_dependencies(tests libgc)
   midden_rig_test(exports_libgc sh tools/check_exports.sh libgc "$<TARGET_FILE:libgc>")
+endif()
+
+# ---- the command line ----
+
+# A program linked to libgc.so.1 that knows no folder of it, and one that carries the folder of another.
+if(TARGET libgc AND TARGET midden)
+  foreach(target cli_probe cli_probe_pinned)
+    add_executable(${target} EXCLUDE_FROM_ALL test/cli/probe.c)
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY test/cli SKIP_BUILD_RPATH ON)
+    target_link_libraries(${target} PRIVATE libgc midden_flags ${CMAKE_DL_LIBS})
+    add_dependencies(tests ${target})
+  endforeach()
+  set(other_folder "${PROJECT_BINARY_DIR}/test/cli/other")
+  target_link_options(cli_probe_pinned PRIVATE "LINKER:--disable-new-dtags,-rpath,${other_folder}")
+  add_custom_command(TARGET cli_probe_pinned POST_BUILD
+    COMMAND ${CMAKE_COMMAND} -E make_directory "${other_folder}"
+    COMMAND ${CMAKE_COMMAND} -E copy "$<TARGET_FILE:libgc>" "${other_folder}/libgc.so.1")
+  add_test(NAME cli/run COMMAND sh "${PROJECT_SOURCE_DIR}/test/cli/run.sh" "$<TARGET_FILE:midden>"
+    "$<TARGET_FILE:libgc>" "$<TARGET_FILE:cli_probe>" "$<TARGET_FILE:cli_probe_pinned>")
+  add_test(NAME cli/install COMMAND sh "${PROJECT_SOURCE_DIR}/test/cli/install.sh" "${PROJECT_BINARY_DIR}"
+    "${CMAKE_INSTALL_LIBDIR}" "$<TARGET_FILE:cli_probe>")
+  midden_test_properties(cli/run cli)
+  midden_test_properties(cli/install cli)
 endif()
 
 # ---- examples ----

@@ -106,9 +106,10 @@ static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t cpu = os_thread_cpu_ns();
+  work_join();
   rootset_mark_share(tracer);
   mark_drain(tracer);
-  collector.tracer_cpu_ns[marker] = os_thread_cpu_ns() - cpu;
+  collector.tracer_cpu_ns[marker] += os_thread_cpu_ns() - cpu;
 }
 
 /* For what the last phases add: usually little, so one marker does it. */
@@ -127,8 +128,11 @@ static void report_program_roots(struct midden_tracer *tracer) {
 }
 
 static void begin_marking(const struct cycle *cycle) {
-  for (unsigned i = 0; i < cycle->markers; i++) mark_begin(&collector.tracers[i], cycle->markers > 1);
-  work_begin(cycle->markers);
+  for (unsigned i = 0; i < cycle->markers; i++) {
+    mark_begin(&collector.tracers[i], cycle->markers > 1);
+    collector.tracer_cpu_ns[i] = 0;
+  }
+  work_begin();
 }
 
 static void mark_heap(struct cycle *cycle) {

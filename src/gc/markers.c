@@ -1,5 +1,6 @@
 #include "gc/markers.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -10,18 +11,33 @@
 
 enum { SPINS = 100 };
 
+/* The door, one word: while a job is to be had it is open, and it counts the helpers inside.  A helper that comes too late,
+ * because the machine had other things to run, finds it shut and nobody waits for it. */
+#define DOOR_OPEN UINT32_C(0x80000000)
+
 static struct {
-  uint32_t generation; /* atomic; the release of a step hands out the job, the acquire takes it */
-  uint32_t running;    /* atomic; helpers that have not finished the job */
-  unsigned wanted;     /* how many take part, the caller included */
+  uint32_t door;       /* atomic; the release that opens it hands out the job, the acquire of a helper takes it */
+  uint32_t generation; /* atomic; counts the jobs; what helpers sleep on */
+  unsigned wanted;     /* how many may take part, the caller included */
   void (*job)(void *argument, unsigned marker);
   void *argument;
   unsigned started; /* helper threads that exist */
 } pool CACHE_ALIGNED;
 
+static bool enter(void) {
+  uint32_t door = atomic_load_relaxed(&pool.door);
+  do {
+    if ((door & DOOR_OPEN) == 0) return false;
+  } while (!atomic_cas_acq_rel(&pool.door, &door, door + 1));
+  return true;
+}
+
+static void leave(void) {
+  if (atomic_sub_acq_rel(&pool.door, 1u) == 1) wake_all(&pool.door); /* shut, and the last to leave */
+}
+
 static void helper(void *argument) {
   unsigned number = (unsigned)(uintptr_t)argument;
-  /* It may start late, the first job long under way: counted in, since `started` covers it. */
   uint32_t seen = 0;
   for (;;) {
     uint32_t generation = atomic_load_acquire(&pool.generation);
@@ -30,9 +46,9 @@ static void helper(void *argument) {
       continue;
     }
     seen = generation;
-    if (number >= pool.wanted) continue;
-    pool.job(pool.argument, number);
-    if (atomic_sub_acq_rel(&pool.running, 1u) == 1) wake_all(&pool.running);
+    if (!enter()) continue;
+    if (number < pool.wanted) pool.job(pool.argument, number);
+    leave();
   }
 }
 
@@ -47,33 +63,36 @@ unsigned markers_prepare(unsigned count) {
   return pool.started + 1 < count ? pool.started + 1 : count;
 }
 
-static void await_helpers(void) {
+static void shut_door(void) {
+  atomic_and_relaxed(&pool.door, ~DOOR_OPEN);
   for (unsigned spins = 0;; spins++) {
-    uint32_t running = atomic_load_acquire(&pool.running);
-    if (running == 0) return;
+    uint32_t inside = atomic_load_acquire(&pool.door);
+    if (inside == 0) return;
     if (spins < SPINS) {
       atomic_pause();
     } else {
-      wait_on_word(&pool.running, running);
+      wait_on_word(&pool.door, inside);
     }
   }
 }
 
 void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument) {
+  if (count <= 1) {
+    job(argument, 0);
+    return;
+  }
   pool.job = job;
   pool.argument = argument;
   pool.wanted = count;
-  if (count > 1) {
-    atomic_store_relaxed(&pool.running, count - 1);
-    atomic_add_acq_rel(&pool.generation, 1u);
-    wake_all(&pool.generation);
-  }
+  atomic_store_release(&pool.door, DOOR_OPEN);
+  atomic_add_acq_rel(&pool.generation, 1u);
+  wake_all(&pool.generation);
   job(argument, 0);
-  await_helpers();
+  shut_door();
 }
 
 void markers_forget(void) {
   pool.started = 0;
-  pool.running = 0;
+  pool.door = 0;
   pool.generation = 0;
 }

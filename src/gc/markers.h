@@ -11,8 +11,9 @@ enum { MARKERS_MAX = 64 };
  * many there are, fewer where the system refuses. */
 unsigned markers_prepare(unsigned count);
 
-/* Calls job(argument, i) for i from 0 to count - 1, each on a thread of its own, 0 on the caller's; returns when all
- * are done.  `count` is at most what markers_prepare returned. */
+/* Calls job(argument, 0) on this thread and job(argument, i) for i below `count` on threads of their own, as far as those
+ * wake up before the first is done; returns when all that began have returned.  The job must therefore be one that any
+ * number of threads can finish.  `count` is at most what markers_prepare returned. */
 void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument);
 
 /* In a fork's child: the threads are gone. */

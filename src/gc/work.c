@@ -13,8 +13,8 @@ static struct {
   struct work_buffer *full, *empty; /* under lock */
   size_t made, limit;               /* buffers; under lock */
   uint32_t full_count;              /* atomic; written under lock */
-  unsigned markers;                 /* constant while marking */
-  uint32_t waiting;                 /* atomic; markers without work */
+  uint32_t joined;                  /* atomic; markers that take part; only grows while marking */
+  uint32_t waiting;                 /* atomic; those of them without work */
   bool overflowed;                  /* under lock */
   uintptr_t low, high;              /* under lock; inclusive */
 } pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
@@ -71,17 +71,20 @@ struct work_buffer *work_take(void) {
   return buffer;
 }
 
-void work_begin(unsigned markers) {
-  pool.markers = markers;
+void work_begin(void) {
+  atomic_store_relaxed(&pool.joined, 0u);
   atomic_store_relaxed(&pool.waiting, 0u);
 }
+
+void work_join(void) { atomic_add_acq_rel(&pool.joined, 1u); }
 
 bool work_is_wanted(void) {
   return atomic_load_relaxed(&pool.waiting) != 0 && atomic_load_relaxed(&pool.full_count) == 0;
 }
 
 /* A marker that takes a buffer stops waiting before it does so: as long as one is not counted, work may still appear.  A
- * marker that leaves because all wait may miss a buffer published just before; whoever published it takes it back. */
+ * marker that leaves because all wait may miss a buffer published just before; whoever published it takes it back.  One that
+ * joins when all wait finds nothing and is the last to wait. */
 struct work_buffer *work_take_or_finish(void) {
   atomic_add_acq_rel(&pool.waiting, 1u);
   for (unsigned spins = 0;; spins++) {
@@ -91,7 +94,7 @@ struct work_buffer *work_take_or_finish(void) {
       if (buffer != NULL) return buffer;
       atomic_add_acq_rel(&pool.waiting, 1u);
     }
-    if (atomic_load_acquire(&pool.waiting) == pool.markers) {
+    if (atomic_load_acquire(&pool.waiting) == atomic_load_acquire(&pool.joined)) {
       wake_all(&pool.full_count);
       return NULL;
     }

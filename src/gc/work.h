@@ -32,13 +32,16 @@ void work_publish(struct work_buffer *buffer);
 /* A buffer with items, or NULL at once if the pool is empty. */
 struct work_buffer *work_take(void);
 
-/* Before marking: how many markers take part. */
-void work_begin(unsigned markers);
+/* Before marking: nobody takes part yet. */
+void work_begin(void);
+
+/* A marker takes part from now on. */
+void work_join(void);
 
 /* Whether a marker waits for work: then others do well to share. */
 bool work_is_wanted(void);
 
-/* A buffer with items; waits while others still mark.  NULL when all wait: there is no grey object left. */
+/* A buffer with items; waits while others still mark.  NULL when all that joined wait: there is no grey object left. */
 struct work_buffer *work_take_or_finish(void);
 
 /* Notes a grey object that no buffer had room for. */

@@ -2,12 +2,12 @@
 # `midden run`: what the program is given, how it ends, and what is said about it.
 #
 #   run.sh MIDDEN LIBGC PROBE PINNED    the command, the drop-in, the program of probe.c, and the same with the folder of
-#                                       another libgc.so.1 inside (may be missing: "")
+#                                       another libgc.so.1 inside
 set -u
 midden=$1
 dropin=$(readlink -f "$2")
 probe=$3
-pinned=${4:-}
+pinned=$4
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -62,23 +62,16 @@ printf '#!/bin/sh\nexit 3\n' >"$work/script"
 chmod +x "$work/script"
 check "a script" 3 "" "cannot tell whether .* it is a script" "$midden" run "$work/script"
 check "the same, by PATH" 3 "" "it is a script" env PATH="$work:$PATH" "$midden" run script
-if [ -n "$pinned" ]; then
-  other=$("$pinned" library)
-  check "a program with a path inside" 0 "$other" "loads .*, not midden" "$midden" run "$pinned" library
-fi
+other=$("$pinned" library)
+check "a program with a path inside" 0 "$other" "loads .*, not midden" "$midden" run "$pinned" library
 
 for option in percent memory-limit max-heap min-heap initial-heap markers suspend-signal debug trace mode; do
   "$midden" help run | grep -q -- "--$option=" || { echo "help run: no --$option"; failures=$((failures + 1)); }
 done
 "$midden" version | grep -Eq '^midden [0-9]+\.[0-9]+\.[0-9]+$' || { echo "version: no version"; failures=$((failures + 1)); }
 
-# Installed, the library lies in a folder that the command finds from its own.
-mkdir -p "$work/prefix/bin" "$work/prefix/lib/midden"
-cp "$midden" "$work/prefix/bin/"
-if [ "$("$work/prefix/bin/midden" run "$probe" library 2>/dev/null)" != "" ]; then
-  echo "a command without its library ran the program"
-  failures=$((failures + 1))
-fi
+cp "$midden" "$work/midden"
+check "a command without its library" 125 "" "there is no libgc.so.1" "$work/midden" run "$probe" library
 
 [ "$failures" -eq 0 ] || { echo "$failures checks failed"; exit 1; }
 echo "all as it should be"
