@@ -98,11 +98,6 @@ void os_call_with_registers(void (*function)(uintptr_t stack_pointer, void *argu
  * function for the whole process. */
 int os_on_thread_exit(void (*function)(void *argument), void *argument);
 
-enum { OS_SAVED_REGISTERS = 20 };
-
-/* Stores the callee-saved registers, as the caller's caller left them, in `registers`; the unused rest becomes 0. */
-void os_save_registers(uintptr_t registers[OS_SAVED_REGISTERS]);
-
 /* ---- the suspend signal ---- */
 
 /* Where a thread that took the signal was.  All its registers lie between stack_pointer and its stack's base. */

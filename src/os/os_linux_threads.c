@@ -64,30 +64,7 @@ __asm__(
     "  .cfi_def_cfa_offset 8\n"
     "  retq\n"
     "  .cfi_endproc\n"
-    ".size os_call_with_registers, . - os_call_with_registers\n"
-
-    ".p2align 4\n"
-    ".globl os_save_registers\n"
-    ".hidden os_save_registers\n"
-    ".type os_save_registers, @function\n"
-    "os_save_registers:\n"
-    "  .cfi_startproc\n"
-    "  endbr64\n"
-    "  movq %rbx, 0(%rdi)\n"
-    "  movq %rbp, 8(%rdi)\n"
-    "  movq %r12, 16(%rdi)\n"
-    "  movq %r13, 24(%rdi)\n"
-    "  movq %r14, 32(%rdi)\n"
-    "  movq %r15, 40(%rdi)\n"
-    "  addq $48, %rdi\n" /* the 14 slots that are left */
-    "  movl $14, %ecx\n"
-    "  xorl %eax, %eax\n"
-    "  rep stosq\n"
-    "  retq\n"
-    "  .cfi_endproc\n"
-    ".size os_save_registers, . - os_save_registers\n");
-
-_Static_assert(OS_SAVED_REGISTERS == 20, "os_save_registers fills 6 + 14 slots");
+    ".size os_call_with_registers, . - os_call_with_registers\n");
 
 #elif defined(__aarch64__)
 
@@ -124,30 +101,7 @@ __asm__(
     "  .cfi_restore 30\n"
     "  ret\n"
     "  .cfi_endproc\n"
-    ".size os_call_with_registers, . - os_call_with_registers\n"
-
-    ".p2align 4\n"
-    ".globl os_save_registers\n"
-    ".hidden os_save_registers\n"
-    ".type os_save_registers, %function\n"
-    "os_save_registers:\n"
-    "  .cfi_startproc\n"
-    "  hint #34\n"
-    "  stp x19, x20, [x0, #0]\n"
-    "  stp x21, x22, [x0, #16]\n"
-    "  stp x23, x24, [x0, #32]\n"
-    "  stp x25, x26, [x0, #48]\n"
-    "  stp x27, x28, [x0, #64]\n"
-    "  stp x29, xzr, [x0, #80]\n"
-    "  stp d8, d9, [x0, #96]\n"
-    "  stp d10, d11, [x0, #112]\n"
-    "  stp d12, d13, [x0, #128]\n"
-    "  stp d14, d15, [x0, #144]\n"
-    "  ret\n"
-    "  .cfi_endproc\n"
-    ".size os_save_registers, . - os_save_registers\n");
-
-_Static_assert(OS_SAVED_REGISTERS == 20, "os_save_registers fills 20 slots");
+    ".size os_call_with_registers, . - os_call_with_registers\n");
 
 #else
 #error "os_linux_threads.c knows the registers of x86-64 and aarch64 only"
