@@ -115,10 +115,14 @@ MIDDEN_API void *midden_active_call(void *(*function)(void *argument), void *arg
 MIDDEN_API void midden_world_stop(void);
 MIDDEN_API void midden_world_resume(void);
 
-/* Calls `function` while no collection and no other caller of this function runs. */
+/* Calls `function` while no collection and no other caller of this function runs.  May be nested; everything may be
+ * called inside, but no collection comes of it. */
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
 
+/* The signal that stops a thread; and changes it, as long as no other thread is attached.  0; -EBUSY where one is;
+ * -EINVAL for what is no signal that can be handled. */
 MIDDEN_API int midden_suspend_signal(void);
+MIDDEN_API int midden_set_suspend_signal(int signal);
 
 /* Prepares for a fork: called in this order around fork(2), by itself unless midden_fork_manual(true) was called. */
 MIDDEN_API void midden_fork_prepare(void);

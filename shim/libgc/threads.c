@@ -124,8 +124,8 @@ int GC_get_suspend_signal(void) { return midden_suspend_signal(); }
 
 /* midden started, and took its signal, when this library was loaded. */
 void GC_set_suspend_signal(int signal) {
-  if (signal != midden_suspend_signal())
-    report_warning("GC_set_suspend_signal: threads are stopped by signal %lu all the same (MIDDEN_SUSPEND_SIGNAL)\n",
+  if (midden_set_suspend_signal(signal) < 0)
+    report_warning("GC_set_suspend_signal: threads are stopped by signal %lu all the same\n",
                    (GC_word)midden_suspend_signal());
 }
 

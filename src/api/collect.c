@@ -79,16 +79,13 @@ static void raise_minimum(struct pacer *pacer, void *argument) {
   pacer->min_heap_bytes = max_size(pacer->min_heap_bytes, *(size_t *)argument);
 }
 
-/* A span of that size is taken and freed again: its pages are the heap's from then on. */
 int midden_reserve(size_t bytes) {
   struct mutator *self = start_self();
   if (bytes > PTRDIFF_MAX) return -ENOMEM;
-  if (bytes == 0) return 0;
   mutator_enter(self);
-  struct span *span = pageheap_alloc(&heap_pages, round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT, SPAN_STACK, true);
-  if (span != NULL) pageheap_free(&heap_pages, span);
+  int error = pageheap_reserve(&heap_pages, round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT);
   mutator_leave(self);
-  if (span == NULL) return -ENOMEM;
+  if (error != 0) return error;
   size_t heap_bytes = atomic_load_relaxed(&account_live_bytes) + bytes;
   collector_configure(raise_minimum, &heap_bytes);
   return 0;

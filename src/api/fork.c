@@ -43,7 +43,7 @@ static bool is_automatic(void) { return !atomic_load_acquire(&manual); }
 static bool prepared;
 
 static void prepare(void) {
-  prepared = is_automatic() && mutator_self_if_attached() != NULL;
+  prepared = is_automatic();
   if (prepared) midden_fork_prepare();
 }
 

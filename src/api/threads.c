@@ -1,4 +1,5 @@
 /* Threads as the program sees them: attaching, blocking, stopping the world by hand. */
+#include <errno.h>
 #include <string.h>
 
 #include "api/start.h"
@@ -96,4 +97,13 @@ void *midden_locked_call(void *(*function)(void *argument), void *argument) {
 int midden_suspend_signal(void) {
   start_ensure();
   return world_signal();
+}
+
+int midden_set_suspend_signal(int signal) {
+  struct mutator *self = start_self();
+  if (signal <= 0) return -EINVAL;
+  mutator_lock_safely(self, &mutator_list_lock);
+  int error = mutator_list.count == 1 ? world_change_signal(signal) : -EBUSY;
+  lock_release(&mutator_list_lock);
+  return error;
 }

@@ -81,11 +81,19 @@ void *table_remove(struct table *table, uintptr_t key) {
   return value;
 }
 
-/* Walks downward: closing a hole only moves entries from places above it, which were visited, except for runs that
- * wrap around the end; those are visited twice, which a filter does not mind. */
+static size_t some_free_place(const struct table *table) {
+  size_t place = 0;
+  while (table->entries[place].key != 0) place++; /* at most half of them are in use */
+  return place;
+}
+
+/* Walks downward, once around from a free place: no run of entries lies across the start, so that closing a hole only
+ * moves entries that were visited.  Those are visited twice, which a filter does not mind. */
 void table_filter(struct table *table, int (*keep)(uintptr_t key, void *value, void *argument), void *argument) {
-  for (size_t place = table->capacity; place-- > 0;) {
-    if (place >= AHEAD) __builtin_prefetch(table->entries[place - AHEAD].value);
+  if (table->count == 0) return;
+  size_t mask = table->capacity - 1, start = some_free_place(table);
+  for (size_t place = (start - 1) & mask; place != start; place = (place - 1) & mask) {
+    __builtin_prefetch(table->entries[(place - AHEAD) & mask].value);
     while (table->entries[place].key != 0 && !keep(table->entries[place].key, table->entries[place].value, argument)) {
       close_hole(table, place);
       table->count--;

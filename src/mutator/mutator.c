@@ -195,6 +195,10 @@ static void lock_while_safe(uintptr_t stack_pointer, void *argument) {
 void mutator_lock_safely(struct mutator *self, struct lock *lock) {
   ASSERT(self->critical == 0);
   if (lock_try(lock)) return;
+  if (self->state == MUTATOR_SAFE) { /* it forks while blocking */
+    lock_acquire(lock);
+    return;
+  }
   struct wait_for_lock wait = {.self = self, .lock = lock};
   os_call_with_registers(lock_while_safe, &wait);
 }

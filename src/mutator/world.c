@@ -11,7 +11,7 @@ enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
 static struct {
   uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
-  int signal;               /* constant after init */
+  int signal;               /* under the threads lock */
 } world CACHE_ALIGNED;
 
 int world_signal(void) { return world.signal; }
@@ -49,6 +49,14 @@ static void on_stop_signal(const struct os_interruption *interruption) {
 int world_init(int signal) {
   world.signal = signal != 0 ? signal : os_default_suspend_signal();
   return os_install_suspend_handler(world.signal, on_stop_signal);
+}
+
+int world_change_signal(int signal) {
+  int error = os_install_suspend_handler(signal, on_stop_signal);
+  if (error != 0) return error;
+  world.signal = signal;
+  os_unblock_signal(signal);
+  return 0;
 }
 
 static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mutator->state) == MUTATOR_RUNNING; }

@@ -15,6 +15,9 @@
 int world_init(int signal);
 int world_signal(void);
 
+/* Changes the signal; the caller is the only mutator and holds the threads lock.  0 or -errno. */
+int world_change_signal(int signal);
+
 /* Stops every other mutator.  The caller holds the threads lock, which keeps threads from attaching and detaching, until
  * after world_resume; it stays RUNNING itself. */
 void world_stop(struct mutator *self);

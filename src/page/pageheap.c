@@ -1,5 +1,7 @@
 #include "page/pageheap.h"
 
+#include <errno.h>
+
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -337,4 +339,12 @@ void pageheap_read_stats(struct pageheap *heap, struct pageheap_stats *stats) {
   *stats = heap->stats;
   stats->free_spans = heap->free.count;
   lock_release(&heap->lock);
+}
+
+int pageheap_reserve(struct pageheap *heap, size_t pages) {
+  if (pages > (heap->arena->end - heap->arena->start) >> PAGE_SHIFT) return -ENOMEM;
+  lock_acquire(&heap->lock);
+  bool reserved = pages == 0 || choose_locked(heap, pages) != NULL || grow_locked(heap, pages);
+  lock_release(&heap->lock);
+  return reserved ? 0 : -ENOMEM;
 }

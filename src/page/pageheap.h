@@ -87,6 +87,9 @@ struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state
 struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
                                     bool may_grow);
 
+/* Makes sure that a free span of `pages` pages exists, without touching it.  0 or -ENOMEM. */
+int pageheap_reserve(struct pageheap *heap, size_t pages);
+
 /* Takes a span back; it must be IN_USE or STACK and on no list, the page information of its pages cleared.  The
  * structure is the heap's afterwards.  Its pages count as written to. */
 void pageheap_free(struct pageheap *heap, struct span *span);

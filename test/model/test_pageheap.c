@@ -6,6 +6,7 @@
  * any of them is accepted, if the rule accepts that one.
  *
  * MIDDEN_TEST_SEED, or the first argument, repeats a run; MIDDEN_TEST_STEPS sets its length. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -503,6 +504,25 @@ static void reclaiming_comes_before_growing(void **state) {
   arena_destroy(&arena);
 }
 
+static void reserving_touches_nothing(void **state) {
+  (void)state;
+  start_heap(&fake_hooks, MODEL_START, MODEL_BYTES);
+  assert_int_equal(pageheap_reserve(&heap, 0), 0);
+  assert_int_equal(arena.used, arena.start);
+  assert_int_equal(pageheap_reserve(&heap, 1000), 0);
+  assert_true(arena.used - arena.start >= 1000 * PAGE_BYTES);
+  assert_int_equal(heap.stats.fresh_bytes, heap.stats.system_bytes);
+  size_t grow_count = heap.stats.grow_count;
+  assert_int_equal(pageheap_reserve(&heap, 1000), 0); /* is there already */
+  struct span *span = pageheap_alloc(&heap, 1000, SPAN_IN_USE, false);
+  assert_non_null(span);
+  assert_false(span->needs_zero);
+  assert_int_equal(heap.stats.grow_count, grow_count);
+  assert_int_equal(pageheap_reserve(&heap, SIZE_MAX), -ENOMEM);
+  pageheap_verify(&heap);
+  arena_destroy(&arena);
+}
+
 /* The arena may grow while marking, and spans may leave FREE; nothing may be freed. */
 static int free_while_marking(void *argument) {
   (void)argument;
@@ -796,6 +816,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(senseless_requests_are_refused),
       cmocka_unit_test(growth_builds_on_the_free_tail),
       cmocka_unit_test(reclaiming_comes_before_growing),
+      cmocka_unit_test(reserving_touches_nothing),
       cmocka_unit_test(misuse_stops_the_process),
       cmocka_unit_test(no_memory_is_survived_at_every_call),
       cmocka_unit_test(without_structures_only_exact_fits_are_served),
