@@ -4,7 +4,7 @@
  * Locks are taken in strictly increasing rank.  Debug builds check the order at run time.
  *
  * The rule that keeps the collector from deadlock: a thread holds a lock only inside a mutator critical section
- * (mutator/mutator.h), so that nobody is stopped while holding one, and the collector may take any of them while the
+ * (mutator/mutator.h) or while it holds one of the collector's two, so that nobody is stopped while holding one, and the collector may take any of them while the
  * world is stopped.  The two locks that the collector itself holds across a stop, LOCK_RANK_COLLECTOR and
  * LOCK_RANK_THREADS, are waited for only by threads that count as stopped. */
 #ifndef MIDDEN_BASE_LOCK_H
@@ -21,11 +21,10 @@ enum lock_rank {
   LOCK_RANK_INIT,      /* start of the library */
   LOCK_RANK_COLLECTOR, /* one cycle at a time; held across a stop */
   LOCK_RANK_THREADS,   /* the list of mutators; held across a stop */
-  LOCK_RANK_ROOTS,     /* static roots and callbacks */
+  LOCK_RANK_ROOTS,     /* ranges that are roots */
   LOCK_RANK_SPECIALS,  /* finalizers and weak links */
   LOCK_RANK_KINDS,     /* which kinds have central lists */
   LOCK_RANK_CENTRAL,   /* central lists; one at a time */
-  LOCK_RANK_SWEEP,     /* position of the reclaimer */
   LOCK_RANK_PAGEHEAP,  /* page heap, arena and span table */
   LOCK_RANK_WORK,      /* pool of work buffers */
   LOCK_RANK_META,      /* fixed-size allocators and persistent memory */

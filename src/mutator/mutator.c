@@ -37,14 +37,29 @@ static int find_stack(struct mutator *mutator, uintptr_t stack_base) {
   return error;
 }
 
+/* The threads lock stands in for a critical section, which the thread cannot enter yet: no fork sees this half done. */
+static struct mutator *new_mutator(void) {
+  lock_acquire(&mutator_list_lock);
+  struct mutator *mutator = fixalloc_alloc(&mutators);
+  lock_release(&mutator_list_lock);
+  return mutator;
+}
+
+static void delete_mutator(struct mutator *mutator) {
+  lock_acquire(&mutator_list_lock);
+  if (mutator->link.list != NULL) list_remove(&mutator_list, &mutator->link);
+  fixalloc_free(&mutators, mutator);
+  lock_release(&mutator_list_lock);
+}
+
 int mutator_attach(uintptr_t stack_base) {
   if (mutator_self_if_attached() != NULL) return 0;
-  struct mutator *self = fixalloc_alloc(&mutators);
+  struct mutator *self = new_mutator();
   if (self == NULL) return -ENOMEM;
   int error = find_stack(self, stack_base);
   if (error == 0) error = os_on_thread_exit(on_thread_exit, self);
   if (error != 0) {
-    fixalloc_free(&mutators, self);
+    delete_mutator(self);
     return error;
   }
   self->thread_id = os_thread_id();
@@ -77,10 +92,7 @@ int mutator_detach(void) {
   self->thread_pointer = 0;
   mutator_enter_safe(self, self->stack_base);
   cache_self = &cache_none;
-  lock_acquire(&mutator_list_lock);
-  list_remove(&mutator_list, &self->link);
-  lock_release(&mutator_list_lock);
-  fixalloc_free(&mutators, self);
+  delete_mutator(self);
   return 0;
 }
 

@@ -23,6 +23,7 @@ static struct {
   bool known; /* false: to be learned at the next stop */
 } modules;
 
+static bool modules_stale;              /* atomic; the filter changed: ask it of every object again */
 static bool scan_modules = true;        /* atomic */
 static midden_module_filter_fn *filter; /* atomic */
 
@@ -57,13 +58,14 @@ void roots_scan_modules(bool scan) { atomic_store_release(&scan_modules, scan); 
 
 void roots_set_module_filter(midden_module_filter_fn *function) {
   atomic_store_release(&filter, function);
-  modules.known = false;
+  atomic_store_release(&modules_stale, true);
 }
 
 /* Called by the loader's visit, the loader's lock held: the moment to stop the world. */
 static bool stop_and_compare(void *argument, uint64_t generation) {
   world_stop(argument);
-  if (modules.known && modules.generation == generation) return false;
+  bool stale = atomic_exchange_acquire(&modules_stale, false);
+  if (modules.known && modules.generation == generation && !stale) return false;
   modules.known = true;
   modules.generation = generation;
   modules.tls_count = 0;

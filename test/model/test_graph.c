@@ -6,7 +6,7 @@
  *
  * After each batch of operations the oracle marks the shadow graph, and then must hold:
  *   safety    every object that the oracle reaches has its contents, its kind, its size and its references;
- *   liveness  every other one is gone after two collections, told by weak links and by midden_each_object.
+ *   liveness  every other one is gone after two collections, or three if it has a finalizer, told by weak links and by midden_each_object.
  *
  * The real addresses live only on the stack of functions called from here, which is overwritten before collecting; what
  * a register or a stale stack word still keeps is allowed for by SLACK and counted at the end.
@@ -887,16 +887,20 @@ NOINLINE_TEST static void run_finalizers(void) {
 /* The dead kept by a stale word in a register or on the stack, and what they refer to.  Seen in practice: none. */
 static size_t slack(size_t dead) { return 8 + dead / 1000; }
 
-static void collect_and_compare(void) {
+/* Its frame must not open on words that operations left there: see main. */
+NOINLINE_TEST static void collect_and_compare(void) {
   oracle_mark();
   oracle_bury();
   size_t dead = graph.dead.count, leftover;
   uint64_t collections = test_stats().collections;
-  test_collect_clean();
-  run_finalizers();
-  test_collect_clean();
+  /* One to find the dead, one for those that waited for their finalizers, and one more for a finalizer that a stale word
+   * delayed by a collection. */
+  for (int i = 0; i < 3; i++) {
+    run_finalizers();
+    test_collect_clean();
+  }
   struct midden_stats stats = test_stats();
-  REQUIRE(stats.collections >= collections + 2, "midden_collect did not collect");
+  REQUIRE(stats.collections >= collections + 3, "midden_collect did not collect");
   REQUIRE(stats.heap_in_use <= stats.heap_system && stats.heap_released <= stats.heap_idle, "figures out of line");
   check_living();
   oracle_forget_reclaimed(&leftover);
@@ -985,6 +989,7 @@ int main(void) {
   while (graph.operations < steps) {
     run_operations(500 + rng_below(&graph.rng, 8000));
     prune();
+    test_scrub_stack();
     collect_and_compare();
     if (rng_one_in(&graph.rng, 8)) midden_verify();
   }
