@@ -6,7 +6,7 @@ PRESETS = debug asan ubsan tsan coverage release-clang
 RELEASE = build/release
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all release $(PRESETS) test demo check bench soak install format clean help
+.PHONY: all release $(PRESETS) test demo check bench soak fuzz install format clean help
 
 all: release
 
@@ -39,6 +39,11 @@ soak: release
 	@cmake --build --preset release -j$(JOBS) --target tests
 	@tools/soak.sh $(RELEASE) $(or $(MINUTES),10)
 
+# The fuzz targets, MINUTES=10 shared among them; corpus and build in build/fuzz/.
+fuzz:
+	@tools/setup.sh fuzz
+	@tools/fuzz.sh $(or $(MINUTES),10)
+
 install:
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(abspath $(PREFIX))
 	@cmake --build --preset release -j$(JOBS)
@@ -59,6 +64,7 @@ help:
 	@echo "make demo       a real program on the stock collector and on midden, side by side"
 	@echo "make bench      the benchmarks"
 	@echo "make soak       stress tests for MINUTES=10"
+	@echo "make fuzz       fuzz targets for MINUTES=10"
 	@echo "make install    into PREFIX=$(PREFIX), below DESTDIR"
 	@echo "make format     clang-format over the tree"
 	@echo "make clean      removes build/"

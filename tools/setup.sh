@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a goal needs and that are missing.
 #
-#   setup.sh build|check|demo
+#   setup.sh build|check|demo|fuzz
 #
 # Says nothing and needs neither network nor root when nothing is missing.  Without root (or sudo that asks no password)
 # it names the packages and fails; optional ones are then only mentioned.
@@ -27,13 +27,18 @@ demo_needs="$build_needs
 guile-3.0 guile-3.0|guile
 libgc1 library:libgc.so.1
 time /usr/bin/time"
+# The run-time library of clang 14 lies in a folder of its own version.
+fuzz_needs="$build_needs
+clang clang
+libclang-rt-14-dev runtime:libclang_rt.fuzzer-*.a"
 
 case $goal in
 build) needs=$build_needs wishes="" ;;
 check) needs=$check_needs wishes=$check_wishes ;;
 demo) needs=$demo_needs wishes="" ;;
+fuzz) needs=$fuzz_needs wishes="" ;;
 *)
-  echo "usage: setup.sh build|check|demo" >&2
+  echo "usage: setup.sh build|check|demo|fuzz" >&2
   exit 2
   ;;
 esac
@@ -53,8 +58,14 @@ has_header() {
   return 1
 }
 
+has_runtime() {
+  # shellcheck disable=SC2086 # the name is a pattern
+  ls /usr/lib/llvm-*/lib/clang/*/lib/linux/$1 >/dev/null 2>&1
+}
+
 has() {
   case $1 in
+  runtime:*) has_runtime "${1#runtime:}" ;;
   library:*) has_library "${1#library:}" ;;
   header:*) has_header "${1#header:}" ;;
   *\|*) has "${1%%|*}" || has "${1#*|}" ;;

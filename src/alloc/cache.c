@@ -68,7 +68,6 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, const struc
 static struct span *fresh_span(unsigned kind, unsigned size_class) {
   struct span *span = pageheap_alloc(&heap_pages, size_class_pages[size_class], SPAN_IN_USE, true);
   if (span == NULL) return NULL;
-  atomic_store_release(&span->sweep_generation, sweep_generation_now());
   slots_init(span, size_class, kind);
   span->in_cache = true;
   return span;
@@ -94,25 +93,35 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   }
 }
 
-void cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
-  size_t slot_bytes = span->slot_bytes_small;
-  atomic_store_relaxed(&cache->freed_bytes, cache->freed_bytes + slot_bytes);
-  if (slots_poison) memset((void *)slot, POISON_BYTE, slot_bytes);
-  if (slot - span->start >= atomic_load_relaxed(&span->free_index)) {
-    account_subtract(slot_bytes);
-    return;
-  }
-  if (!add_bins(cache, span->kind)) return;
+/* Keeps a freed slot for the next window; false where there is no room for it. */
+static bool keep_freed(struct cache *cache, const struct span *span, uintptr_t slot) {
+  if (!add_bins(cache, span->kind)) return false;
   struct cache_bin *bin = cache_bin_of(cache, span->kind, span->size_class);
-  if (bin->freed_count * slot_bytes >= FREED_BYTES_MAX) return; /* still accounted: the next collection finds it */
+  if (bin->freed_count * (size_t)span->slot_bytes_small >= FREED_BYTES_MAX) return false;
   *(void **)slot = bin->freed;
   bin->freed = (void *)slot;
   bin->freed_count++;
-  if (cache->unaccounted_bytes >= slot_bytes) {
-    cache->unaccounted_bytes -= slot_bytes;
+  return true;
+}
+
+static void count_freed(struct cache *cache, size_t bytes) {
+  if (cache->unaccounted_bytes >= bytes) {
+    cache->unaccounted_bytes -= bytes;
   } else {
-    account_subtract(slot_bytes);
+    account_subtract(bytes);
   }
+}
+
+bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
+  size_t slot_bytes = span->slot_bytes_small;
+  /* The acquire pairs with the release in slots_claim: who sees the index past the slot knows that it was passed over. */
+  bool is_mine = slot - span->start < atomic_load_acquire(&span->free_index);
+  if (slots_poison) memset((void *)slot, POISON_BYTE, slot_bytes);
+  if (!mark_bit_clear(&heap_arena, alloc_side(), slot)) return false;
+  atomic_store_relaxed(&cache->freed_bytes, cache->freed_bytes + slot_bytes);
+  /* What is not kept while it could be counts as live still: the next collection finds it. */
+  if (!is_mine || keep_freed(cache, span, slot)) count_freed(cache, slot_bytes);
+  return true;
 }
 
 typedef void bin_function(struct cache_bin *bin, unsigned kind, unsigned size_class);

@@ -12,7 +12,8 @@
  *
  * Freed slots.  A slot below its span's free_index in a swept span is handed out again by nobody until the span is
  * next swept, so the thread that freed it may keep it.  Any other freed slot just waits for a claim or a sweep to find
- * its clear bit. */
+ * its clear bit.  Which of the two it is must be asked before the bit is cleared: as soon as it is clear, the thread that
+ * allocates from the span may claim the slot and move free_index past it. */
 #ifndef MIDDEN_ALLOC_CACHE_H
 #define MIDDEN_ALLOC_CACHE_H
 
@@ -71,8 +72,8 @@ ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
 /* Fills the window of a kind and class; false where there is no memory. */
 bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class);
 
-/* Frees an object of a small class, whose start is known to be one: its bit was cleared by the caller. */
-void cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot);
+/* Frees an object of a small class in a swept span.  False, and nothing done, if its bit was clear already. */
+bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot);
 
 /* Counts a large object. */
 void cache_count_large(struct cache *cache, size_t bytes);

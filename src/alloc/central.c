@@ -9,7 +9,6 @@
 /* How many full unswept spans one allocation sweeps in search of a free slot before it takes fresh pages. */
 enum { SEARCH_LIMIT = 64 };
 
-uint32_t sweep_generation;
 size_t central_swept_pages, central_freed_pages;
 
 /* By kind, then class; a kind's array appears with its first span.  Atomic. */
@@ -45,15 +44,15 @@ static struct span *span_from(struct link *link) { return CONTAINER_OF(link, str
 
 /* The step from h - 2 to h - 1; the span is on the unswept list `list`. */
 static void claim_locked(struct list *list, struct span *span) {
-  ASSERT(generation_of(span) == sweep_generation_now() - 2);
+  ASSERT(generation_of(span) == span_generation_now() - 2);
   list_remove(list, &span->link);
-  atomic_store_relaxed(&span->sweep_generation, sweep_generation_now() - 1);
+  atomic_store_relaxed(&span->sweep_generation, span_generation_now() - 1);
 }
 
 /* The step from h - 1 to h; pairs with the acquire in generation_of: who sees h sees the bits as swept. */
 static void finish_sweep(struct span *span) {
   atomic_add_relaxed(&central_swept_pages, span->page_count);
-  atomic_store_release(&span->sweep_generation, sweep_generation_now());
+  atomic_store_release(&span->sweep_generation, span_generation_now());
 }
 
 static struct span *claim_first_locked(struct list *list) {
@@ -64,10 +63,10 @@ static struct span *claim_first_locked(struct list *list) {
 }
 
 bool central_claim(struct span *span) {
-  if (generation_of(span) != sweep_generation_now() - 2) return false;
+  if (generation_of(span) != span_generation_now() - 2) return false;
   struct central *central = central_of_span(span);
   lock_acquire(&central->lock);
-  bool claimed = generation_of(span) == sweep_generation_now() - 2 && span->link.list != NULL;
+  bool claimed = generation_of(span) == span_generation_now() - 2 && span->link.list != NULL;
   if (claimed) claim_locked(span->link.list, span);
   lock_release(&central->lock);
   return claimed;
@@ -108,7 +107,7 @@ size_t central_sweep_one(struct central *central) {
 void central_ensure_swept(struct span *span) {
   for (;;) {
     uint32_t generation = generation_of(span);
-    if (generation == sweep_generation_now()) return;
+    if (generation == span_generation_now()) return;
     if (central_claim(span)) {
       slots_sweep(span);
       finish_sweep(span);

@@ -29,13 +29,8 @@ struct central {
   struct list full[2];
 } CACHE_ALIGNED;
 
-/* h in page/span.h.  Written while the world is stopped; atomic. */
-extern uint32_t sweep_generation;
-
-static inline uint32_t sweep_generation_now(void) { return atomic_load_relaxed(&sweep_generation); }
-
 /* Index of the swept lists; the unswept ones have the other. */
-static inline unsigned central_swept_side(void) { return sweep_generation_now() / 2 % 2; }
+static inline unsigned central_swept_side(void) { return span_generation_now() / 2 % 2; }
 static inline unsigned central_unswept_side(void) { return central_swept_side() ^ 1; }
 
 /* The lists of a kind and class; class 0 keeps the large objects of the kind.  NULL if there is no memory for the kind's

@@ -12,7 +12,6 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
   size_t pages = round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT;
   struct span *span = pageheap_alloc_aligned(&heap_pages, pages, max_size(alignment, PAGE_BYTES), SPAN_IN_USE, true);
   if (span == NULL) return false;
-  atomic_store_release(&span->sweep_generation, sweep_generation_now());
   slots_init(span, 0, kind);
   mark_bit_set(&heap_arena, alloc_side(), span->start);
   atomic_store_relaxed(&span->free_index, span_bytes(span));

@@ -220,12 +220,10 @@ static void free_found(struct mutator *self, const struct object *object) {
     finalizer_object_freed(object->start);
     weak_object_freed(object->start, object->start + span_slot_bytes(span));
   }
-  if (!mark_bit_clear(&heap_arena, alloc_side(), object->start)) report_bad_free((void *)object->start);
-  if (span->size_class == 0) {
-    large_free(&self->cache, span);
-  } else {
-    cache_free_slot(&self->cache, span, object->start);
-  }
+  bool was_living = span->size_class == 0 ? mark_bit_clear(&heap_arena, alloc_side(), object->start)
+                                          : cache_free_slot(&self->cache, span, object->start);
+  if (!was_living) report_bad_free((void *)object->start);
+  if (span->size_class == 0) large_free(&self->cache, span);
 }
 
 /* Whether the slot is shared by several tiny objects. */

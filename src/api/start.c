@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "gc/collector.h"
 #include "gc/sweep.h"
+#include "gc/work.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "observe/trace.h"
@@ -60,6 +61,7 @@ static int start_locked(const struct midden_options *given) {
   os_init();
   struct midden_options options;
   int error = options_resolve(&options, given);
+  if (error == 0) error = work_init();
   if (error == 0) error = start_memory(&options);
   if (error == 0) error = world_init(options.suspend_signal);
   if (error != 0) return error;

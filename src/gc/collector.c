@@ -263,9 +263,15 @@ static void sweep_before(struct cycle *cycle) {
   cycle->report.sweep_ns = os_now_ns() - start;
 }
 
+/* How much there may be to mark: all that was allocated, or, when a cycle has shown how much of it lives, twice that. */
+static size_t expected_marked_bytes(void) {
+  size_t live = atomic_load_relaxed(&account_live_bytes);
+  return collector.totals.collections == 0 ? live : min_size(live, 2 * collector.totals.marked_bytes);
+}
+
 static unsigned choose_markers(void) {
-  if (atomic_load_relaxed(&account_live_bytes) < PARALLEL_LEAST_BYTES) return 1;
-  return collector.markers == 1 ? 1 : markers_prepare(collector.markers);
+  if (collector.markers == 1 || expected_marked_bytes() < PARALLEL_LEAST_BYTES) return 1;
+  return markers_prepare(collector.markers);
 }
 
 /* False if the program's callback disabled collections at the last moment. */

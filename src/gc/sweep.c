@@ -15,7 +15,7 @@ enum { RECLAIM_STEP_PAGES = 256 };
 
 void sweep_begin_stw(void) {
   mark_side ^= 1;
-  atomic_store_release(&sweep_generation, sweep_generation + 2);
+  atomic_store_release(&span_generation, span_generation + 2);
   atomic_store_relaxed(&reclaim_page, (size_t)0);
 }
 
@@ -58,7 +58,7 @@ static size_t reclaim_pages(size_t page, size_t end) {
     }
     size_t count = span->page_count;
     bool dead = span_state(span) == SPAN_IN_USE &&
-                atomic_load_acquire(&span->sweep_generation) == sweep_generation_now() - 2 && slots_are_all_dead(span);
+                atomic_load_acquire(&span->sweep_generation) == span_generation_now() - 2 && slots_are_all_dead(span);
     if (dead && central_claim(span)) freed += central_sweep_claimed(span);
     page += max_size(count, 1);
   }

@@ -1,5 +1,7 @@
 #include "gc/work.h"
 
+#include <errno.h>
+
 #include "base/atomic.h"
 #include "base/attr.h"
 #include "base/lock.h"
@@ -29,6 +31,14 @@ static void make_buffers_locked(void) {
     pool.empty = &chunk[i];
   }
   pool.made += CHUNK_BUFFERS;
+}
+
+int work_init(void) {
+  lock_acquire(&pool.lock);
+  if (pool.made == 0) make_buffers_locked();
+  int error = pool.made != 0 ? 0 : -ENOMEM;
+  lock_release(&pool.lock);
+  return error;
 }
 
 struct work_buffer *work_get_empty(void) {

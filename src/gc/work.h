@@ -6,7 +6,8 @@
  *
  * Memory for buffers comes from the system while marking and is kept for the next cycle.  When there is none to be had,
  * the grey object is not lost: it is marked already, and its address widens the range of the overflow, which is scanned
- * again when the rest is done (mark_rescan_overflow). */
+ * again when the rest is done (mark_rescan_overflow).  The first few buffers are made at start: with none at all each
+ * scan of the heap would get no further than to the next objects, and a long list would cost its length squared. */
 #ifndef MIDDEN_GC_WORK_H
 #define MIDDEN_GC_WORK_H
 
@@ -21,6 +22,9 @@ struct work_buffer {
   size_t count;
   uintptr_t items[WORK_ITEMS];
 };
+
+/* Makes the first buffers.  May be called again after it failed.  0 or -ENOMEM. */
+int work_init(void);
 
 /* An empty buffer, or NULL where there is no memory. */
 struct work_buffer *work_get_empty(void);

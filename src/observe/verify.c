@@ -33,9 +33,9 @@ static void verify_bits(const struct span *span, unsigned side) {
 }
 
 static void verify_span(const struct span *span) {
-  uint32_t behind = sweep_generation_now() - span->sweep_generation;
+  uint32_t behind = span_generation_now() - span->sweep_generation;
   CHECK(behind == 0 || behind == 2, "verify: span %p is at sweep generation %u of %u", (void *)span->start,
-        span->sweep_generation, sweep_generation_now());
+        span->sweep_generation, span_generation_now());
   CHECK(kind_exists(span->kind), "verify: span %p has kind %u", (void *)span->start, span->kind);
   verify_pages(span);
   verify_bits(span, alloc_side());
@@ -61,10 +61,10 @@ static void verify_centrals(void) {
   for (unsigned kind = 0; kind < MIDDEN_KINDS_MAX; kind++) {
     for (unsigned i = 0; central_if_exists(kind, 0) != NULL && i < SIZE_CLASS_COUNT; i++) {
       const struct central *central = central_if_exists(kind, i);
-      verify_list(&central->partial[swept], sweep_generation_now());
-      verify_list(&central->full[swept], sweep_generation_now());
-      verify_list(&central->partial[!swept], sweep_generation_now() - 2);
-      verify_list(&central->full[!swept], sweep_generation_now() - 2);
+      verify_list(&central->partial[swept], span_generation_now());
+      verify_list(&central->full[swept], span_generation_now());
+      verify_list(&central->partial[!swept], span_generation_now() - 2);
+      verify_list(&central->full[!swept], span_generation_now() - 2);
     }
   }
 }

@@ -146,8 +146,9 @@ static void claim(struct pageheap *heap, struct span *span, enum span_state stat
   residency_set(arena, span->start, pages, PAGE_RESIDENT);
   span->released_pages = 0;
   clear_upper_fields(span);
+  atomic_store_relaxed(&span->sweep_generation, span_generation_now());
   for (size_t i = 0; i < pages; i++) table_write(heap, span->start + (i << PAGE_SHIFT), span);
-  span_set_state(span, state);
+  span_set_state(span, state); /* a release: who sees the state sees the generation */
 }
 
 /* Takes `pages` pages out of a free span, leaving `gap` pages of it in front.  NULL, and nothing changed, where there

@@ -75,7 +75,7 @@ extern struct pageheap heap_pages;
 void pageheap_init(struct pageheap *heap, struct arena *arena, const struct pageheap_hooks *hooks);
 
 /* A span of exactly `pages` pages in `state` (IN_USE or STACK), its page table entries written, its upper-layer fields
- * cleared except sweep_generation.  `may_grow` false: only from what is free.  NULL where there is no memory (or pages
+ * cleared, its sweep_generation the heap's.  `may_grow` false: only from what is free.  NULL where there is no memory (or pages
  * is 0 or absurd).  The pages' contents are zero where needs_zero is false.
  *
  * Where that would touch pages that are not resident, hooks.reclaim is asked first.  The arena grows by an eighth of it

@@ -3,6 +3,7 @@
 #include "base/atomic.h"
 #include "base/check.h"
 
+uint32_t span_generation;
 bool span_marking;
 
 void span_set_range(struct span *span, uintptr_t start, size_t page_count) {

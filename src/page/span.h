@@ -16,6 +16,9 @@
  *     sweep_generation == h - 1    is being swept, by the one thread that made this step
  *     sweep_generation == h        swept, ready to use
  *
+ * A span has generation h before it becomes IN_USE: who walks the pages may meet it before its owner has written
+ * anything else of it, and must not take it for an old span that nobody has swept.
+ *
  * Spans come from a fixed-size allocator that does not clear them: the generation of a freed structure stays readable. */
 #ifndef MIDDEN_PAGE_SPAN_H
 #define MIDDEN_PAGE_SPAN_H
@@ -24,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "base/list.h"
 
 /* midden's page, of which spans are made; not the kernel's. */
@@ -66,6 +70,11 @@ static inline uintptr_t span_end(const struct span *span) { return span->start +
 static inline size_t span_slot_bytes(const struct span *span) {
   return span->size_class != 0 ? span->slot_bytes_small : span_bytes(span);
 }
+
+/* h, the heap's sweep generation.  Written while the world is stopped; atomic. */
+extern uint32_t span_generation;
+
+static inline uint32_t span_generation_now(void) { return atomic_load_relaxed(&span_generation); }
 
 /* True while a mark phase runs; the collector sets it, span_set_state checks against it.  Atomic. */
 extern bool span_marking;

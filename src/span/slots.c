@@ -40,13 +40,14 @@ bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run) {
   uintptr_t slots_end = span->start + span->slot_count * slot_bytes;
   uintptr_t start = first_free(span->start + span->free_index, slots_end, slot_bytes);
   if (start == slots_end) {
-    atomic_store_relaxed(&span->free_index, slots_end - span->start);
+    atomic_store_release(&span->free_index, slots_end - span->start);
     return false;
   }
   size_t most = max_size(max_bytes / slot_bytes, 1) * slot_bytes;
   uintptr_t end = mark_bits_next(&heap_arena, alloc_side(), start, min_size(start + most, slots_end));
   mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
-  atomic_store_relaxed(&span->free_index, end - span->start);
+  /* Pairs with the acquire in cache_free_slot; the bits that were read above were read before this. */
+  atomic_store_release(&span->free_index, end - span->start);
   *run = (struct slot_run){.start = start, .end = end, .clear = !span->needs_zero};
   return true;
 }

@@ -6,7 +6,8 @@
  *
  * After each batch of operations the oracle marks the shadow graph, and then must hold:
  *   safety    every object that the oracle reaches has its contents, its kind, its size and its references;
- *   liveness  every other one is gone after two collections, or three if it has a finalizer, told by weak links and by midden_each_object.
+ *   liveness  every other one is gone after three collections with its finalizer run, told by weak links and by
+ *             midden_each_object.
  *
  * The real addresses live only on the stack of functions called from here, which is overwritten before collecting; what
  * a register or a stale stack word still keeps is allowed for by SLACK and counted at the end.
@@ -893,8 +894,7 @@ NOINLINE_TEST static void collect_and_compare(void) {
   oracle_bury();
   size_t dead = graph.dead.count, leftover;
   uint64_t collections = test_stats().collections;
-  /* One to find the dead, one for those that waited for their finalizers, and one more for a finalizer that a stale word
-   * delayed by a collection. */
+  /* Finalizers that earlier collections made ready, then the dead, then those that waited for their finalizers. */
   for (int i = 0; i < 3; i++) {
     run_finalizers();
     test_collect_clean();

@@ -504,6 +504,22 @@ static void reclaiming_comes_before_growing(void **state) {
   arena_destroy(&arena);
 }
 
+/* A reclaimer that met a fresh span with the generation of the structure's last life took it for unswept, and freed it
+ * under its owner. */
+static void fresh_spans_count_as_swept(void **state) {
+  (void)state;
+  start_heap(&fake_hooks, MODEL_START, MODEL_BYTES);
+  uint32_t before = span_generation;
+  struct span *span = pageheap_alloc(&heap, 1, SPAN_IN_USE, true);
+  assert_int_equal(span->sweep_generation, before);
+  pageheap_free(&heap, span);
+  span_generation = before + 2;
+  span = pageheap_alloc(&heap, 1, SPAN_IN_USE, true);
+  assert_int_equal(span->sweep_generation, before + 2);
+  span_generation = before;
+  arena_destroy(&arena);
+}
+
 static void reserving_touches_nothing(void **state) {
   (void)state;
   start_heap(&fake_hooks, MODEL_START, MODEL_BYTES);
@@ -817,6 +833,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(growth_builds_on_the_free_tail),
       cmocka_unit_test(reclaiming_comes_before_growing),
       cmocka_unit_test(reserving_touches_nothing),
+      cmocka_unit_test(fresh_spans_count_as_swept),
       cmocka_unit_test(misuse_stops_the_process),
       cmocka_unit_test(no_memory_is_survived_at_every_call),
       cmocka_unit_test(without_structures_only_exact_fits_are_served),
