@@ -333,7 +333,7 @@ MIDDEN_API int midden_weak_move(void **from, void **to, enum midden_weak_when wh
 MIDDEN_API void midden_collect(void);
 
 /* The same, given up if `stop`, called once with the world stopped and before anything is marked, returns true.  False if
- * given up. */
+ * given up; true also while collections are disabled, when nothing is done. */
 MIDDEN_API bool midden_collect_unless(bool (*stop)(void *argument), void *argument);
 
 /* Collections are disabled while disable was called more often than enable. */

@@ -149,7 +149,7 @@ static void read_environment(struct midden_options *options) {
 /* ---- defaults ---- */
 
 static bool is_valid(const struct midden_options *options) {
-  return options->size >= offsetof(struct midden_options, mode) && options->percent >= -1 &&
+  return options->percent >= -1 &&
          options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 && options->suspend_signal <= SIGNAL_LIMIT &&
          (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
          (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
@@ -168,8 +168,11 @@ static void fill_defaults(struct midden_options *options) {
 int options_resolve(struct midden_options *options, const struct midden_options *given) {
   *options = (struct midden_options){.size = sizeof *options};
   if (given != NULL) {
-    if (!is_valid(given)) return -EINVAL;
+    /* An older program's structure is shorter: what it lacks stays 0. */
+    if (given->size < sizeof given->size) return -EINVAL;
     memcpy(options, given, min_size(given->size, sizeof *options));
+    options->size = sizeof *options;
+    if (!is_valid(options)) return -EINVAL;
   }
   read_environment(options);
   fill_defaults(options);

@@ -60,18 +60,34 @@ int finalizer_set(uintptr_t object, midden_finalizer_fn *function, void *argumen
   return error;
 }
 
-void finalizer_object_freed(uintptr_t object) {
-  lock_acquire(&specials_lock);
-  struct finalizer *record = table_remove(&by_object, object);
-  if (record != NULL) fixalloc_free(&records, record);
-  lock_release(&specials_lock);
-}
-
 static void enqueue(struct finalizer *record) {
   record->next = NULL;
   *queue.last = record;
   queue.last = &record->next;
   atomic_store_relaxed(&queue.count, queue.count + 1);
+}
+
+/* The object may wait for its finalizer, and be reachable: another finalizer brought it back, or all were made ready. */
+static void dequeue(uintptr_t object) {
+  for (struct finalizer **place = &queue.first; *place != NULL;) {
+    struct finalizer *record = *place;
+    if (record->object != object) {
+      place = &record->next;
+      continue;
+    }
+    *place = record->next;
+    if (queue.last == &record->next) queue.last = place;
+    atomic_store_relaxed(&queue.count, queue.count - 1);
+    fixalloc_free(&records, record);
+  }
+}
+
+void finalizer_object_freed(uintptr_t object) {
+  lock_acquire(&specials_lock);
+  struct finalizer *record = table_remove(&by_object, object);
+  if (record != NULL) fixalloc_free(&records, record);
+  dequeue(object);
+  lock_release(&specials_lock);
 }
 
 bool finalizer_take(struct finalizer_call *call) {
