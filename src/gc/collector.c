@@ -156,13 +156,16 @@ static void settle_dead(void) {
 
 /* ---- after marking ---- */
 
+/* Memory that the heap holds beside what was marked.  Free slots between marked ones will mostly be allocated before the
+ * heap grows; a quarter of them is taken to be out of reach (other kinds, other sizes). */
 static size_t overhead_bytes(size_t marked_bytes) {
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
   size_t overhead = pages.stack_bytes;
   for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
     overhead += persist_bytes((enum persist_purpose)purpose);
-  return pages.in_use_bytes > marked_bytes ? overhead + (pages.in_use_bytes - marked_bytes) / 4 : overhead;
+  size_t free_slots_bytes = pages.in_use_bytes > marked_bytes ? pages.in_use_bytes - marked_bytes : 0;
+  return overhead + free_slots_bytes / 4;
 }
 
 static void set_goal(size_t goal_bytes) {
@@ -192,14 +195,9 @@ static void finish_cycle(struct cycle *cycle) {
   sweep_begin_stw();
 }
 
-/* The mark bits of a cycle that was given up are taken back. */
-static void abandon_cycle(struct cycle *cycle) {
-  for (unsigned i = 0; i < cycle->markers; i++) {
-    if (collector.tracers[i].buffer != NULL) collector.tracers[i].buffer->count = 0;
-    mark_end(&collector.tracers[i]);
-  }
-  size_t used = heap_arena.used - heap_arena.start;
-  mark_bits_clear(&heap_arena, mark_side, heap_arena.start, used);
+/* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
+static void abandon_cycle(void) {
+  mark_bits_clear(&heap_arena, mark_side, heap_arena.start, heap_arena.used - heap_arena.start);
 }
 
 static bool is_stop_asked_for(const struct cycle *cycle) {
@@ -219,7 +217,7 @@ static void run_stopped(struct cycle *cycle) {
   begin_marking(cycle);
   cycle->given_up = !roots_known || !rootset_collect_stw() || is_stop_asked_for(cycle);
   if (cycle->given_up) {
-    abandon_cycle(cycle);
+    abandon_cycle();
   } else {
     mark_heap(cycle);
     uint64_t marked = os_now_ns();
