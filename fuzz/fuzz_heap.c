@@ -538,10 +538,12 @@ static NOINLINE void op_alloc_typed(struct fuzz_input *input) {
 static NOINLINE void op_alloc_many(struct fuzz_input *input) {
   enum { KEPT = 4 };
   uint8_t how = fuzz_byte(input), where = fuzz_byte(input);
-  size_t bytes = fuzz_size(input, 12), count = 0, seen = 0;
+  size_t bytes = fuzz_size(input, 12), seen = 0;
   int kind = choose_kind(how);
   if (kind == custom_kind || shadow.count + KEPT > NODES) return; /* its trace function knows no plain links */
-  void **next = midden_alloc_many((midden_kind)kind, bytes, &count);
+  void *list;
+  size_t count = midden_alloc_many((midden_kind)kind, bytes, &list);
+  void **next = list;
   FUZZ_REQUIRE((next == NULL) == (count == 0) && (next != NULL || may_fail(bytes)), "%zu objects", count);
   void *kept[KEPT];
   for (void **object = next; object != NULL; object = next, seen++) {

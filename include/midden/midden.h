@@ -192,9 +192,11 @@ MIDDEN_API void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t
 /* A conservative object that lives until midden_free. */
 MIDDEN_API void *midden_alloc_root(size_t bytes) MIDDEN_ALLOCATES(1);
 
-/* Several objects at once, linked through their first words, NULL at the end; *count receives how many.  Where the kind
- * has pointers the first keeps the others alive; where it has none the caller must see to each. */
-MIDDEN_API void *midden_alloc_many(midden_kind kind, size_t bytes, size_t *count);
+/* Several objects at once: stores a list of them, linked through their first words with NULL at the end, in *list, and
+ * returns how many they are; NULL and 0 where there is no memory.  In conservative kinds the first object keeps the others
+ * alive.  In other kinds nothing but the program's own trace functions or roots does, and no collection falls between the
+ * making of the list and its storing. */
+MIDDEN_API size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list);
 
 /* Where the pointers of an object are. */
 struct midden_type {

@@ -111,13 +111,13 @@ void *GC_generic_malloc_uncollectable(size_t bytes, int kind) {
 }
 
 void GC_generic_malloc_many(size_t bytes, int kind, void **result) {
-  size_t count;
-  *result = midden_alloc_many(kinds_to_midden(kind), bytes, &count);
+  midden_alloc_many(kinds_to_midden(kind), bytes, result);
 }
 
 void *GC_malloc_many(size_t bytes) {
-  size_t count;
-  return midden_alloc_many(MIDDEN_CONSERVATIVE, bytes, &count);
+  void *list;
+  midden_alloc_many(MIDDEN_CONSERVATIVE, bytes, &list);
+  return list;
 }
 
 int GC_get_kind_and_size(const void *object, size_t *bytes) {

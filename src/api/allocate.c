@@ -153,23 +153,37 @@ void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t bytes) {
   return alloc_large(kind, rounded, alignment);
 }
 
-void *midden_alloc_many(midden_kind kind, size_t bytes, size_t *count) {
-  *count = 0;
-  void *first = midden_alloc_kind(kind, bytes);
-  if (first == NULL) return NULL;
-  *count = 1;
-  *(void **)first = NULL;
-  if (bytes > SIZE_CLASS_MAX_BYTES) return first;
-  unsigned size_class = size_class_of(bytes);
-  struct cache_bin *bin = cache_bin_of(cache_self, kind, size_class);
-  void *slot, **last = first;
-  while ((slot = cache_bump(bin, size_class_bytes[size_class])) != NULL) {
+/* Takes what is left of a window and links it behind `first`; returns how many slots that were. */
+static size_t link_window(struct cache_bin *bin, size_t slot_bytes, void *first) {
+  size_t count = 0;
+  void **last = first, *slot;
+  for (; (slot = cache_bump(bin, slot_bytes)) != NULL; count++) {
     *last = slot;
     last = slot;
-    *last = NULL;
-    ++*count;
   }
-  return first;
+  *last = NULL;
+  return count;
+}
+
+/* The list is made and stored in one critical section: where objects of the kind are not scanned, a collection in between
+ * would see its first element only. */
+size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
+  void *first = midden_alloc_kind(kind, bytes);
+  size_t count = 0;
+  if (first == NULL) {
+    *list = NULL;
+    return 0;
+  }
+  struct mutator *self = start_self();
+  mutator_enter(self);
+  *(void **)first = NULL;
+  if (bytes <= SIZE_CLASS_MAX_BYTES) {
+    unsigned size_class = size_class_of(bytes);
+    count = link_window(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class], first);
+  }
+  *list = first;
+  mutator_leave(self);
+  return count + 1;
 }
 
 /* ---- typed objects ---- */

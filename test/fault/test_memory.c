@@ -80,12 +80,13 @@ NOINLINE_TEST static void requests_without_memory(struct rng *rng) {
   static const uint64_t pointers[] = {1};
   static const struct midden_type type = {.name = "t", .size = 64, .pointers = pointers};
   for (int i = 0; i < FAILING_REQUESTS; i++) {
-    size_t bytes = 1 + rng_size(rng, 64 * MIB), count = 0;
+    size_t bytes = 1 + rng_size(rng, 64 * MIB);
+    void *list;
     midden_alloc(bytes);
     midden_alloc_data(bytes);
     midden_alloc_array(&type, bytes / 64);
     midden_alloc_aligned(MIDDEN_DATA, 4096, bytes);
-    midden_alloc_many(MIDDEN_CONSERVATIVE, 1 + bytes % 512, &count);
+    midden_alloc_many(MIDDEN_CONSERVATIVE, 1 + bytes % 512, &list);
     void *root = midden_alloc_root(bytes);
     void *grown = midden_realloc(root, bytes + bytes / 2 + 1);
     midden_free(grown != NULL ? grown : root);
@@ -105,8 +106,8 @@ static void story(struct rng *rng, size_t limit, size_t most_bytes, bool must_fa
   blocks_drop();
   for (int i = 0; i < 2; i++) test_collect_clean();
   blocks_fill(rng, limit, full_bytes / 2);
-  REQUIRE(block_bytes >= full_bytes / 4, "%zu KiB fit at first, only %zu KiB after all was dropped",
-          full_bytes >> 10, block_bytes >> 10);
+  REQUIRE(block_bytes >= full_bytes / 4, "%zu KiB fit at first, only %zu KiB after all was dropped", full_bytes >> 10,
+          block_bytes >> 10);
   blocks_check();
   midden_verify();
 }
@@ -303,7 +304,8 @@ static int handler_child(void *argument) {
   void *object = midden_alloc(100);
   REQUIRE(object != NULL && object != reserve_object && handler_calls == 0, "the handler was called for nothing");
   REQUIRE(too_much(false) == (uintptr_t)reserve_object, "the handler's value was not returned");
-  REQUIRE(handler_calls == 1 && handler_bytes == 20 * MIB, "handler: %zu calls, %zu bytes", handler_calls, handler_bytes);
+  REQUIRE(handler_calls == 1 && handler_bytes == 20 * MIB, "handler: %zu calls, %zu bytes", handler_calls,
+          handler_bytes);
   REQUIRE(too_much(true) == (uintptr_t)reserve_object && handler_calls == 2, "the handler was not called again");
   midden_set_out_of_memory(NULL);
   REQUIRE(too_much(false) == 0 && handler_calls == 2, "the handler that was removed was called");
@@ -351,10 +353,10 @@ static void read_settings(const struct setting *setting, struct test_outcome *ou
 static void test_bad_environment(void **state) {
   (void)state;
   static const struct setting bad[] = {
-      {"MIDDEN_MODE", "bogus"},        {"MIDDEN_PERCENT", "abc"},      {"MIDDEN_PERCENT", "-2"},
-      {"MIDDEN_PERCENT", "50x"},       {"MIDDEN_MEMORY_LIMIT", "12Q"}, {"MIDDEN_MEMORY_LIMIT", "-1"},
-      {"MIDDEN_MARKERS", "-3"},        {"MIDDEN_MARKERS", "x"},        {"MIDDEN_MARKERS", "99999999999999999999"},
-      {"MIDDEN_DEBUG", "nonsense"},    {"MIDDEN_TRACE", "?"},
+      {"MIDDEN_MODE", "bogus"},     {"MIDDEN_PERCENT", "abc"},      {"MIDDEN_PERCENT", "-2"},
+      {"MIDDEN_PERCENT", "50x"},    {"MIDDEN_MEMORY_LIMIT", "12Q"}, {"MIDDEN_MEMORY_LIMIT", "-1"},
+      {"MIDDEN_MARKERS", "-3"},     {"MIDDEN_MARKERS", "x"},        {"MIDDEN_MARKERS", "99999999999999999999"},
+      {"MIDDEN_DEBUG", "nonsense"}, {"MIDDEN_TRACE", "?"},
   };
   struct test_outcome outcome;
   char defaults[256], settings[256];

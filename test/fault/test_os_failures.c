@@ -69,7 +69,8 @@ static void check_kept(void) {
 }
 
 static void drop_half(void) {
-  for (struct kept *kept = kept_list; kept != NULL && kept->next != NULL; kept = kept->next) kept->next = kept->next->next;
+  for (struct kept *kept = kept_list; kept != NULL && kept->next != NULL; kept = kept->next)
+    kept->next = kept->next->next;
 }
 
 static void finalize(void *object, void *argument) {
@@ -83,8 +84,7 @@ static void use_specials(void) {
     if (object == NULL) continue;
     weak_words[i] = (void *)test_hide(object);
     worked("midden_weak_link", midden_weak_link(&weak_words[i], object, MIDDEN_WEAK_BEFORE_FINALIZERS));
-    worked("midden_finalizer_set",
-           midden_finalizer_set(object, finalize, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL));
+    worked("midden_finalizer_set", midden_finalizer_set(object, finalize, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL));
   }
 }
 

@@ -31,7 +31,7 @@ struct shadow {
   int slots[BOX_SLOTS]; /* numbers of boxes, or NOBODY */
   bool rooted;
   bool has_finalizer;
-  bool queued;          /* ready, as far as the oracle knows */
+  bool queued; /* ready, as far as the oracle knows */
   enum midden_finalizer_order order;
   int argument;         /* number of a box that is the finalizer's argument, or NOBODY */
   unsigned runs;        /* of its finalizer */
@@ -40,9 +40,9 @@ struct shadow {
   bool left_r, left_m;  /* once outside of R, M: its links are gone, even if a finalizer brings it back */
 };
 
-static struct shadow *shadows;  /* in memory from malloc */
-static uintptr_t *root_slots;   /* one for each box, a root */
-static int *finalized;          /* numbers in the order of their finalizers */
+static struct shadow *shadows; /* in memory from malloc */
+static uintptr_t *root_slots;  /* one for each box, a root */
+static int *finalized;         /* numbers in the order of their finalizers */
 static size_t finalized_count;
 static struct rng test_rng;
 
@@ -313,7 +313,8 @@ static void test_replace_and_clear(void **state) {
 NOINLINE_TEST static void set_where_nothing_is(void) {
   char *object = (char *)box_at(0);
   assert_int_equal(midden_finalizer_set(NULL, note_finalizer, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL), -EINVAL);
-  assert_int_equal(midden_finalizer_set(object + 8, note_finalizer, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL), -EINVAL);
+  assert_int_equal(midden_finalizer_set(object + 8, note_finalizer, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL),
+                   -EINVAL);
   assert_int_equal(midden_finalizer_set(&object, note_finalizer, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL), -EINVAL);
   assert_int_equal(midden_finalizer_set(shadows, NULL, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL), -EINVAL);
 }
@@ -493,9 +494,7 @@ static void test_notify(void **state) {
   midden_set_finalizer_notify(NULL, NULL);
 }
 
-NOINLINE_TEST static void free_box(int number) {
-  midden_free(box_at(number));
-}
+NOINLINE_TEST static void free_box(int number) { midden_free(box_at(number)); }
 
 /* midden_free takes finalizer and weak links along; what the finalizer's argument kept alive goes too. */
 static void test_free_with_finalizer(void **state) {
@@ -797,7 +796,7 @@ static void random_graph(int count) {
 }
 
 static void test_random_graphs(void **state) {
-  size_t steps = test_steps(60);
+  size_t steps = test_steps(500);
   for (size_t i = 0; i < steps; i++) {
     start_test(state);
     random_graph(10 + (int)rng_below(&test_rng, i % 8 == 0 ? BOXES - 10 : 200));

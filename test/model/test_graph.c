@@ -42,10 +42,10 @@ enum shape {
   SHAPE_TINY, /* data of at most 8 bytes, which shares its slot */
   SHAPE_TYPED,
   SHAPE_ARRAY,
-  SHAPE_TRACED_TYPE, /* references disguised: only its trace function knows them */
-  SHAPE_CUSTOM,      /* a kind with a trace function, references disguised */
+  SHAPE_TRACED_TYPE,  /* references disguised: only its trace function knows them */
+  SHAPE_CUSTOM,       /* a kind with a trace function, references disguised */
   SHAPE_CUSTOM_RANGE, /* a kind whose trace function reports a range of words */
-  SHAPE_CUSTOM_DATA, /* a kind without pointers */
+  SHAPE_CUSTOM_DATA,  /* a kind without pointers */
   SHAPE_ROOT,
   SHAPE_ROOT_DATA,
   SHAPE_CUSTOM_ROOT,
@@ -54,7 +54,7 @@ enum shape {
 
 struct shape_facts {
   const char *name;
-  bool bait;      /* the collector must not read it, apart from what it says are references */
+  bool bait; /* the collector must not read it, apart from what it says are references */
   bool zeroed;
   bool explicit;  /* lives until freed */
   bool disguised; /* its references are complemented */
@@ -87,8 +87,8 @@ struct graph_type {
   uint64_t pointers[(TYPE_WORDS_MAX + 63) / 64];
   unsigned words;
   unsigned references;
-  int reference_at[TYPE_WORDS_MAX];      /* word to reference, or -1 */
-  unsigned word_of[TYPE_WORDS_MAX];      /* reference to word */
+  int reference_at[TYPE_WORDS_MAX]; /* word to reference, or -1 */
+  unsigned word_of[TYPE_WORDS_MAX]; /* reference to word */
 };
 
 static struct graph_type types[TYPES]; /* odd ones have a trace function */
@@ -107,24 +107,24 @@ struct edge {
 
 struct node {
   uint64_t id;
-  uintptr_t hidden;  /* address of the object, disguised */
-  size_t bytes;      /* as asked for */
+  uintptr_t hidden; /* address of the object, disguised */
+  size_t bytes;     /* as asked for */
   enum shape shape;
   const struct graph_type *type;
   unsigned slots;
   struct edge *edges; /* one for each slot */
   struct edge *in;
   unsigned in_count;
-  unsigned epoch;     /* of the last oracle run that reached it */
+  unsigned epoch; /* of the last oracle run that reached it */
   size_t bait_word;
   uintptr_t hidden_bait;
-  void *weak;         /* the weak link while weak_set: any value but NULL until the collector clears it */
+  void *weak; /* the weak link while weak_set: any value but NULL until the collector clears it */
   bool weak_set;
   enum midden_weak_when weak_when;
   bool finalizable;
   bool finalized;
-  bool freed;         /* by midden_free: its finalizer must never run */
-  bool seen;          /* by midden_each_object */
+  bool freed; /* by midden_free: its finalizer must never run */
+  bool seen;  /* by midden_each_object */
 };
 
 struct node_list {
@@ -139,8 +139,8 @@ static struct {
   struct node_list dead;      /* unreachable, not all of them seen to be reclaimed */
   struct node_list work;      /* of the oracle */
   struct edge roots[ROOT_SLOTS];
-  uintptr_t *range;           /* root slots given to midden_root_add, in segments */
-  uintptr_t *callback;        /* root slots reported by the root callback, disguised */
+  uintptr_t *range;    /* root slots given to midden_root_add, in segments */
+  uintptr_t *callback; /* root slots reported by the root callback, disguised */
   bool segment_is_root[RANGE_SEGMENTS];
   uint64_t next_id;
   unsigned epoch;
@@ -287,12 +287,15 @@ static void node_check_answers(const struct node *node) {
   REQUIRE(size >= node->bytes, "%s object %p: size %zu, asked for %zu", name, (void *)object, size, node->bytes);
   int kind = midden_kind_of(object);
   REQUIRE(kind == (int)kind_of_shape[node->shape], "%s object %p: kind %d", name, (void *)object, kind);
-  REQUIRE(((uintptr_t)object & 15) == 0 || node->shape == SHAPE_TINY, "%s object %p: not aligned", name, (void *)object);
+  REQUIRE(((uintptr_t)object & 15) == 0 || node->shape == SHAPE_TINY, "%s object %p: not aligned", name,
+          (void *)object);
   if (node->shape == SHAPE_TINY) return;
   size_t inside = test_mix(node->id + graph.operations) % size;
   REQUIRE(midden_base(object) == object, "%s object %p: wrong base", name, (void *)object);
-  REQUIRE(midden_base(object + inside) == object, "%s object %p: wrong base %zu bytes in", name, (void *)object, inside);
-  REQUIRE(midden_size(object + inside) == size, "%s object %p: another size %zu bytes in", name, (void *)object, inside);
+  REQUIRE(midden_base(object + inside) == object, "%s object %p: wrong base %zu bytes in", name, (void *)object,
+          inside);
+  REQUIRE(midden_size(object + inside) == size, "%s object %p: another size %zu bytes in", name, (void *)object,
+          inside);
 }
 
 static void node_check(const struct node *node) {
@@ -307,8 +310,8 @@ static void node_check(const struct node *node) {
 static size_t custom_count(const uint64_t *words, size_t slot_bytes) {
   REQUIRE(words[1] == 0 || words[1] >> 48 == 0x5afe, "trace function called for %p, no object of its kind", words);
   size_t count = (size_t)(words[1] & 0xffffffffffffu);
-  REQUIRE(count == 0 || 8 * (count + 2) <= slot_bytes, "trace function called for %p with %zu bytes, has %zu references",
-          words, slot_bytes, count);
+  REQUIRE(count == 0 || 8 * (count + 2) <= slot_bytes,
+          "trace function called for %p with %zu bytes, has %zu references", words, slot_bytes, count);
   return count;
 }
 
@@ -478,8 +481,7 @@ static void finalize(void *object, void *argument) {
 
 static void node_set_finalizer(struct node *node) {
   midden_finalizer_fn *old = finalize;
-  int error =
-      midden_finalizer_set(node_object(node), finalize, node, MIDDEN_FINALIZE_UNORDERED, &old, NULL);
+  int error = midden_finalizer_set(node_object(node), finalize, node, MIDDEN_FINALIZE_UNORDERED, &old, NULL);
   REQUIRE(error == 0 && old == NULL, "midden_finalizer_set: %d", error);
   node->finalizable = true;
 }
@@ -600,10 +602,12 @@ static void op_allocate(void) {
   slot_set(random_slot(), node);
 }
 
-/* Takes a list of objects and enters some of them; the rest is garbage.  What is not entered yet is held by `object`. */
+/* Takes a list of objects and enters some of them; the rest is garbage.  `object` holds what is not entered yet. */
 static void op_allocate_many(void) {
-  size_t bytes = 16 + rng_below(&graph.rng, 200), count = 0;
-  char *object = midden_alloc_many(MIDDEN_CONSERVATIVE, bytes, &count);
+  size_t bytes = 16 + rng_below(&graph.rng, 200);
+  void *list;
+  size_t count = midden_alloc_many(MIDDEN_CONSERVATIVE, bytes, &list);
+  char *object = list;
   REQUIRE(object != NULL && count != 0, "midden_alloc_many gave nothing");
   size_t length = 0;
   while (object != NULL) {
@@ -743,8 +747,8 @@ struct operation {
 };
 
 static const struct operation operations[] = {
-    {op_allocate, 4400}, {op_link, 2000},  {op_unlink, 1700}, {op_root, 400}, {op_free, 500}, {op_realloc, 400},
-    {op_check, 300},     {op_weak, 200},   {op_segment, 4},   {op_allocate_many, 4}, {op_setting, 3},
+    {op_allocate, 4400}, {op_link, 2000}, {op_unlink, 1700}, {op_root, 400},        {op_free, 500},  {op_realloc, 400},
+    {op_check, 300},     {op_weak, 200},  {op_segment, 4},   {op_allocate_many, 4}, {op_setting, 3},
 };
 
 NOINLINE_TEST static void run_operations(size_t count) {
@@ -828,7 +832,7 @@ NOINLINE_TEST static void check_living(void) {
 struct census {
   struct node **table; /* by address, open addressing */
   size_t mask;
-  size_t strangers;    /* visited, but not known to be alive */
+  size_t strangers; /* visited, but not known to be alive */
 };
 
 static size_t census_hash(uintptr_t hidden, size_t mask) { return (size_t)test_mix(hidden) & mask; }
@@ -943,11 +947,16 @@ static midden_kind new_kind(const char *name, midden_trace_fn *trace, bool no_po
 
 static void make_kinds(void) {
   const midden_kind built_in[SHAPE_COUNT] = {
-      [SHAPE_CONSERVATIVE] = MIDDEN_CONSERVATIVE, [SHAPE_ALIGNED] = MIDDEN_CONSERVATIVE,
-      [SHAPE_DATA] = MIDDEN_DATA,                 [SHAPE_RAW] = MIDDEN_RAW,
-      [SHAPE_TINY] = MIDDEN_DATA,                 [SHAPE_TYPED] = MIDDEN_TYPED,
-      [SHAPE_ARRAY] = MIDDEN_TYPED,               [SHAPE_TRACED_TYPE] = MIDDEN_TYPED,
-      [SHAPE_ROOT] = MIDDEN_ROOT,                 [SHAPE_ROOT_DATA] = MIDDEN_ROOT_DATA,
+      [SHAPE_CONSERVATIVE] = MIDDEN_CONSERVATIVE,
+      [SHAPE_ALIGNED] = MIDDEN_CONSERVATIVE,
+      [SHAPE_DATA] = MIDDEN_DATA,
+      [SHAPE_RAW] = MIDDEN_RAW,
+      [SHAPE_TINY] = MIDDEN_DATA,
+      [SHAPE_TYPED] = MIDDEN_TYPED,
+      [SHAPE_ARRAY] = MIDDEN_TYPED,
+      [SHAPE_TRACED_TYPE] = MIDDEN_TYPED,
+      [SHAPE_ROOT] = MIDDEN_ROOT,
+      [SHAPE_ROOT_DATA] = MIDDEN_ROOT_DATA,
   };
   memcpy(kind_of_shape, built_in, sizeof(built_in));
   kind_of_shape[SHAPE_CUSTOM] = new_kind("disguised", trace_disguised, false, false);
@@ -984,7 +993,7 @@ static void set_up(struct rng rng) {
 
 int main(void) {
   struct rng rng = test_start("test_graph");
-  size_t steps = test_steps(400000);
+  size_t steps = test_steps(2500000);
   set_up(rng);
   while (graph.operations < steps) {
     run_operations(500 + rng_below(&graph.rng, 8000));

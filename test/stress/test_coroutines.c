@@ -35,7 +35,7 @@ struct scheduler {
   struct coroutine *running; /* NULL: the thread's own stack is in use */
   ucontext_t own;            /* the thread's own context while a coroutine runs */
   void *own_base;
-  uintptr_t own_pointer;     /* the thread's stack from here to its base is suspended while a coroutine runs */
+  uintptr_t own_pointer; /* the thread's stack from here to its base is suspended while a coroutine runs */
   struct rng rng;
   bool among_threads;
   size_t switches, ended;
@@ -278,7 +278,7 @@ static void run_among_threads(struct rng *rng) {
 
 int main(void) {
   struct rng rng = test_start("test_coroutines");
-  turns_each = test_steps(1500);
+  turns_each = test_steps(4000);
   alarm(240); /* a hang is a failure too */
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   midden_set_root_callback(report_schedulers, NULL);

@@ -556,8 +556,8 @@ static void libraries_remove(void) {
 
 struct library {
   void *handle;
-  struct tree **slot;   /* in its static data */
-  struct tree **local;  /* in its thread-local storage */
+  struct tree **slot;  /* in its static data */
+  struct tree **local; /* in its thread-local storage */
 };
 
 NOINLINE_TEST static void library_fill(const struct library *library, struct rng *rng) {
@@ -686,10 +686,12 @@ struct scenario {
 };
 
 static const struct scenario scenarios[] = {
-    {"exchange", scenario_exchange},   {"collectors", scenario_collectors}, {"churn", scenario_churn},
-    {"blocking", scenario_blocking},   {"local", scenario_local},           {"jump", scenario_jump},
-    {"storm", scenario_storm},         {"fork", scenario_fork},             {"libraries", scenario_libraries},
-    {"world", scenario_world},         {"locked", scenario_locked},
+    {"exchange", scenario_exchange},   {"collectors", scenario_collectors},
+    {"churn", scenario_churn},         {"blocking", scenario_blocking},
+    {"local", scenario_local},         {"jump", scenario_jump},
+    {"storm", scenario_storm},         {"fork", scenario_fork},
+    {"libraries", scenario_libraries}, {"world", scenario_world},
+    {"locked", scenario_locked},
 };
 
 static void set_up(struct rng *rng) {
@@ -711,7 +713,7 @@ static bool is_chosen(const char *name, int count, char **arguments) {
 
 int main(int argument_count, char **arguments) {
   struct rng rng = test_start("test_threads");
-  steps = test_steps(1000);
+  steps = test_steps(3000);
   set_up(&rng);
   for (size_t i = 0; i < TEST_COUNT_OF(scenarios); i++) {
     if (!is_chosen(scenarios[i].name, argument_count, arguments)) continue;

@@ -35,8 +35,8 @@
 static uint64_t test_seed_value;
 
 __attribute__((format(printf, 4, 5), noreturn, cold, unused)) static void test_fail(const char *file, int line,
-                                                                                   const char *condition,
-                                                                                   const char *format, ...) {
+                                                                                    const char *condition,
+                                                                                    const char *format, ...) {
   char message[512];
   va_list arguments;
   va_start(arguments, format);
@@ -48,8 +48,8 @@ __attribute__((format(printf, 4, 5), noreturn, cold, unused)) static void test_f
 }
 
 /* Stops the whole process: cmocka's own assertions only work in the thread and process that runs the test. */
-#define REQUIRE(condition, ...)                                                     \
-  do {                                                                              \
+#define REQUIRE(condition, ...)                                               \
+  do {                                                                        \
     if (!(condition)) test_fail(__FILE__, __LINE__, #condition, __VA_ARGS__); \
   } while (0)
 
@@ -128,8 +128,8 @@ static inline struct midden_stats test_stats(void) {
 /* ---- children ---- */
 
 struct test_outcome {
-  int status;          /* as from waitpid */
-  char message[8192];  /* what the child wrote to standard error, ended by a NUL, cut where it does not fit */
+  int status;         /* as from waitpid */
+  char message[8192]; /* what the child wrote to standard error, ended by a NUL, cut where it does not fit */
 };
 
 static inline void test_read_all(int descriptor, char *text, size_t bytes) {
