@@ -55,25 +55,25 @@ enum midden_debug {
  * MIDDEN_MODE, MIDDEN_PERCENT, MIDDEN_MEMORY_LIMIT, MIDDEN_MARKERS, MIDDEN_TRACE, MIDDEN_DEBUG and the rest of the table
  * in docs/options.md. */
 struct midden_options {
-  size_t size;                /* sizeof(struct midden_options), for later versions */
-  enum midden_mode mode;      /* default AUTO */
-  int percent;                /* heap growth before the next cycle, in percent of the live heap; default 100; -1: never */
-  size_t memory_limit_bytes;  /* soft: the collector runs as often as it must to stay below; default none */
-  size_t max_heap_bytes;      /* hard: the heap's pages never pass this, allocations fail instead; default none */
-  size_t min_heap_bytes;      /* no cycle starts below this heap size; default 4 MiB */
-  size_t initial_heap_bytes;  /* no first cycle starts below this heap size; default min_heap_bytes */
-  unsigned markers;           /* threads that mark, the collecting one included; default the processors, at most 8 */
-  int suspend_signal;         /* the signal that stops a thread; default SIGPWR on Linux */
-  unsigned debug;             /* enum midden_debug, or'ed */
-  unsigned stress_interval;   /* default 1000 */
-  unsigned trace;             /* 1: a line on standard error for each collection */
-  bool ignore_modules;        /* static data of loaded objects is no root */
-  bool small_pages;           /* no advice to use huge pages once the heap is large */
+  size_t size;           /* sizeof(struct midden_options), for later versions */
+  enum midden_mode mode; /* default AUTO */
+  int percent;           /* heap growth before the next cycle, in percent of the live heap; default 100; -1: never */
+  size_t memory_limit_bytes; /* soft: the collector runs as often as it must to stay below; default none */
+  size_t max_heap_bytes;     /* hard: the heap's pages never pass this, allocations fail instead; default none */
+  size_t min_heap_bytes;     /* no cycle starts below this heap size; default 4 MiB */
+  size_t initial_heap_bytes; /* no first cycle starts below this heap size; default min_heap_bytes */
+  unsigned markers;          /* threads that mark, the collecting one included; default the processors, at most 8 */
+  int suspend_signal;        /* the signal that stops a thread; default SIGPWR on Linux */
+  unsigned debug;            /* enum midden_debug, or'ed */
+  unsigned stress_interval;  /* default 1000 */
+  unsigned trace;            /* 1: a line on standard error for each collection */
+  bool ignore_modules;       /* static data of loaded objects is no root */
+  bool small_pages;          /* no advice to use huge pages once the heap is large */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call
- * starts it with the defaults.  0; -EALREADY when started already (the options are not applied); -EINVAL for an option
- * out of range; -ENOMEM. */
+ * starts it with the defaults, and stops the process where there is no memory for that.  0; -EALREADY when started
+ * already (the options are not applied); -EINVAL for an option out of range; -ENOMEM. */
 MIDDEN_API int midden_init(const struct midden_options *options);
 
 /* ---------------------------------------------------------------- threads */
@@ -165,7 +165,7 @@ struct midden_kind_options {
   void *argument;         /* for trace; conservative root */
   bool no_pointers;
   bool not_zeroed;
-  bool root;              /* objects live until midden_free */
+  bool root; /* objects live until midden_free */
 };
 
 /* A new kind, or -EINVAL, -ENOSPC when MIDDEN_KINDS_MAX are in use, -ENOMEM. */
@@ -356,14 +356,14 @@ MIDDEN_API int midden_reserve(size_t bytes);
 MIDDEN_API size_t midden_release_memory(void);
 
 enum midden_event {
-  MIDDEN_EVENT_START,         /* before anything else; nothing is stopped */
-  MIDDEN_EVENT_STOPPING,      /* before the world is stopped */
+  MIDDEN_EVENT_START,    /* before anything else; nothing is stopped */
+  MIDDEN_EVENT_STOPPING, /* before the world is stopped */
   MIDDEN_EVENT_STOPPED,
-  MIDDEN_EVENT_MARK_START,    /* the world stopped */
-  MIDDEN_EVENT_MARK_END,      /* the world stopped */
-  MIDDEN_EVENT_RESUMING,      /* before the world runs again */
+  MIDDEN_EVENT_MARK_START, /* the world stopped */
+  MIDDEN_EVENT_MARK_END,   /* the world stopped */
+  MIDDEN_EVENT_RESUMING,   /* before the world runs again */
   MIDDEN_EVENT_RESUMED,
-  MIDDEN_EVENT_SWEEP_START,   /* the world runs; sweeping goes on lazily */
+  MIDDEN_EVENT_SWEEP_START, /* the world runs; sweeping goes on lazily */
   MIDDEN_EVENT_SWEEP_END,
   MIDDEN_EVENT_END
 };
@@ -376,28 +376,28 @@ MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argum
 
 /* Exact when nothing else runs; each figure is read whole at any time.  Bytes unless the name says otherwise. */
 struct midden_stats {
-  size_t size;                /* set by the caller: sizeof(struct midden_stats) */
-  size_t heap_system;         /* arena handed to the page heap */
-  size_t heap_in_use;         /* spans that hold objects */
-  size_t heap_idle;           /* free spans */
-  size_t heap_released;       /* part of heap_idle that was given back to the system */
-  size_t heap_live;           /* marked by the last collection, plus allocated since */
-  size_t heap_marked;         /* marked by the last collection */
-  size_t heap_goal;           /* heap_live at which the next collection starts */
-  size_t objects_marked;      /* objects marked by the last collection */
-  size_t stacks;              /* stack spans */
-  size_t metadata;            /* all memory beside the arena */
-  uint64_t allocated;         /* ever, in slots handed to threads */
-  uint64_t allocated_large;   /* the part of it that went to large objects */
-  uint64_t freed_explicitly;  /* by midden_free, ever */
+  size_t size;               /* set by the caller: sizeof(struct midden_stats) */
+  size_t heap_system;        /* arena handed to the page heap */
+  size_t heap_in_use;        /* spans that hold objects */
+  size_t heap_idle;          /* free spans */
+  size_t heap_released;      /* part of heap_idle that was given back to the system */
+  size_t heap_live;          /* marked by the last collection, plus allocated since */
+  size_t heap_marked;        /* marked by the last collection */
+  size_t heap_goal;          /* heap_live at which the next collection starts */
+  size_t objects_marked;     /* objects marked by the last collection */
+  size_t stacks;             /* stack spans */
+  size_t metadata;           /* all memory beside the arena */
+  uint64_t allocated;        /* ever, in slots handed to threads */
+  uint64_t allocated_large;  /* the part of it that went to large objects */
+  uint64_t freed_explicitly; /* by midden_free, ever */
   uint64_t collections;
-  uint64_t pause_total_ns;    /* the world stopped, all collections */
+  uint64_t pause_total_ns; /* the world stopped, all collections */
   uint64_t pause_max_ns;
   uint64_t pause_last_ns;
-  uint64_t collector_cpu_ns;  /* spent by marking and sweeping, all threads */
+  uint64_t collector_cpu_ns; /* spent by marking and sweeping, all threads */
   uint64_t finalizers_run;
   size_t finalizers_ready;
-  size_t threads;             /* attached */
+  size_t threads; /* attached */
 };
 
 /* Fills *stats, as far as stats->size goes. */

@@ -17,9 +17,7 @@ extern size_t account_live_bytes;
 extern size_t account_trigger_bytes;
 
 /* What the caches of threads that ended had counted.  Atomic. */
-extern struct account_retired {
-  uint64_t allocated_bytes, large_bytes, freed_bytes;
-} account_retired;
+extern struct account_retired { uint64_t allocated_bytes, large_bytes, freed_bytes; } account_retired;
 
 static inline void account_add(size_t bytes) { atomic_add_relaxed(&account_live_bytes, bytes); }
 

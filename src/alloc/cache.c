@@ -20,6 +20,15 @@ struct cache cache_none;
 THREAD_LOCAL struct cache *cache_self = &cache_none;
 bool cache_single_slots;
 
+bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot) {
+  const struct cache_bin *bin = cache_bin_of(cache, span->kind, span->size_class);
+  return bin != NULL && slot - (uintptr_t)bin->next < (uintptr_t)bin->limit - (uintptr_t)bin->next;
+}
+
+bool cache_find_object(struct cache *cache, const void *address, struct object *object) {
+  return object_find(address, object) && !cache_window_holds(cache, object->span, object->start);
+}
+
 static bool add_bins(struct cache *cache, unsigned kind) {
   if (kind < CACHE_INLINE_KINDS || cache->more_bins[kind] != NULL) return true;
   struct cache_bin *bins = persist_alloc(SIZE_CLASS_COUNT * sizeof *bins, CACHE_LINE_BYTES, PERSIST_MUTATOR);

@@ -221,9 +221,10 @@ static _Noreturn COLD void report_bad_free(const void *address) {
   }
   uint16_t info = heap_arena.page_info[arena_page_of(&heap_arena, (uintptr_t)address)];
   uintptr_t start = info != 0 ? object_slot_start((uintptr_t)address, info) : 0;
-  bool living = start != 0 && mark_bit_get(&heap_arena, alloc_side(), start);
+  bool living =
+      start != 0 && mark_bit_get(&heap_arena, alloc_side(), start) && !cache_window_holds(cache_self, span, start);
   fatal("midden_free(%p): %s; span %p of %zu pages, state %s, slots of %zu bytes, kind %s", address,
-        !living ? "the slot is free already (a double free?)" : "inside an object, not at its start", (void *)span->start,
+        !living ? "the slot is free (a double free?)" : "inside an object, not at its start", (void *)span->start,
         span->page_count, span_state_name(span_state(span)), span_slot_bytes(span), kind_table[span->kind].name);
 }
 
@@ -248,7 +249,7 @@ void midden_free(void *address) {
   struct mutator *self = start_self();
   struct object object;
   mutator_enter(self);
-  bool found = object_find(address, &object);
+  bool found = cache_find_object(&self->cache, address, &object);
   if (found && is_shared(&object)) {
     mutator_leave(self);
     return;
@@ -276,7 +277,7 @@ static void *realloc_tiny(void *address, size_t bytes) {
 void *midden_realloc(void *address, size_t bytes) {
   if (address == NULL) return midden_alloc(bytes);
   struct object object;
-  if (!object_find(address, &object)) report_bad_free(address);
+  if (!cache_find_object(cache_self, address, &object)) report_bad_free(address);
   if (!is_shared(&object) && object.start != (uintptr_t)address) report_bad_free(address);
   if (bytes == 0) {
     midden_free(address);

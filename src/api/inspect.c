@@ -19,24 +19,24 @@
 
 void *midden_base(const void *address) {
   struct object object;
-  return object_find(address, &object) ? (void *)object.start : NULL;
+  return cache_find_object(cache_self, address, &object) ? (void *)object.start : NULL;
 }
 
 size_t midden_size(const void *address) {
   struct object object;
-  return object_find(address, &object) ? object_usable_bytes(&object) : 0;
+  return cache_find_object(cache_self, address, &object) ? object_usable_bytes(&object) : 0;
 }
 
 bool midden_owns(const void *address) {
   struct object object;
-  return object_find(address, &object);
+  return cache_find_object(cache_self, address, &object);
 }
 
 static int kind_for_program(unsigned kind) { return kind == KIND_TINY ? MIDDEN_DATA : (int)kind; }
 
 int midden_kind_of(const void *address) {
   struct object object;
-  return object_find(address, &object) ? kind_for_program(object.span->kind) : -EINVAL;
+  return cache_find_object(cache_self, address, &object) ? kind_for_program(object.span->kind) : -EINVAL;
 }
 
 void midden_heap_bounds(uintptr_t *start, uintptr_t *end) {

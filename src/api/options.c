@@ -11,8 +11,14 @@
 #include "midden/options.h"
 #include "os/os.h"
 
-enum { DEFAULT_PERCENT = 100, DEFAULT_MIN_HEAP = 4 << 20, DEFAULT_MARKERS_MAX = 8, MARKERS_LIMIT = 64,
-       DEFAULT_STRESS_INTERVAL = 1000, SIGNAL_LIMIT = 64 };
+enum {
+  DEFAULT_PERCENT = 100,
+  DEFAULT_MIN_HEAP = 4 << 20,
+  DEFAULT_MARKERS_MAX = 8,
+  MARKERS_LIMIT = 64,
+  DEFAULT_STRESS_INTERVAL = 1000,
+  SIGNAL_LIMIT = 64
+};
 
 /* Where a text cannot be read, says so and what is allowed. */
 static void report(const char *variable, const char *text, const char *help) {
@@ -118,29 +124,29 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
 #define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, options)
 #define PARSE_SIZE(field, low, high) \
   ok = strcasecmp(text, "off") == 0 ? (options->field = 0, true) : options_parse_size(text, &options->field)
-#define PARSE_COUNT(field, low, high)                               \
-  do {                                                              \
-    long count;                                                     \
-    ok = parse_count(text, low, high, &count);                      \
-    if (ok) options->field = (__typeof__(options->field))count;     \
+#define PARSE_COUNT(field, low, high)                           \
+  do {                                                          \
+    long count;                                                 \
+    ok = parse_count(text, low, high, &count);                  \
+    if (ok) options->field = (__typeof__(options->field))count; \
   } while (0)
-#define PARSE_PERCENT(field, low, high)    \
-  do {                                     \
-    if (strcasecmp(text, "off") == 0) {    \
-      options->field = -1;                 \
-      ok = true;                           \
-    } else {                               \
-      PARSE_COUNT(field, low, high);       \
-    }                                      \
+#define PARSE_PERCENT(field, low, high) \
+  do {                                  \
+    if (strcasecmp(text, "off") == 0) { \
+      options->field = -1;              \
+      ok = true;                        \
+    } else {                            \
+      PARSE_COUNT(field, low, high);    \
+    }                                   \
   } while (0)
 
 static void read_environment(struct midden_options *options) {
-#define READ(field, variable, type, low, high, standard, help) \
-  do {                                                         \
-    const char *text = getenv(variable);                       \
-    bool ok = true;                                            \
+#define READ(field, variable, type, low, high, standard, help)         \
+  do {                                                                 \
+    const char *text = getenv(variable);                               \
+    bool ok = true;                                                    \
     if (text != NULL && *text != '\0') PARSE_##type(field, low, high); \
-    if (!ok) report(variable, text, help);                     \
+    if (!ok) report(variable, text, help);                             \
   } while (0);
   MIDDEN_OPTIONS(READ)
 #undef READ
@@ -149,8 +155,8 @@ static void read_environment(struct midden_options *options) {
 /* ---- defaults ---- */
 
 static bool is_valid(const struct midden_options *options) {
-  return options->percent >= -1 &&
-         options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 && options->suspend_signal <= SIGNAL_LIMIT &&
+  return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
+         options->suspend_signal <= SIGNAL_LIMIT &&
          (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
          (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
 }

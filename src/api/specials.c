@@ -22,7 +22,7 @@ int midden_finalizer_set(void *address, midden_finalizer_fn *function, void *arg
   struct object object;
   if ((unsigned)order > MIDDEN_FINALIZE_UNREACHABLE) return -EINVAL;
   mutator_enter(self);
-  bool found = object_find(address, &object) && object.start == (uintptr_t)address;
+  bool found = cache_find_object(&self->cache, address, &object) && object.start == (uintptr_t)address;
   int error = -EINVAL;
   if (found) error = finalizer_set(object.start, function, argument, order, old_function, old_argument);
   mutator_leave(self);
@@ -72,7 +72,8 @@ int midden_weak_link(void **link, const void *target, enum midden_weak_when when
   struct object object;
   if (!is_link(link, when)) return -EINVAL;
   mutator_enter(self);
-  int error = object_find(target, &object) ? weak_link((uintptr_t)link, object.start, when) : -EINVAL;
+  int error =
+      cache_find_object(&self->cache, target, &object) ? weak_link((uintptr_t)link, object.start, when) : -EINVAL;
   mutator_leave(self);
   return error;
 }

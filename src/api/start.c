@@ -45,8 +45,7 @@ static int start_memory(const struct midden_options *options) {
 static void start_roots(const struct midden_options *options) {
   roots_scan_modules(!options->ignore_modules);
   /* The heap's own words that look like addresses in it. */
-  roots_exclude((struct os_range){(uintptr_t)&heap_arena, (uintptr_t)(&heap_arena + 1)});
-  roots_exclude((struct os_range){(uintptr_t)&heap_pages, (uintptr_t)(&heap_pages + 1)});
+  roots_exclude((struct os_range){(uintptr_t)attr_not_a_root_start, (uintptr_t)attr_not_a_root_end});
 }
 
 static void start_debugging(const struct midden_options *options) {
@@ -102,6 +101,4 @@ struct mutator *start_self_slow(void) {
 
 int midden_init(const struct midden_options *options) { return start(options); }
 
-unsigned midden_version(void) {
-  return MIDDEN_VERSION_MAJOR << 16 | MIDDEN_VERSION_MINOR << 8 | MIDDEN_VERSION_PATCH;
-}
+unsigned midden_version(void) { return MIDDEN_VERSION_MAJOR << 16 | MIDDEN_VERSION_MINOR << 8 | MIDDEN_VERSION_PATCH; }

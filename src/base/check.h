@@ -20,8 +20,8 @@ void warn(const char *format, ...) PRINTF_LIKE(1, 2) COLD;
  * Called with a complete line without its newline.  Set once, at start. */
 extern void (*check_fatal_hook)(const char *message);
 
-#define CHECK(condition, ...)                    \
-  do {                                           \
+#define CHECK(condition, ...)                       \
+  do {                                              \
     if (UNLIKELY(!(condition))) fatal(__VA_ARGS__); \
   } while (0)
 

@@ -24,14 +24,14 @@ void (*collector_reporter)(const struct collector_report *report);
 void (*collector_verifier)(void);
 
 /* Under the collector lock unless it says otherwise. */
-static struct {
+static NOT_A_ROOT struct {
   uint32_t phase; /* atomic to read */
   struct pacer pacer;
   unsigned markers;
-  uint32_t disabled; /* atomic */
-  uint64_t start_ns; /* when the library started */
+  uint32_t disabled;              /* atomic */
+  uint64_t start_ns;              /* when the library started */
   struct collector_totals totals; /* each figure atomic to read */
-  uint32_t owner; /* atomic; the thread that holds the lock, or 0 */
+  uint32_t owner;                 /* atomic; the thread that holds the lock, or 0 */
   struct midden_tracer tracers[MARKERS_MAX];
   uint64_t tracer_cpu_ns[MARKERS_MAX];
 } collector;
@@ -81,9 +81,7 @@ void collector_release(void) {
   lock_release(&collector_lock);
 }
 
-bool collector_is_mine(const struct mutator *self) {
-  return atomic_load_relaxed(&collector.owner) == self->thread_id;
-}
+bool collector_is_mine(const struct mutator *self) { return atomic_load_relaxed(&collector.owner) == self->thread_id; }
 
 bool collector_stop_world(struct mutator *self) {
   mutator_lock_safely(self, &mutator_list_lock);
@@ -360,7 +358,9 @@ void collector_enable(void) {
 
 bool collector_is_disabled(void) { return atomic_load_relaxed(&collector.disabled) != 0; }
 
-struct pacer collector_pacer(void) { return collector.pacer; }
+struct pacer collector_pacer(void) {
+  return collector.pacer;
+}
 
 /* Runs `change` with the lock held, which this thread may hold already. */
 static void configure_locked(void (*change)(struct pacer *pacer, void *argument), void *argument) {

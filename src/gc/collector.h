@@ -32,10 +32,10 @@ struct collector_report {
   uint64_t number;
   enum collector_reason reason;
   unsigned markers;
-  uint64_t start_ns;                                       /* since the library started */
+  uint64_t start_ns;                                        /* since the library started */
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
-  uint64_t sweep_ns;                                       /* before and after the stop, in the collecting thread */
-  uint64_t cpu_ns;                                         /* of all markers */
+  uint64_t sweep_ns;                                        /* before and after the stop, in the collecting thread */
+  uint64_t cpu_ns;                                          /* of all markers */
   size_t live_before_bytes, marked_bytes, marked_objects, goal_bytes;
 };
 

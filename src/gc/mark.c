@@ -209,7 +209,8 @@ static void mark_element(struct midden_tracer *tracer, struct heap_view heap, ui
 }
 
 /* The elements that start in [from, to) of a typed object. */
-static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from, uintptr_t to) {
+static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
+                       uintptr_t to) {
   const uintptr_t *trailer = (const uintptr_t *)slot_end;
   uintptr_t tagged = trailer[-1];
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
@@ -341,9 +342,7 @@ void mark_end(struct midden_tracer *tracer) {
   }
 }
 
-void mark_address(struct midden_tracer *tracer, uintptr_t address) {
-  mark_word(tracer, view_heap(), address, true);
-}
+void mark_address(struct midden_tracer *tracer, uintptr_t address) { mark_word(tracer, view_heap(), address, true); }
 
 void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, true); }
 

@@ -20,7 +20,7 @@ struct job {
 static struct {
   struct job *jobs;
   size_t count, capacity;
-  size_t next; /* atomic; the job to be taken next */
+  size_t next;     /* atomic; the job to be taken next */
   bool is_partial; /* there was no memory for all */
 } set;
 

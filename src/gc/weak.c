@@ -128,9 +128,7 @@ int weak_move(uintptr_t from, uintptr_t to, enum midden_weak_when when) {
   return error;
 }
 
-static void clear_link(const struct weak_link *record) {
-  atomic_store_release((void **)record->link, (void *)NULL);
-}
+static void clear_link(const struct weak_link *record) { atomic_store_release((void **)record->link, (void *)NULL); }
 
 void weak_object_freed(uintptr_t object, uintptr_t end) {
   lock_acquire(&specials_lock);

@@ -10,7 +10,7 @@
 
 enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
 
-static struct {
+static NOT_A_ROOT struct {
   struct lock lock;
   struct work_buffer *full, *empty; /* under lock */
   size_t made, limit;               /* buffers; under lock */

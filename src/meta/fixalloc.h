@@ -14,12 +14,12 @@
 
 struct fixalloc {
   struct lock lock;
-  size_t block_bytes;                /* constant after init */
-  bool zero;                         /* clear blocks on reuse; constant after init */
-  enum persist_purpose purpose;      /* whom the memory is charged to; constant after init */
-  void *free;                        /* first free block, linked through its first word; under lock */
-  uintptr_t chunk_next, chunk_end;   /* rest of the current chunk; under lock */
-  size_t in_use_count;               /* blocks allocated and not freed; under lock */
+  size_t block_bytes;              /* constant after init */
+  bool zero;                       /* clear blocks on reuse; constant after init */
+  enum persist_purpose purpose;    /* whom the memory is charged to; constant after init */
+  void *free;                      /* first free block, linked through its first word; under lock */
+  uintptr_t chunk_next, chunk_end; /* rest of the current chunk; under lock */
+  size_t in_use_count;             /* blocks allocated and not freed; under lock */
 };
 
 void fixalloc_init(struct fixalloc *allocator, size_t block_bytes, bool zero, enum persist_purpose purpose);

@@ -6,11 +6,11 @@
 #include <stdint.h>
 
 enum persist_purpose {
-  PERSIST_SPAN,     /* span structures */
-  PERSIST_TABLE,    /* tables beside the arena: spans, page information, mark bits */
-  PERSIST_MUTATOR,  /* mutators and their caches */
-  PERSIST_MARK,     /* mark stacks and work buffers */
-  PERSIST_SPECIAL,  /* finalizers and weak links */
+  PERSIST_SPAN,    /* span structures */
+  PERSIST_TABLE,   /* tables beside the arena: spans, page information, mark bits */
+  PERSIST_MUTATOR, /* mutators and their caches */
+  PERSIST_MARK,    /* mark stacks and work buffers */
+  PERSIST_SPECIAL, /* finalizers and weak links */
   PERSIST_OTHER,
   PERSIST_PURPOSE_COUNT
 };

@@ -112,10 +112,15 @@ void mutator_enter_slow(struct mutator *self) {
   }
 }
 
+/* A handler of the program's that ran while its thread counts as stopped would move references about under the markers:
+ * signals wait, as they do in a thread that was stopped by one. */
 static void stop_here(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
+  struct os_signals before;
+  os_block_signals(&before);
   mutator_enter_safe(self, stack_pointer);
   mutator_leave_safe(self);
+  os_restore_signals(&before);
 }
 
 void mutator_leave_slow(struct mutator *self) {
@@ -199,9 +204,12 @@ struct wait_for_lock {
 
 static void lock_while_safe(uintptr_t stack_pointer, void *argument) {
   struct wait_for_lock *wait = argument;
+  struct os_signals before;
+  os_block_signals(&before); /* as in stop_here */
   mutator_enter_safe(wait->self, stack_pointer);
   lock_acquire(wait->lock);
   mutator_leave_safe(wait->self);
+  os_restore_signals(&before);
 }
 
 void mutator_lock_safely(struct mutator *self, struct lock *lock) {
@@ -226,7 +234,8 @@ static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit,
     visit(argument, mutator->stack);
     return;
   }
-  if (from < mutator->stack_base) visit(argument, (struct os_range){round_down(from, sizeof(void *)), mutator->stack_base});
+  if (from < mutator->stack_base)
+    visit(argument, (struct os_range){round_down(from, sizeof(void *)), mutator->stack_base});
 }
 
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {

@@ -32,19 +32,20 @@ enum mutator_state { MUTATOR_RUNNING, MUTATOR_SAFE };
 enum { MUTATOR_SAVED_WORDS = 64 };
 
 struct mutator {
-  struct cache cache;      /* first, so that cache_self names the mutator too */
-  struct link link;        /* list of mutators; under the threads lock */
-  uint32_t state;          /* enum mutator_state; atomic; written by its own thread */
-  uint32_t critical;       /* nesting of critical sections; atomic, written by its own thread */
-  bool stop_pending;       /* the signal came inside a critical section; its own thread and signal handler */
-  bool is_blocked;         /* inside midden_blocking_enter; its own thread */
-  uint32_t thread_id;      /* the kernel's; constant */
+  struct cache cache;       /* first, so that cache_self names the mutator too */
+  struct link link;         /* list of mutators; under the threads lock */
+  uint32_t state;           /* enum mutator_state; atomic; written by its own thread */
+  uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
+  bool stop_pending;        /* the signal came inside a critical section; its own thread and signal handler */
+  bool is_blocked;          /* inside midden_blocking_enter; its own thread */
+  uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t thread_pointer; /* constant */
-  uintptr_t stack_base;    /* highest address of the stack in use; its own thread */
-  struct os_range stack;   /* the thread's own stack as the system gave it; empty where the program named the base */
+  uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
+  struct os_range stack;    /* the thread's own stack as the system gave it; empty where the program named the base */
   /* Valid while SAFE. */
   uintptr_t stack_pointer;
-  uintptr_t saved_words[MUTATOR_SAVED_WORDS]; /* registers whose place on the stack is gone; see mutator_enter_blocking */
+  uintptr_t
+      saved_words[MUTATOR_SAVED_WORDS]; /* registers whose place on the stack is gone; see mutator_enter_blocking */
   struct os_range alternate_stack;
 };
 

@@ -113,6 +113,13 @@ int os_install_suspend_handler(int signal, void (*handler)(const struct os_inter
 /* The signal that suits best where the user named none. */
 int os_default_suspend_signal(void);
 
+/* Blocks every signal for the calling thread but those of its own faults; and puts back what was blocked before. */
+struct os_signals {
+  uint64_t words[16];
+};
+void os_block_signals(struct os_signals *before);
+void os_restore_signals(const struct os_signals *before);
+
 /* Makes sure that the calling thread does not block `signal`. */
 void os_unblock_signal(int signal);
 
@@ -121,12 +128,12 @@ void os_unblock_signal(int signal);
 enum { OS_MODULE_RANGES = 8 };
 
 struct os_module {
-  const char *name;                          /* path, "" for the program itself; valid during the visit */
-  struct os_range data[OS_MODULE_RANGES];    /* writable data that stays writable */
+  const char *name;                       /* path, "" for the program itself; valid during the visit */
+  struct os_range data[OS_MODULE_RANGES]; /* writable data that stays writable */
   size_t data_count;
-  size_t tls_module;                         /* its number for thread-local storage, or 0 */
-  size_t tls_bytes;                          /* size of its block in each thread */
-  bool is_self;                              /* the object that holds this library's own code */
+  size_t tls_module; /* its number for thread-local storage, or 0 */
+  size_t tls_bytes;  /* size of its block in each thread */
+  bool is_self;      /* the object that holds this library's own code */
 };
 
 /* Calls `begin` once with a number that changes whenever the set of loaded objects does; if that returns true, calls

@@ -135,6 +135,21 @@ static void fill_blockable_signals(sigset_t *set) {
   for (size_t i = 0; i < COUNT_OF(faults); i++) sigdelset(set, faults[i]);
 }
 
+_Static_assert(sizeof(struct os_signals) >= sizeof(sigset_t), "os_signals holds a sigset_t");
+
+void os_block_signals(struct os_signals *before) {
+  sigset_t all, old;
+  fill_blockable_signals(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &old);
+  memcpy(before, &old, sizeof old);
+}
+
+void os_restore_signals(const struct os_signals *before) {
+  sigset_t old;
+  memcpy(&old, before, sizeof old);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 /* Set before the signal can arrive. */
 static void (*suspend_handler)(const struct os_interruption *interruption);
 

@@ -7,9 +7,10 @@
 #include "meta/persist.h"
 #include "os/os.h"
 
-struct arena heap_arena;
+NOT_A_ROOT struct arena heap_arena;
 
 #define ARENA_ALIGNMENT ((size_t)4 << 20)
+#define ARENA_GAP_BYTES ARENA_ALIGNMENT
 #define ARENA_MIN_BYTES ((size_t)64 << 20)
 
 /* Tables grow in steps of this, to spare system calls; a step of the largest covers 4 MiB of pages. */
@@ -62,11 +63,13 @@ static int set_range(struct arena *arena, uintptr_t start, size_t bytes, bool fa
   return reserve_tables(arena);
 }
 
+/* A gap stays in front: the end of whatever is mapped below the arena is an address that programs keep, and must not be
+ * taken for the first object. */
 static int reserve(struct arena *arena, size_t bytes) {
-  void *start = os_reserve(bytes, ARENA_ALIGNMENT);
+  char *start = os_reserve(ARENA_GAP_BYTES + bytes, ARENA_ALIGNMENT);
   if (start == NULL) return -ENOMEM;
-  int error = set_range(arena, (uintptr_t)start, bytes, false);
-  if (error != 0) os_unmap(start, bytes);
+  int error = set_range(arena, (uintptr_t)start + ARENA_GAP_BYTES, bytes, false);
+  if (error != 0) os_unmap(start, ARENA_GAP_BYTES + bytes);
   return error;
 }
 
@@ -99,7 +102,8 @@ int arena_init_fake(struct arena *arena, uintptr_t start, size_t bytes) {
 
 void arena_destroy(struct arena *arena) {
   release_tables(arena);
-  if (!arena->fake && arena->start != 0) os_unmap((void *)arena->start, arena->end - arena->start);
+  if (!arena->fake && arena->start != 0)
+    os_unmap((void *)(arena->start - ARENA_GAP_BYTES), arena->end - arena->start + ARENA_GAP_BYTES);
   *arena = (struct arena){0};
 }
 

@@ -25,24 +25,24 @@ enum page_residency {
 };
 
 struct arena_table {
-  char *base;           /* reserved; entries below committed_bytes may be touched */
-  size_t page_bytes;    /* bytes of table for each page of the arena, a power of two */
+  char *base;        /* reserved; entries below committed_bytes may be touched */
+  size_t page_bytes; /* bytes of table for each page of the arena, a power of two */
   size_t committed_bytes;
 };
 
 struct arena {
-  uintptr_t start; /* constant after init, a multiple of 4 MiB */
-  uintptr_t used;  /* atomic; first address not yet handed to the page heap */
-  uintptr_t end;   /* constant after init */
-  struct span **spans; /* by page; for a free span only its first and last page are exact */
-  uint16_t *page_info; /* by page; 0 where no objects are; see span/page_info.h */
-  uint64_t *mark_bits[2]; /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
-  uint8_t *residency;  /* by page, enum page_residency; under the page heap's lock */
+  uintptr_t start;                         /* constant after init, a multiple of 4 MiB */
+  uintptr_t used;                          /* atomic; first address not yet handed to the page heap */
+  uintptr_t end;                           /* constant after init */
+  struct span **spans;                     /* by page; for a free span only its first and last page are exact */
+  uint16_t *page_info;                     /* by page; 0 where no objects are; see span/page_info.h */
+  uint64_t *mark_bits[2];                  /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
+  uint8_t *residency;                      /* by page, enum page_residency; under the page heap's lock */
   struct arena_table tables[ARENA_TABLES]; /* the five above */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
-  bool huge_pages; /* advise huge pages once the heap is large; set after init */
-  bool fake; /* tests: the pages themselves are never touched */
-  size_t limit_bytes; /* atomic; the arena does not grow past this many bytes; SIZE_MAX for none */
+  bool huge_pages;     /* advise huge pages once the heap is large; set after init */
+  bool fake;           /* tests: the pages themselves are never touched */
+  size_t limit_bytes;  /* atomic; the arena does not grow past this many bytes; SIZE_MAX for none */
 };
 
 /* The heap's arena. */

@@ -8,7 +8,7 @@
 #include "os/os.h"
 #include "page/residency.h"
 
-struct pageheap heap_pages;
+NOT_A_ROOT struct pageheap heap_pages;
 
 #define GROW_DEFAULT_BYTES ((size_t)1 << 20)
 #define GROW_MAX_BYTES ((size_t)64 << 20)
@@ -325,8 +325,8 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
   if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return NULL;
   if (may_grow) reclaim(heap, pages, alignment);
   lock_acquire(&heap->lock);
-  struct span *span = may_grow ? alloc_or_grow_locked(heap, pages, alignment, state)
-                               : alloc_free_locked(heap, pages, alignment, state);
+  struct span *span =
+      may_grow ? alloc_or_grow_locked(heap, pages, alignment, state) : alloc_free_locked(heap, pages, alignment, state);
   lock_release(&heap->lock);
   return span;
 }

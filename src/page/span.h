@@ -37,14 +37,14 @@ enum { PAGE_SHIFT = 13 };
 enum span_state { SPAN_DEAD, SPAN_FREE, SPAN_IN_USE, SPAN_STACK };
 
 struct span {
-  struct link link;        /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central or the large list */
-  uintptr_t start;         /* address of the first byte; atomic; written by span_set_range alone */
-  size_t page_count;       /* atomic; written by span_set_range alone */
-  uint8_t state;           /* enum span_state; atomic; written by span_set_state alone */
-  bool needs_zero;         /* the pages may hold old data */
+  struct link link;  /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central or the large list */
+  uintptr_t start;   /* address of the first byte; atomic; written by span_set_range alone */
+  size_t page_count; /* atomic; written by span_set_range alone */
+  uint8_t state;     /* enum span_state; atomic; written by span_set_state alone */
+  bool needs_zero;   /* the pages may hold old data */
 
   /* FREE: owned by the page heap, under its lock. */
-  size_t released_pages;   /* how many of the pages are not resident: given back to the system, or never touched */
+  size_t released_pages;    /* how many of the pages are not resident: given back to the system, or never touched */
   uint64_t unused_since_ns; /* when the pages became free */
   struct link age;          /* the list of free spans by time; see freeset.h */
   uintptr_t release_end;    /* no page at or above this address can be given back; a bound, not always the least one */
@@ -59,8 +59,8 @@ struct span {
   uint32_t slot_bytes_small; /* bytes of one slot; 0 for a large object */
   uint32_t slot_count;       /* 1 for a large object */
   uint32_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
-  size_t free_index;         /* atomic; bytes from `start` before which every slot has been handed out since the last sweep */
-  bool has_specials;         /* atomic; an object of it has, or had, a finalizer or weak link */
+  size_t free_index; /* atomic; bytes from `start` before which every slot has been handed out since the last sweep */
+  bool has_specials; /* atomic; an object of it has, or had, a finalizer or weak link */
 };
 
 static inline size_t span_bytes(const struct span *span) { return span->page_count << PAGE_SHIFT; }

@@ -43,9 +43,7 @@ struct object {
 bool object_find(const void *address, struct object *object);
 
 /* The span of an object whose start is known to be one. */
-static inline struct span *object_span(uintptr_t start) {
-  return heap_arena.spans[arena_page_of(&heap_arena, start)];
-}
+static inline struct span *object_span(uintptr_t start) { return heap_arena.spans[arena_page_of(&heap_arena, start)]; }
 
 /* Bytes that the program may use of an object: the slot, less what the collector keeps in it. */
 size_t object_usable_bytes(const struct object *object);
