@@ -16,7 +16,7 @@ static size_t percent_of(size_t bytes, int percent) {
 static size_t grown(size_t live_bytes, int percent) {
   if (percent < 0) return SIZE_MAX;
   size_t growth = percent_of(live_bytes, percent);
-  size_t extra = percent_of(min_size(live_bytes, PACER_SMALL_BYTES), percent);
+  size_t extra = percent_of(PACER_SMALL_FACTOR * min_size(live_bytes, PACER_SMALL_BYTES), percent);
   return add_saturating(live_bytes, add_saturating(growth, extra));
 }
 

@@ -279,7 +279,7 @@ static void test_on_demand(void) {
   CHECK(notified > 0);
   CHECK(GC_should_invoke_finalizers());
   int ran = GC_invoke_finalizers();
-  CHECK_EQUAL(ran, finalized);
+  CHECK(ran >= finalized); /* objects of earlier tests may have waited too */
   CHECK(finalized > NEARLY_ALL);
   CHECK(!GC_should_invoke_finalizers());
   GC_set_finalizer_notifier(NULL);

@@ -1,5 +1,5 @@
 # nix: an evaluator of a lazy language that takes its cells from free lists and turns interior pointers off.
-# stress: 700
+# stress: 300
 command -v nix-instantiate >/dev/null || exit 77
 NIX_STORE_DIR=$PWD/store NIX_STATE_DIR=$PWD/state NIX_LOCALSTATE_DIR=$PWD/state
 NIX_LOG_DIR=$PWD/log NIX_CONF_DIR=$PWD/conf NIX_REMOTE=

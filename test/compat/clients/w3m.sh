@@ -1,5 +1,5 @@
 # w3m: a page with nested tables, formatted at two widths.
-# stress: 700
+# stress: 1500
 command -v w3m >/dev/null || exit 77
 awk 'BEGIN {
   print "<html><head><title>midden</title></head><body><h1>A page</h1>"
