@@ -228,9 +228,9 @@ static void run_stopped(struct cycle *cycle) {
   set_phase(COLLECTOR_OFF);
   if (collector_verifier != NULL) collector_verifier();
   announce(MIDDEN_EVENT_RESUMING);
-  collector_resume_world();
   cycle->report.stop_ns = stopped - start;
-  cycle->report.pause_ns = os_now_ns() - start;
+  cycle->report.pause_ns = os_now_ns() - start; /* before those that wake take the processor from this thread */
+  collector_resume_world();
 }
 
 static void add_to_totals(const struct collector_report *report) {
