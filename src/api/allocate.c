@@ -271,7 +271,9 @@ static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
 
 /* A tiny object has no start of its own, and nothing beyond its few bytes. */
 static void *realloc_tiny(void *address, size_t bytes) {
-  return bytes <= TINY_BYTES ? address : move(address, TINY_BYTES, MIDDEN_DATA, bytes);
+  if (bytes > TINY_BYTES) return move(address, TINY_BYTES, MIDDEN_DATA, bytes);
+  memset((char *)address + bytes, 0, TINY_BYTES - bytes); /* what grows back later reads as zero */
+  return address;
 }
 
 void *midden_realloc(void *address, size_t bytes) {
