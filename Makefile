@@ -6,7 +6,7 @@ PRESETS = debug asan ubsan tsan coverage release-clang
 RELEASE = build/release
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all release $(PRESETS) test demo check bench soak fuzz install format clean help
+.PHONY: all release $(PRESETS) test demo check bench soak fuzz aarch64 install format clean help
 
 all: release
 
@@ -44,6 +44,10 @@ fuzz:
 	@tools/setup.sh fuzz
 	@tools/fuzz.sh $(or $(MINUTES),10)
 
+# The same library and tests for another processor, under emulation.
+aarch64:
+	@tools/aarch64.sh
+
 install:
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(abspath $(PREFIX))
 	@cmake --build --preset release -j$(JOBS)
@@ -65,6 +69,7 @@ help:
 	@echo "make bench      the benchmarks"
 	@echo "make soak       stress tests for MINUTES=10"
 	@echo "make fuzz       fuzz targets for MINUTES=10"
+	@echo "make aarch64    builds for 64-bit ARM, and tests that under qemu"
 	@echo "make install    into PREFIX=$(PREFIX), below DESTDIR"
 	@echo "make format     clang-format over the tree"
 	@echo "make clean      removes build/"

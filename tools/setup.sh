@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a goal needs and that are missing.
 #
-#   setup.sh build|check|demo|fuzz
+#   setup.sh build|check|demo|fuzz|aarch64
 #
 # Says nothing and needs neither network nor root when nothing is missing.  Without root (or sudo that asks no password)
 # it names the packages and fails; optional ones are then only mentioned.
@@ -16,9 +16,9 @@ libc6-dev header:stdio.h
 make make
 cmake cmake"
 check_needs="$build_needs
-binutils readelf
-libcmocka-dev header:cmocka.h"
+binutils readelf"
 check_wishes="
+libcmocka-dev header:cmocka.h
 clang clang
 clang-format-14 clang-format-14|clang-format
 valgrind valgrind
@@ -31,14 +31,19 @@ time /usr/bin/time"
 fuzz_needs="$build_needs
 clang clang
 libclang-rt-14-dev runtime:libclang_rt.fuzzer-*.a"
+aarch64_needs="$build_needs
+gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
+libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h
+qemu-user qemu-aarch64"
 
 case $goal in
 build) needs=$build_needs wishes="" ;;
 check) needs=$check_needs wishes=$check_wishes ;;
 demo) needs=$demo_needs wishes="" ;;
 fuzz) needs=$fuzz_needs wishes="" ;;
+aarch64) needs=$aarch64_needs wishes="" ;;
 *)
-  echo "usage: setup.sh build|check|demo|fuzz" >&2
+  echo "usage: setup.sh build|check|demo|fuzz|aarch64" >&2
   exit 2
   ;;
 esac
@@ -67,6 +72,7 @@ has() {
   case $1 in
   runtime:*) has_runtime "${1#runtime:}" ;;
   library:*) has_library "${1#library:}" ;;
+  /*) [ -e "$1" ] ;;
   header:*) has_header "${1#header:}" ;;
   *\|*) has "${1%%|*}" || has "${1#*|}" ;;
   *) command -v "$1" >/dev/null 2>&1 ;;

@@ -7,11 +7,7 @@
 size_t GC_get_debug_header_size(void) { return 0; }
 const size_t GC_debug_header_size = 0;
 
-#ifdef GC_ADD_CALLER
-#define DEBUG_UNUSED ((void)ra, (void)s, (void)i)
-#else
 #define DEBUG_UNUSED ((void)s, (void)i)
-#endif
 
 void *GC_debug_malloc(size_t bytes, GC_EXTRA_PARAMS) {
   DEBUG_UNUSED;

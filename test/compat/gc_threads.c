@@ -361,6 +361,7 @@ static void *run_stack_bottom(void *argument) {
 
 static void test_stack_bottom_in_thread(void) {
   pthread_t thread;
+  check_clear_stack(); /* what the last test left on this thread's stack may be the addresses of new objects */
   CHECK_EQUAL(GC_pthread_create(&thread, NULL, run_stack_bottom, NULL), 0);
   CHECK_EQUAL(GC_pthread_join(thread, NULL), 0);
 }

@@ -308,13 +308,8 @@ GC_API void GC_CALL GC_dump_finalization(void);
 
 /* The same as those without `debug`: midden keeps no header in front of objects and no note of where they were
  * allocated.  MIDDEN_DEBUG turns on midden's own checks. */
-#ifdef GC_ADD_CALLER
-#define GC_EXTRAS GC_RETURN_ADDR, __FILE__, __LINE__
-#define GC_EXTRA_PARAMS GC_word ra, const char *s, int i
-#else
 #define GC_EXTRAS __FILE__, __LINE__
 #define GC_EXTRA_PARAMS const char *s, int i
-#endif
 GC_API GC_ATTR_MALLOC GC_ATTR_ALLOC_SIZE(1) void *GC_CALL GC_debug_malloc(size_t bytes, GC_EXTRA_PARAMS);
 GC_API GC_ATTR_MALLOC GC_ATTR_ALLOC_SIZE(1) void *GC_CALL GC_debug_malloc_atomic(size_t bytes, GC_EXTRA_PARAMS);
 GC_API GC_ATTR_MALLOC GC_ATTR_ALLOC_SIZE(1) void *GC_CALL GC_debug_malloc_uncollectable(size_t bytes, GC_EXTRA_PARAMS);

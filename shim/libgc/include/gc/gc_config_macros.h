@@ -72,16 +72,6 @@
 #define GC_ATTR_DEPRECATED __attribute__((__deprecated__))
 #endif
 
-/* ---- debugging calls ---- */
-
-/* The debugging allocators get a return address on every machine but x86, where the interface never had it. */
-#if !defined(__x86_64__) && !defined(__i386__) && !defined(GC_ADD_CALLER)
-#define GC_ADD_CALLER
-#endif
-#ifdef GC_ADD_CALLER
-#define GC_RETURN_ADDR (GC_word) __builtin_return_address(0)
-#endif
-
 /* ---- C++ ---- */
 
 #ifdef __cplusplus
