@@ -25,7 +25,7 @@ extern char **environ;
 struct variable {
   const char *name;
   size_t offset, bytes; /* of the field */
-  enum { SIZE, COUNT, PERCENT, WORDS } type;
+  enum { SIZE, COUNT, PERCENT, SWITCH, WORDS } type;
   long low, high;
 };
 
@@ -140,6 +140,7 @@ static bool is_good(const struct variable *variable, const char *text) {
     case PERCENT:
       return strcasecmp(text, "off") == 0 || reference_count(text, variable->low, variable->high);
     case COUNT:
+    case SWITCH:
       return reference_count(text, variable->low, variable->high);
     default:
       return reference_words(variable->name, text);
@@ -224,7 +225,7 @@ static bool is_sensible(const struct midden_options *options) {
          options->memory_limit_bytes != 0 && options->max_heap_bytes != 0 && options->min_heap_bytes != 0 &&
          options->initial_heap_bytes != 0 && options->markers >= 1 && options->markers <= 64 &&
          options->suspend_signal >= 0 && options->suspend_signal <= 64 && options->stress_interval > 0 &&
-         options->debug < 8;
+         options->debug < 8 && (options->background == 1 || options->background == -1);
 }
 
 static void check_sizes(void) {

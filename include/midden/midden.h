@@ -69,6 +69,7 @@ struct midden_options {
   unsigned trace;            /* 1: a line on standard error for each collection */
   bool ignore_modules;       /* static data of loaded objects is no root */
   bool small_pages;          /* no advice to use huge pages once the heap is large */
+  int background;            /* 1: a thread of the library's own sweeps behind the program; -1: none; default 1 */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call

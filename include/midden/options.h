@@ -2,7 +2,7 @@
  *
  * From it come the parser of the environment, `midden run --help` and docs/options.md.  Types: SIZE takes a number of
  * bytes with an optional suffix K, M, G or T (powers of 1024), or "off" where 0 stands for none; COUNT a whole number within
- * [low, high]; PERCENT a whole number or "off"; WORDS words from a list, separated by commas. */
+ * [low, high]; SWITCH 1 or 0; PERCENT a whole number or "off"; WORDS words from a list, separated by commas. */
 #ifndef MIDDEN_OPTIONS_H
 #define MIDDEN_OPTIONS_H
 
@@ -22,6 +22,8 @@
     "every N-th allocation (1000)")                                                                                \
   X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none", "gc: a line on standard error for each collection")                \
   X(ignore_modules, "MIDDEN_IGNORE_MODULES", COUNT, 0, 1, "0", "1: static data of loaded objects is no root")      \
-  X(small_pages, "MIDDEN_SMALL_PAGES", COUNT, 0, 1, "0", "1: no advice to use huge pages once the heap is large")
+  X(small_pages, "MIDDEN_SMALL_PAGES", COUNT, 0, 1, "0", "1: no advice to use huge pages once the heap is large")  \
+  X(background, "MIDDEN_BACKGROUND", SWITCH, 0, 1, "1",                                                            \
+    "0: no thread of the library's own sweeps and tidies up behind the program")
 
 #endif

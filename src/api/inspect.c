@@ -122,7 +122,7 @@ static void add_caches(struct mutator *self, struct midden_stats *stats) {
     stats->allocated_large += atomic_load_relaxed(&cache->large_bytes);
     stats->freed_explicitly += atomic_load_relaxed(&cache->freed_bytes);
     stats->heap_live += atomic_load_relaxed(&cache->unaccounted_bytes);
-    stats->threads++;
+    stats->threads += !mutator_from(link)->is_own;
   }
   if (!held) lock_release(&mutator_list_lock);
 }

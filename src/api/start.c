@@ -7,6 +7,7 @@
 #include "api/options.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/background.h"
 #include "gc/collector.h"
 #include "gc/sweep.h"
 #include "gc/work.h"
@@ -72,6 +73,7 @@ static int start_locked(const struct midden_options *given) {
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
   collector_init(&pacer, options.markers);
+  if (options.background > 0) background_enable();
   fork_init();
   return 0;
 }

@@ -103,7 +103,7 @@ int midden_set_suspend_signal(int signal) {
   struct mutator *self = start_self();
   if (signal <= 0) return -EINVAL;
   mutator_lock_safely(self, &mutator_list_lock);
-  int error = mutator_list.count == 1 ? world_change_signal(signal) : -EBUSY;
+  int error = mutator_count_locked() == 1 ? world_change_signal(signal) : -EBUSY;
   lock_release(&mutator_list_lock);
   return error;
 }

@@ -4,6 +4,7 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/background.h"
 #include "gc/finalizer.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
@@ -400,5 +401,6 @@ void collector_read_totals(struct collector_totals *totals) {
 
 void collector_forked(void) {
   markers_forget();
+  background_forget();
   collector.owner = os_thread_id();
 }

@@ -52,7 +52,7 @@ static void delete_mutator(struct mutator *mutator) {
   lock_release(&mutator_list_lock);
 }
 
-int mutator_attach(uintptr_t stack_base) {
+static int attach(uintptr_t stack_base, bool is_own) {
   if (mutator_self_if_attached() != NULL) return 0;
   struct mutator *self = new_mutator();
   if (self == NULL) return -ENOMEM;
@@ -62,6 +62,7 @@ int mutator_attach(uintptr_t stack_base) {
     delete_mutator(self);
     return error;
   }
+  self->is_own = is_own;
   self->thread_id = os_thread_id();
   self->thread_pointer = os_thread_pointer();
   os_unblock_signal(world_signal());
@@ -71,6 +72,16 @@ int mutator_attach(uintptr_t stack_base) {
   cache_self = &self->cache;
   lock_release(&mutator_list_lock);
   return 0;
+}
+
+int mutator_attach(uintptr_t stack_base) { return attach(stack_base, false); }
+
+int mutator_attach_own(void) { return attach(0, true); }
+
+size_t mutator_count_locked(void) {
+  size_t count = 0;
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) count += !mutator_from(link)->is_own;
+  return count;
 }
 
 struct mutator *mutator_self(void) {

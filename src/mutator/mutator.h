@@ -38,6 +38,7 @@ struct mutator {
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
   bool stop_pending;        /* the signal came inside a critical section; its own thread and signal handler */
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
+  bool is_own;              /* a thread of the library's own, which the program does not see; constant */
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t thread_pointer; /* constant */
   uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
@@ -63,6 +64,9 @@ struct mutator *mutator_self(void);
 
 /* Attaches the calling thread; `stack_base` 0: ask the system.  0 or -errno. */
 int mutator_attach(uintptr_t stack_base);
+
+/* The same for a thread of the library's own. */
+int mutator_attach_own(void);
 int mutator_detach(void);
 
 /* Critical sections nest. */
@@ -97,6 +101,9 @@ void mutator_lock_safely(struct mutator *self, struct lock *lock);
 /* The list of mutators. */
 extern struct lock mutator_list_lock;
 extern struct list mutator_list;
+
+/* How many of them are the program's. */
+size_t mutator_count_locked(void);
 
 static inline struct mutator *mutator_from(struct link *link) { return CONTAINER_OF(link, struct mutator, link); }
 

@@ -11,10 +11,10 @@ enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
 static struct {
   uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
-  int signal;               /* under the threads lock */
+  int signal;               /* atomic to read; written under the threads lock */
 } world CACHE_ALIGNED;
 
-int world_signal(void) { return world.signal; }
+int world_signal(void) { return atomic_load_relaxed(&world.signal); }
 
 bool world_is_stopped(void) { return (atomic_load_seq_cst(&world.epoch) & 1) != 0; }
 
@@ -54,7 +54,7 @@ int world_init(int signal) {
 int world_change_signal(int signal) {
   int error = os_install_suspend_handler(signal, on_stop_signal);
   if (error != 0) return error;
-  world.signal = signal;
+  atomic_store_relaxed(&world.signal, signal);
   os_unblock_signal(signal);
   return 0;
 }

@@ -90,6 +90,10 @@ uintptr_t os_thread_pointer(void);
  * system's tools.  May allocate and take locks. */
 int os_start_thread(void (*run)(void *argument), void *argument, const char *name);
 
+/* Tells the scheduler that the calling thread is in no hurry: it takes no processor from another thread when it wakes up.
+ * A refusal is of no consequence. */
+void os_be_patient(void);
+
 /* Calls `function` with the callee-saved registers stored above `stack_pointer`, in memory that lies in the calling
  * thread's stack: who scans from stack_pointer to the stack's base sees every value that the caller may still use. */
 void os_call_with_registers(void (*function)(uintptr_t stack_pointer, void *argument), void *argument);
