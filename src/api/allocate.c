@@ -61,8 +61,9 @@ static void stress(void) {
   if (atomic_add_relaxed(&count, 1u) % start_stress_interval == 0) collector_collect(COLLECT_STRESS, NULL, NULL);
 }
 
-static void pay_dues(void) {
+static void pay_dues(struct mutator *self, size_t bytes) {
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
+  if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);
   if (UNLIKELY(start_stress_interval != 0)) stress();
 }
 
@@ -70,7 +71,7 @@ static void pay_dues(void) {
 
 static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_t bytes) {
   struct mutator *self = start_self();
-  pay_dues();
+  pay_dues(self, 0);
   for (unsigned attempt = 0;; attempt++) {
     mutator_enter(self);
     bool refilled = cache_refill(&self->cache, kind, size_class);
@@ -91,7 +92,7 @@ ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
 
 static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
   struct mutator *self = start_self();
-  pay_dues();
+  pay_dues(self, bytes);
   for (unsigned attempt = 0;; attempt++) {
     struct large large;
     mutator_enter(self);

@@ -73,6 +73,7 @@ static int start_locked(const struct midden_options *given) {
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
   collector_init(&pacer, options.markers);
+  background_register(sweep_background);
   if (options.background > 0) background_enable();
   fork_init();
   return 0;

@@ -19,6 +19,9 @@
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
 
+/* Less than 1 MiB to be swept is not worth waking another thread for. */
+enum { BACKGROUND_LEAST_PAGES = 128 };
+
 struct collector_hooks collector_hooks;
 struct lock collector_lock = LOCK_INIT(LOCK_RANK_COLLECTOR);
 void (*collector_reporter)(const struct collector_report *report);
@@ -246,9 +249,7 @@ static void add_to_totals(const struct collector_report *report) {
 static void sweep_after(struct cycle *cycle) {
   announce(MIDDEN_EVENT_SWEEP_START);
   uint64_t start = os_now_ns();
-  mutator_enter(cycle->self);
-  sweep_large();
-  mutator_leave(cycle->self);
+  sweep_large(cycle->self);
   cycle->report.sweep_ns += os_now_ns() - start;
   announce(MIDDEN_EVENT_SWEEP_END);
 }
@@ -319,6 +320,7 @@ static void collect(uintptr_t stack_pointer, void *argument) {
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
+  if (sweep_left_pages() >= BACKGROUND_LEAST_PAGES) background_wake();
   if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
   collector_notify_finalizers();
 }
@@ -364,18 +366,22 @@ struct pacer collector_pacer(void) {
 }
 
 /* Runs `change` with the lock held, which this thread may hold already. */
-static void configure_locked(void (*change)(struct pacer *pacer, void *argument), void *argument) {
+static void configure_locked(struct mutator *self, void (*change)(struct pacer *pacer, void *argument),
+                             void *argument) {
   change(&collector.pacer, argument);
   bool first = collector.totals.collections == 0;
   size_t marked = collector.totals.marked_bytes;
   set_goal(first ? pacer_first_goal(&collector.pacer) : pacer_goal(&collector.pacer, marked, overhead_bytes(marked)));
+  mutator_enter(self);
+  sweep_revise();
+  mutator_leave(self);
 }
 
 void collector_configure(void (*change)(struct pacer *pacer, void *argument), void *argument) {
   struct mutator *self = mutator_self();
   bool mine = collector_is_mine(self);
   if (!mine) collector_acquire(self);
-  configure_locked(change, argument);
+  configure_locked(self, change, argument);
   if (!mine) collector_release();
 }
 

@@ -22,10 +22,17 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   page_info_set(&heap_arena, span);
 }
 
+/* The part of a span that may have bits: of a large object its start alone. */
+static size_t range_bits_bytes(size_t page_count, unsigned size_class) {
+  return size_class == 0 ? PAGE_BYTES : page_count << PAGE_SHIFT;
+}
+
+static size_t bits_bytes(const struct span *span) { return range_bits_bytes(span->page_count, span->size_class); }
+
 void slots_destroy(struct span *span) {
   page_info_clear(&heap_arena, span);
-  mark_bits_clear(&heap_arena, 0, span->start, span_bytes(span));
-  mark_bits_clear(&heap_arena, 1, span->start, span_bytes(span));
+  mark_bits_clear(&heap_arena, 0, span->start, bits_bytes(span));
+  mark_bits_clear(&heap_arena, 1, span->start, bits_bytes(span));
   span->needs_zero = true;
 }
 
@@ -61,14 +68,14 @@ static void poison_free_slots(const struct span *span) {
 }
 
 uint32_t slots_sweep(struct span *span) {
-  mark_bits_clear(&heap_arena, mark_side, span->start, span_bytes(span));
-  span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, span_bytes(span));
+  mark_bits_clear(&heap_arena, mark_side, span->start, bits_bytes(span));
+  span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
   atomic_store_relaxed(&span->free_index, (size_t)0);
   span->needs_zero = true;
   if (UNLIKELY(slots_poison)) poison_free_slots(span);
   return span->live_count;
 }
 
-bool slots_are_all_dead(const struct span *span) {
-  return !mark_bits_any(&heap_arena, alloc_side(), span->start, span_bytes(span));
+bool slots_are_all_dead(uintptr_t start, size_t page_count, unsigned size_class) {
+  return !mark_bits_any(&heap_arena, alloc_side(), start, range_bits_bytes(page_count, size_class));
 }

@@ -37,7 +37,8 @@ bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run);
 /* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
 uint32_t slots_sweep(struct span *span);
 
-/* Whether nothing in an unswept span was marked. */
-bool slots_are_all_dead(const struct span *span);
+/* Whether nothing was marked in an unswept span of this range and class.  They are given one by one, since nobody need
+ * own the span: the answer holds if it is still unswept afterwards. */
+bool slots_are_all_dead(uintptr_t start, size_t page_count, unsigned size_class);
 
 #endif
