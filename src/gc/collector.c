@@ -19,9 +19,6 @@
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
 
-/* Less than 1 MiB to be swept is not worth waking another thread for. */
-enum { BACKGROUND_LEAST_PAGES = 128 };
-
 struct collector_hooks collector_hooks;
 struct lock collector_lock = LOCK_INIT(LOCK_RANK_COLLECTOR);
 void (*collector_reporter)(const struct collector_report *report);
@@ -194,6 +191,7 @@ static void finish_cycle(struct cycle *cycle) {
   report->goal_bytes = pacer_goal(&collector.pacer, report->marked_bytes, overhead_bytes(report->marked_bytes));
   atomic_store_relaxed(&account_live_bytes, report->marked_bytes);
   set_goal(report->goal_bytes);
+  sweep_read_stats(&report->swept);
   sweep_begin_stw();
 }
 
@@ -320,7 +318,7 @@ static void collect(uintptr_t stack_pointer, void *argument) {
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
-  if (sweep_left_pages() >= BACKGROUND_LEAST_PAGES) background_wake();
+  if (sweep_wants_background()) background_wake();
   if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
   collector_notify_finalizers();
 }

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "gc/pacer.h"
+#include "gc/sweep.h"
 #include "midden/midden.h"
 #include "mutator/mutator.h"
 
@@ -36,6 +37,7 @@ struct collector_report {
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
   uint64_t sweep_ns;                                        /* before and after the stop, in the collecting thread */
   uint64_t cpu_ns;                                          /* of all markers */
+  struct sweep_stats swept;                                 /* since the last cycle's mark phase */
   size_t live_before_bytes, marked_bytes, marked_objects, goal_bytes;
 };
 

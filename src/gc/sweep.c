@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/background.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
@@ -12,36 +13,50 @@ enum {
   RECLAIM_LOOK_FACTOR = 32,  /* and of many: so many times its pages */
   LARGE_SLICE = 32,          /* large objects swept in one critical section */
   LARGE_MAX = 512,           /* and right after a cycle */
-  MARGIN_FRACTION = 8
+  MARGIN_FRACTION = 32,
+  BACKGROUND_LEAST_PAGES = 128, /* less than 1 MiB is not worth waking another thread for */
+  WATCH_NS = 2000000,
+  WATCH_BUSY_PAGES = 64, /* 512 KiB in that time */
+  PAY_STEPS = 8          /* most that one slice takes of which nothing is left to be swept */
 };
 
 size_t sweep_due_bytes = SIZE_MAX;
 
 static struct {
   struct lock lock;
-  size_t page;               /* the cursor; under lock, atomic to read */
-  size_t end_page;           /* constant while the world runs */
-  size_t step_bytes;         /* what may be allocated for each step; under lock */
+  size_t page;     /* the cursor; under lock, atomic to read */
+  size_t end_page; /* constant while the world runs */
+  /* The pace, under lock: so many bytes may be allocated for each page swept, from these figures on. */
+  size_t page_cost_bytes, paced_pages, paced_bytes;
   size_t reclaim_page;       /* where reclaiming stands; atomic */
   struct sweep_stats before; /* the counts when the generation began; constant while the world runs */
 } sweep = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
 
+/* The background thread's own, but for is_on. */
+static struct {
+  bool is_on; /* atomic; the task will be called again without a poke */
+  bool busy;  /* the program was sweeping when last asked */
+  uint32_t generation;
+  uint64_t since_ns;
+  size_t others; /* pages swept by others then */
+} watch;
+
 /* ---- figures ---- */
 
-static void read_counts(struct sweep_stats *stats) {
-  for (size_t i = 0; i < SWEEPER_COUNT; i++)
-    stats->swept_pages[i] = atomic_load_relaxed(&central_swept_pages[i]) - sweep.before.swept_pages[i];
+/* Pages swept by one of them since the generation began. */
+static size_t sweep_count(enum sweeper sweeper) {
+  return atomic_load_relaxed(&central_swept_pages[sweeper]) - sweep.before.swept_pages[sweeper];
+}
+
+void sweep_read_stats(struct sweep_stats *stats) {
+  for (unsigned i = 0; i < SWEEPER_COUNT; i++) stats->swept_pages[i] = sweep_count((enum sweeper)i);
   stats->freed_pages = atomic_load_relaxed(&central_freed_pages) - sweep.before.freed_pages;
   stats->begun_pages = sweep.before.begun_pages;
 }
 
-void sweep_read_stats(struct sweep_stats *stats) { read_counts(stats); }
-
 static size_t swept_pages(void) {
-  struct sweep_stats stats;
-  read_counts(&stats);
   size_t swept = 0;
-  for (size_t i = 0; i < SWEEPER_COUNT; i++) swept += stats.swept_pages[i];
+  for (unsigned i = 0; i < SWEEPER_COUNT; i++) swept += sweep_count((enum sweeper)i);
   return swept;
 }
 
@@ -51,18 +66,27 @@ size_t sweep_left_pages(void) { return sweep.before.begun_pages - swept_pages();
 
 static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
-static void set_due_locked(size_t due_bytes) {
-  atomic_store_relaxed(&sweep_due_bytes, sweep.page < sweep.end_page ? due_bytes : SIZE_MAX);
+static size_t multiply_saturating(size_t a, size_t b) {
+  size_t product;
+  return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
+/* One step's pages may always be owed: so much is swept in advance, or at leisure. */
+static void set_due_locked(void) {
+  size_t swept = swept_pages();
+  size_t paid = multiply_saturating(swept - sweep.paced_pages + SWEEP_STEP_PAGES, sweep.page_cost_bytes);
+  size_t due = swept < sweep.before.begun_pages ? add_saturating(sweep.paced_bytes, paid) : SIZE_MAX;
+  atomic_store_relaxed(&sweep_due_bytes, due);
 }
 
 static void set_pace_locked(void) {
-  size_t left_pages = sweep.page < sweep.end_page ? sweep.end_page - sweep.page : 0;
-  size_t steps = left_pages / SWEEP_STEP_PAGES + 1;
-  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  sweep.paced_pages = swept_pages();
+  sweep.paced_bytes = atomic_load_relaxed(&account_live_bytes);
   size_t goal_bytes = atomic_load_relaxed(&account_trigger_bytes);
-  size_t way_bytes = goal_bytes > live_bytes ? goal_bytes - live_bytes : 0;
-  sweep.step_bytes = (way_bytes - way_bytes / MARGIN_FRACTION) / steps;
-  set_due_locked(add_saturating(live_bytes, sweep.step_bytes));
+  size_t way_bytes = goal_bytes > sweep.paced_bytes ? goal_bytes - sweep.paced_bytes : 0;
+  size_t left_pages = sweep.before.begun_pages - sweep.paced_pages;
+  sweep.page_cost_bytes = (way_bytes - way_bytes / MARGIN_FRACTION) / max_size(left_pages, 1);
+  set_due_locked();
 }
 
 void sweep_revise(void) {
@@ -78,7 +102,7 @@ void sweep_begin_stw(void) {
   mark_side ^= 1;
   atomic_store_release(&span_generation, span_generation + 2);
   sweep.before = (struct sweep_stats){0};
-  read_counts(&sweep.before);
+  sweep_read_stats(&sweep.before);
   sweep.before.begun_pages = pages.in_use_bytes >> PAGE_SHIFT;
   sweep.end_page = (heap_arena.used - heap_arena.start) >> PAGE_SHIFT;
   atomic_store_relaxed(&sweep.page, (size_t)0);
@@ -93,12 +117,12 @@ static bool is_unswept(struct span *span) {
 }
 
 /* Sweeps the unswept spans that start in the pages [page, end), or those of them without a mark; returns the pages
- * freed.
+ * freed, and adds to *swept_total the pages swept.
  *
  * What is read of a span is read before its generation is (acquires keep that order): if it is unswept then, it has been
  * since marking ended, and what was read is true.  If it is not, what was read may be of two lives of the structure: then
  * the next page is looked at, lest an unswept span is jumped over. */
-static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper) {
+static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper, size_t *swept_total) {
   size_t freed = 0, swept = 0;
   while (page < end) {
     uintptr_t address = heap_arena.start + (page++ << PAGE_SHIFT);
@@ -115,52 +139,94 @@ static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper 
     freed += central_sweep_claimed(span);
   }
   if (swept != 0) atomic_add_relaxed(&central_swept_pages[sweeper], swept);
+  *swept_total += swept;
   return freed;
 }
 
-/* Takes the next step of the cursor; false when there is none. */
+/* Takes the next step of the cursor; false when there is none, or nothing is left that it could find. */
 static bool take_step(size_t *page) {
   if (atomic_load_relaxed(&sweep.page) >= sweep.end_page) return false;
   lock_acquire(&sweep.lock);
+  if (swept_pages() == sweep.before.begun_pages) atomic_store_relaxed(&sweep.page, sweep.end_page);
   *page = sweep.page;
-  if (*page < sweep.end_page) {
-    atomic_store_relaxed(&sweep.page, *page + SWEEP_STEP_PAGES);
-    set_due_locked(add_saturating(sweep_due_bytes, sweep.step_bytes));
-  }
+  if (*page < sweep.end_page) atomic_store_relaxed(&sweep.page, *page + SWEEP_STEP_PAGES);
   lock_release(&sweep.lock);
   return *page < sweep.end_page;
 }
 
-/* In a critical section of its own; false when nothing is left. */
-static bool step(struct mutator *self, enum sweeper sweeper) {
-  size_t page;
+/* Steps that find nothing to sweep cost little: some of them make one slice with the first that does. */
+static bool slice(struct mutator *self, enum sweeper sweeper) {
+  size_t page, swept = 0;
+  bool taken = true;
   mutator_enter(self);
-  bool taken = take_step(&page);
-  if (taken) sweep_pages(page, min_size(page + SWEEP_STEP_PAGES, sweep.end_page), false, sweeper);
+  for (unsigned i = 0; i < PAY_STEPS && swept == 0 && (taken = take_step(&page)); i++)
+    sweep_pages(page, min_size(page + SWEEP_STEP_PAGES, sweep.end_page), false, sweeper, &swept);
   mutator_leave(self);
   return taken;
 }
 
 void sweep_finish(struct mutator *self) {
-  while (step(self, SWEEPER_NEXT_CYCLE)) {
+  while (slice(self, SWEEPER_NEXT_CYCLE)) {
   }
 }
 
+/* What others have swept since the due figure was computed counts too: so it is computed again first. */
+static bool is_really_owed(struct mutator *self) {
+  if (!sweep_is_owed()) return false;
+  mutator_enter(self);
+  lock_acquire(&sweep.lock);
+  set_due_locked();
+  lock_release(&sweep.lock);
+  mutator_leave(self);
+  return sweep_is_owed();
+}
+
 void sweep_pay(struct mutator *self, size_t bytes) {
-  for (size_t i = 0; i <= bytes / SWEEP_PAY_BYTES && sweep_is_owed(); i++) {
-    if (!step(self, SWEEPER_DEBT)) return;
+  for (size_t i = 0; i <= bytes / SWEEP_PAY_BYTES && is_really_owed(self); i++) {
+    if (!slice(self, SWEEPER_DEBT)) return;
   }
+}
+
+/* ---- in the background ---- */
+
+/* Whether the program sweeps by itself: allocation does, and what it sweeps it uses at once.  Asked anew for each
+ * generation and from time to time. */
+static bool is_program_at_it(uint64_t now_ns) {
+  size_t others = swept_pages() - sweep_count(SWEEPER_BACKGROUND);
+  uint32_t generation = span_generation_now();
+  if (watch.generation == generation && now_ns - watch.since_ns < WATCH_NS) return watch.busy;
+  watch.busy = watch.generation != generation || others - watch.others > WATCH_BUSY_PAGES;
+  watch.generation = generation;
+  watch.since_ns = now_ns;
+  watch.others = others;
+  return watch.busy;
 }
 
 /* No object is held here.  The addresses of pages that this thread leaves on its stack are addresses of objects too, which
  * they must not keep alive: the stack counts as empty while it sweeps. */
-uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
-  (void)now_ns;
+static bool slice_unseen(struct mutator *self) {
   uintptr_t stack_base = self->stack_base;
   self->stack_base = 0;
-  bool more = step(self, SWEEPER_BACKGROUND);
+  bool more = slice(self, SWEEPER_BACKGROUND);
   self->stack_base = stack_base;
+  return more;
+}
+
+uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
+  atomic_store_seq_cst(&watch.is_on, true);
+  if (sweep_left_pages() != 0 && is_program_at_it(now_ns)) return WATCH_NS;
+  if (slice_unseen(self)) return 0;
+  /* A cycle that ends now either sees that nobody is watching, or its pages are seen here. */
+  atomic_store_seq_cst(&watch.is_on, false);
+  mutator_enter(self);
+  bool more = atomic_load_relaxed(&sweep.page) < sweep.end_page;
+  mutator_leave(self);
   return more ? 0 : UINT64_MAX;
+}
+
+bool sweep_wants_background(void) {
+  if (sweep_left_pages() < BACKGROUND_LEAST_PAGES) return false;
+  return !atomic_load_seq_cst(&watch.is_on) || !background_is_started();
 }
 
 /* ---- large objects ---- */
@@ -194,7 +260,7 @@ void sweep_large(struct mutator *self) {
 /* ---- reclaiming ---- */
 
 void sweep_reclaim(size_t pages) {
-  size_t freed = 0, looked = 0, end = sweep.end_page;
+  size_t freed = 0, looked = 0, swept = 0, end = sweep.end_page;
   size_t most = max_size(RECLAIM_LOOK_PAGES, min_size(pages, end) * RECLAIM_LOOK_FACTOR);
   /* What the cursor has passed is swept, or about to be. */
   size_t passed = atomic_load_relaxed(&sweep.page);
@@ -204,7 +270,7 @@ void sweep_reclaim(size_t pages) {
   }
   while (freed < pages && looked < most && atomic_load_relaxed(&sweep.reclaim_page) < end) {
     size_t page = atomic_add_relaxed(&sweep.reclaim_page, (size_t)RECLAIM_STEP_PAGES);
-    if (page < end) freed += sweep_pages(page, min_size(page + RECLAIM_STEP_PAGES, end), true, SWEEPER_RECLAIM);
+    if (page < end) freed += sweep_pages(page, min_size(page + RECLAIM_STEP_PAGES, end), true, SWEEPER_RECLAIM, &swept);
     looked += RECLAIM_STEP_PAGES;
   }
 }

@@ -17,9 +17,16 @@
  * under way while the world is stopped, and when the cursor has passed the end before a stop, everything is swept in it.
  * The end is where the arena ended when marking did: later spans are born swept.
  *
- * Debt.  All is to be swept when an eighth of the way from the marked bytes to the goal is left.  So each step is owed
- * when the account of live bytes has moved on by its share: `sweep_due_bytes` is the figure at which the next one is,
- * and each step, whoever takes it, moves that figure up.  A thread that finds it passed takes a step before it allocates.
+ * Debt.  All is to be swept when a thirty-second of the way from the marked bytes to the goal is left.  So each page has a share
+ * of that way: `sweep_due_bytes` is the figure of the account of live bytes at which more pages are owed than have been
+ * swept, by whomever, when it was last computed.  A thread that finds it passed computes it anew, and if it is passed
+ * still, takes steps until one finds something to sweep, before it allocates.  Where allocation itself sweeps all that it
+ * uses, little is ever owed.
+ *
+ * The background thread leaves a program that allocates much alone: what allocation sweeps it uses at once, while it is in
+ * the processor's cache, and no page goes to and fro between a size class and the page heap.  So it waits 2 ms after each
+ * cycle, and again for as long as others sweep more than 512 KiB in that time.  What it is there for is the program that
+ * allocates little, or stops.
  *
  * Reclaiming needs no order of large before small, nor a pass over the rest: only a span without any mark gives its pages
  * back, and those are exactly what it looks for, by their bits, large or small.
@@ -48,24 +55,27 @@ void sweep_revise(void);
 /* Right after a cycle: sweeps large objects, not all where there are many.  Not in a critical section. */
 void sweep_large(struct mutator *self);
 
-/* Sweeps all that is left.  Not in a critical section: it enters one for each step.  Steps that other threads have
+/* Sweeps all that is left.  Not in a critical section: it enters one for each slice.  Steps that other threads have
  * begun may not be done when it returns; they are when the world next stops. */
 void sweep_finish(struct mutator *self);
 
-/* The account of live bytes at which the next step is owed; SIZE_MAX when nothing is left.  Atomic. */
+/* The account of live bytes at which a slice is owed; SIZE_MAX when nothing is left.  Atomic. */
 extern size_t sweep_due_bytes;
 
 static inline bool sweep_is_owed(void) {
   return atomic_load_relaxed(&account_live_bytes) >= atomic_load_relaxed(&sweep_due_bytes);
 }
 
-/* Pays: one step, for `bytes` of a large object one more for each SWEEP_PAY_BYTES, while any is owed.  Not in a critical
+/* Pays: one slice, for `bytes` of a large object one more for each SWEEP_PAY_BYTES, while any is owed.  Not in a critical
  * section. */
 void sweep_pay(struct mutator *self, size_t bytes);
 #define SWEEP_PAY_BYTES ((size_t)512 << 10)
 
-/* The background thread's task. */
+/* The background thread's task: a slice, unless the program is sweeping fast enough by itself. */
 uint64_t sweep_background(struct mutator *self, uint64_t now_ns);
+
+/* Whether the background thread is to be woken: there is enough to do, and it does not look by itself. */
+bool sweep_wants_background(void);
 
 /* Before an allocation of `pages` touches new memory: frees spans in which nothing was marked until so many pages are
  * free again, or as many pages have been looked at as one allocation may be made to wait for.  Each page is looked at

@@ -14,11 +14,16 @@ static const char *reason_name(enum collector_reason reason) {
 }
 
 void trace_cycle(const struct collector_report *report) {
+  const size_t *by = report->swept.swept_pages;
   warn(
       "gc %llu @%.3fs: live %.1f -> %.1f MiB, goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, "
-      "finish %.3f), sweep %.3f ms, cpu %.3f ms, %u markers, objects %zu, reason %s",
+      "finish %.3f), sweep %.3f ms, cpu %.3f ms, %u markers, objects %zu, reason %s; before: %zu pages swept by cycle "
+      "%zu, "
+      "allocation %zu, free %zu, reclaim %zu, background %zu, debt %zu, next cycle %zu; %zu freed",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
       mib(report->marked_bytes), mib(report->goal_bytes), ms(report->pause_ns), ms(report->stop_ns),
       ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns), ms(report->sweep_ns), ms(report->cpu_ns),
-      report->markers, report->marked_objects, reason_name(report->reason));
+      report->markers, report->marked_objects, reason_name(report->reason), report->swept.begun_pages,
+      by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND],
+      by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages);
 }
