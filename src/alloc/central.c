@@ -60,14 +60,16 @@ static void assert_first_sweep(struct span *span) {
 #endif
 }
 
-/* The one place where a claimed span is swept.  The step from h - 1 to h pairs with the acquire in generation_of: who
- * sees h sees the bits as swept.  Returns how many slots hold objects. */
+/* The one place where a claimed span is swept.  Returns how many slots hold objects. */
 static uint32_t sweep(struct span *span) {
   assert_first_sweep(span);
-  uint32_t live = slots_sweep(span);
-  atomic_store_release(&span->sweep_generation, span_generation_now());
-  return live;
+  return slots_sweep(span);
 }
+
+/* The step from h - 1 to h; pairs with the acquire in generation_of: who sees h sees the bits as swept.  A span with
+ * objects makes it under its central's lock when it is on its list or a cache's, not before: who waits to free a large
+ * object takes the span off that list next. */
+static void finish_sweep(struct span *span) { atomic_store_release(&span->sweep_generation, span_generation_now()); }
 
 static void count_swept(enum sweeper sweeper, size_t pages) {
   if (pages != 0) atomic_add_relaxed(&central_swept_pages[sweeper], pages);
@@ -94,12 +96,14 @@ bool central_claim(struct span *span) {
   return claimed;
 }
 
+/* Lists a span that was just swept, or is fresh. */
 static void list_swept(struct span *span) {
   struct central *central = central_of_span(span);
   bool full = span->size_class == 0 || span->live_count == span->slot_count;
   lock_acquire(&central->lock);
   struct list *lists = full ? central->full : central->partial;
   list_push_front(&lists[central_swept_side()], &span->link);
+  finish_sweep(span);
   lock_release(&central->lock);
 }
 
@@ -109,6 +113,7 @@ size_t central_sweep_claimed(struct span *span) {
     return 0;
   }
   size_t pages = span->page_count;
+  finish_sweep(span);
   slots_destroy(span);
   pageheap_free(&heap_pages, span);
   atomic_add_relaxed(&central_freed_pages, pages);
@@ -148,8 +153,10 @@ static struct span *search_unswept_locked(struct central *central, struct list *
     uint32_t live = sweep(span);
     count_swept(SWEEPER_ALLOCATION, span->page_count);
     lock_acquire(&central->lock);
-    if (live < span->slot_count) return span;
-    list_push_front(&central->full[central_swept_side()], &span->link);
+    bool has_room = live < span->slot_count;
+    if (!has_room) list_push_front(&central->full[central_swept_side()], &span->link);
+    finish_sweep(span);
+    if (has_room) return span;
   }
   return NULL;
 }
