@@ -2,7 +2,13 @@
 
 #include "base/bits.h"
 
-enum { HEADROOM_BYTES = 256 * 1024, HEADROOM_DIVISOR = 8 };
+enum { HEADROOM_BYTES = 256 * 1024, HEADROOM_DIVISOR = 32 };
+
+/* Tables grow with the arena, by 1.7% of it. */
+enum { MARGIN_DIVISOR = 64 };
+
+/* A heap that was nearly empty says little of how full pages are. */
+enum { PAGES_PER_OBJECTS_MAX = 2 };
 
 static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
@@ -20,20 +26,39 @@ static size_t grown(size_t live_bytes, int percent) {
   return add_saturating(live_bytes, add_saturating(growth, extra));
 }
 
-static size_t limited(const struct pacer *pacer, size_t goal, size_t live_bytes, size_t overhead_bytes) {
-  if (pacer->memory_limit_bytes == SIZE_MAX) return goal;
-  size_t limit = pacer->memory_limit_bytes;
-  size_t room = limit > overhead_bytes ? limit - overhead_bytes : 0;
-  size_t least = add_saturating(live_bytes, max_size(live_bytes / HEADROOM_DIVISOR, HEADROOM_BYTES));
-  return min_size(goal, max_size(room, least));
+size_t pacer_headroom(size_t live_bytes) { return max_size(live_bytes / HEADROOM_DIVISOR, HEADROOM_BYTES); }
+
+/* Pages per byte of objects, at least 1. */
+static double expansion(const struct pacer_footprint *footprint) {
+  if (footprint->in_use_bytes <= footprint->object_bytes) return 1;
+  if (footprint->in_use_bytes / PAGES_PER_OBJECTS_MAX >= footprint->object_bytes) return PAGES_PER_OBJECTS_MAX;
+  return (double)footprint->in_use_bytes / (double)footprint->object_bytes;
 }
 
-size_t pacer_goal(const struct pacer *pacer, size_t live_bytes, size_t overhead_bytes) {
-  size_t goal = max_size(grown(live_bytes, pacer->percent), pacer->min_heap_bytes);
-  return limited(pacer, goal, live_bytes, overhead_bytes);
+size_t pacer_pages_bytes(const struct pacer_footprint *footprint, size_t object_bytes) {
+  double bytes = (double)object_bytes * expansion(footprint);
+  return bytes < (double)(SIZE_MAX / 2) ? (size_t)bytes : SIZE_MAX;
+}
+
+static size_t limited(const struct pacer *pacer, size_t goal, size_t live_bytes,
+                      const struct pacer_footprint *footprint) {
+  if (pacer->memory_limit_bytes == SIZE_MAX) return goal;
+  size_t limit = pacer->memory_limit_bytes - pacer->memory_limit_bytes / MARGIN_DIVISOR;
+  size_t room = limit > footprint->fixed_bytes ? limit - footprint->fixed_bytes : 0;
+  room = (size_t)((double)room / expansion(footprint));
+  return min_size(goal, max_size(room, add_saturating(live_bytes, pacer_headroom(live_bytes))));
+}
+
+size_t pacer_unlimited_goal(const struct pacer *pacer, size_t live_bytes) {
+  return max_size(grown(live_bytes, pacer->percent), pacer->min_heap_bytes);
+}
+
+size_t pacer_goal(const struct pacer *pacer, size_t live_bytes, const struct pacer_footprint *footprint) {
+  return limited(pacer, pacer_unlimited_goal(pacer, live_bytes), live_bytes, footprint);
 }
 
 size_t pacer_first_goal(const struct pacer *pacer) {
-  if (pacer->percent < 0) return limited(pacer, SIZE_MAX, 0, 0);
-  return limited(pacer, max_size(pacer->min_heap_bytes, pacer->initial_heap_bytes), 0, 0);
+  static const struct pacer_footprint unknown;
+  if (pacer->percent < 0) return limited(pacer, SIZE_MAX, 0, &unknown);
+  return limited(pacer, max_size(pacer->min_heap_bytes, pacer->initial_heap_bytes), 0, &unknown);
 }

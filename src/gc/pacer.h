@@ -2,9 +2,12 @@
  *
  * After a cycle that marked `live` bytes the program may allocate `percent` of them before the next one starts, and
  * PACER_SMALL_FACTOR times as much again of the first PACER_SMALL_BYTES of them: small heaps would otherwise collect all
- * the time to save little.  The goal is at least the minimum heap, and no more than what the memory limit leaves after
- * everything else that the heap holds.  Under the limit a little headroom always remains,
- * so that a program whose live heap fills the limit slows down instead of collecting at every allocation. */
+ * the time to save little.  The goal is at least the minimum heap.
+ *
+ * The memory limit is on all memory that is held, the goal counts bytes of objects.  From the one to the other leads the
+ * footprint: what the heap holds beside its objects, and how many bytes of pages a byte of objects took when the last cycle
+ * began, which is when the heap was fullest.  A little is left for tables that grow.  Under the limit some headroom
+ * always remains; that collections do not come too often then is the limiter's business. */
 #ifndef MIDDEN_GC_PACER_H
 #define MIDDEN_GC_PACER_H
 
@@ -21,10 +24,24 @@ struct pacer {
   size_t memory_limit_bytes; /* SIZE_MAX for none */
 };
 
-/* The goal after a cycle, in bytes of live heap.  `overhead_bytes` is the memory that the heap holds beside live objects. */
-size_t pacer_goal(const struct pacer *pacer, size_t live_bytes, size_t overhead_bytes);
+/* Memory as the last cycle found it when it began; all 0: nothing is known. */
+struct pacer_footprint {
+  size_t fixed_bytes;  /* stacks and metadata */
+  size_t in_use_bytes; /* pages that held objects */
+  size_t object_bytes; /* the account of objects in them */
+};
+
+/* The goal after a cycle, in bytes of live heap; and what it would be without the memory limit. */
+size_t pacer_goal(const struct pacer *pacer, size_t live_bytes, const struct pacer_footprint *footprint);
+size_t pacer_unlimited_goal(const struct pacer *pacer, size_t live_bytes);
 
 /* The goal before the first cycle. */
 size_t pacer_first_goal(const struct pacer *pacer);
+
+/* The least that is allocated between two cycles for the limit. */
+size_t pacer_headroom(size_t live_bytes);
+
+/* The bytes of pages that `object_bytes` of objects will take. */
+size_t pacer_pages_bytes(const struct pacer_footprint *footprint, size_t object_bytes);
 
 #endif

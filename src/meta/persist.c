@@ -54,3 +54,9 @@ size_t persist_bytes(enum persist_purpose purpose) {
   ASSERT(purpose < PERSIST_PURPOSE_COUNT);
   return atomic_load_relaxed(&held_bytes[purpose]);
 }
+
+size_t persist_total_bytes(void) {
+  size_t total = 0;
+  for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++) total += persist_bytes((enum persist_purpose)purpose);
+  return total;
+}

@@ -24,4 +24,7 @@ void persist_charge(enum persist_purpose purpose, ptrdiff_t bytes);
 /* Bytes held for a purpose. */
 size_t persist_bytes(enum persist_purpose purpose);
 
+/* Bytes held for all purposes. */
+size_t persist_total_bytes(void);
+
 #endif

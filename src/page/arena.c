@@ -21,9 +21,14 @@ NOT_A_ROOT struct arena heap_arena;
 #define HUGE_HEAP_LEAST_BYTES ((size_t)32 << 20)
 #define HUGE_TABLE_LEAST_BYTES ((size_t)1 << 20)
 
+/* Bytes of a table that describe the first `bytes` of the arena. */
+static size_t table_bytes(const struct arena_table *table, size_t bytes) {
+  size_t entries = round_up(bytes, (size_t)1 << table->entry_shift) >> table->entry_shift;
+  return entries * table->entry_bytes;
+}
+
 static size_t table_reserved_bytes(const struct arena *arena, const struct arena_table *table) {
-  size_t pages = (arena->end - arena->start) >> PAGE_SHIFT;
-  return round_up(pages * table->page_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
+  return round_up(table_bytes(table, arena->end - arena->start), max_size(os_page_bytes(), TABLE_STEP_BYTES));
 }
 
 static void release_tables(struct arena *arena) {
@@ -37,11 +42,17 @@ static void release_tables(struct arena *arena) {
 }
 
 static int reserve_tables(struct arena *arena) {
-  static const size_t page_bytes[ARENA_TABLES] = {sizeof(struct span *), sizeof(uint16_t), MARK_BITS_PAGE_BYTES,
-                                                  MARK_BITS_PAGE_BYTES, sizeof(uint8_t)};
+  static const struct arena_table shapes[ARENA_TABLES] = {
+      {.entry_bytes = sizeof(struct span *), .entry_shift = PAGE_SHIFT},
+      {.entry_bytes = sizeof(uint16_t), .entry_shift = PAGE_SHIFT},
+      {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
+      {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
+      {.entry_bytes = sizeof(uint8_t), .entry_shift = PAGE_SHIFT},
+      {.entry_bytes = sizeof(struct arena_chunk), .entry_shift = CHUNK_SHIFT},
+  };
   for (size_t i = 0; i < ARENA_TABLES; i++) {
     struct arena_table *table = &arena->tables[i];
-    *table = (struct arena_table){.page_bytes = page_bytes[i]};
+    *table = shapes[i];
     table->base = os_reserve(table_reserved_bytes(arena, table), max_size(os_page_bytes(), os_huge_page_bytes()));
     if (table->base == NULL) {
       release_tables(arena);
@@ -53,6 +64,7 @@ static int reserve_tables(struct arena *arena) {
   arena->mark_bits[0] = (uint64_t *)(void *)arena->tables[2].base;
   arena->mark_bits[1] = (uint64_t *)(void *)arena->tables[3].base;
   arena->residency = (uint8_t *)arena->tables[4].base;
+  arena->chunks = (struct arena_chunk *)(void *)arena->tables[5].base;
   return 0;
 }
 
@@ -114,7 +126,7 @@ static void advise_huge(const struct arena *arena, uintptr_t base, uintptr_t fro
 
 /* Makes a table touchable for all pages below `end`. */
 static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
-  size_t need_bytes = arena_page_of(arena, end) * table->page_bytes;
+  size_t need_bytes = table_bytes(table, end - arena->start);
   if (need_bytes <= table->committed_bytes) return 0;
   size_t target_bytes = round_up(need_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
   size_t step_bytes = target_bytes - table->committed_bytes;
@@ -151,6 +163,20 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
   if (pages_commit(arena, start + bytes) != 0) return 0;
   atomic_store_release(&arena->used, start + bytes); /* pairs with arena_contains */
   return start;
+}
+
+bool arena_chunk_is_huge(const struct arena *arena, size_t chunk) {
+  return arena->huge_pages && os_huge_page_bytes() == CHUNK_BYTES && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
+}
+
+/* The first huge page of a table is never one: it is advised from its middle on. */
+void arena_mark_bits_unit(const struct arena *arena, size_t chunk, size_t *first, size_t *end) {
+  size_t chunk_table_bytes = CHUNK_PAGES * MARK_BITS_PAGE_BYTES, huge_bytes = os_huge_page_bytes();
+  bool is_huge = arena->huge_pages && huge_bytes != 0 && chunk * chunk_table_bytes >= huge_bytes;
+  size_t unit_bytes = max_size(chunk_table_bytes, is_huge ? huge_bytes : os_page_bytes());
+  size_t unit_chunks = unit_bytes / chunk_table_bytes;
+  *first = round_down(chunk, unit_chunks);
+  *end = *first + unit_chunks;
 }
 
 /* The table entry may be stale, since only the ends of a free span are kept exact: it may name a structure that is dead

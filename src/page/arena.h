@@ -1,7 +1,7 @@
 /* The arena: one reserved range of addresses in which all pages of the heap lie, and the tables beside it.
  *
  * The range is reserved at once and committed from its start upward; `used` is the frontier.  Beside it grow tables with
- * a fixed number of bytes per page (spans, page information, mark bits): each is reserved for the whole arena and
+ * a fixed number of bytes per page or chunk (spans, page information, mark bits, residency, chunks): each is reserved for the whole arena and
  * committed before `used` moves, so that whoever reads `used` (acquire) may index every table up to it.
  *
  * `used` only grows; it is written under the page heap's lock with a release store. */
@@ -15,7 +15,20 @@
 #include "base/atomic.h"
 #include "page/span.h"
 
-enum { ARENA_TABLES = 5, MARK_BITS_PAGE_BYTES = 64 };
+enum { ARENA_TABLES = 6, MARK_BITS_PAGE_BYTES = 64 };
+
+/* A chunk: as much of the arena as one huge page of the kernel's covers, where those have the usual size.  What is known
+ * of it tells which memory can go back without breaking a huge page that is worth having. */
+enum { CHUNK_SHIFT = 21, CHUNK_PAGES = 1 << (CHUNK_SHIFT - PAGE_SHIFT) };
+#define CHUNK_BYTES ((size_t)1 << CHUNK_SHIFT)
+
+struct arena_chunk {
+  uint64_t freed_ns;     /* when a page of it became free last; 0 for never */
+  uint16_t in_use_pages; /* pages of spans IN_USE or STACK */
+  uint16_t idle_pages;   /* pages of free spans that are RESIDENT */
+  bool stuck;            /* no whole OS page of what is idle could go when that was tried last */
+  bool tables_released;  /* its mark bits were given back and not touched since; see pageheap_scavenge.c */
+};
 
 /* Whether memory stands behind a free page.  Pages of other spans count as RESIDENT. */
 enum page_residency {
@@ -26,7 +39,8 @@ enum page_residency {
 
 struct arena_table {
   char *base;        /* reserved; entries below committed_bytes may be touched */
-  size_t page_bytes; /* bytes of table for each page of the arena, a power of two */
+  size_t entry_bytes;   /* bytes of one entry */
+  unsigned entry_shift; /* an entry is for so much of the arena, as a power of two: a page or a chunk */
   size_t committed_bytes;
 };
 
@@ -38,7 +52,8 @@ struct arena {
   uint16_t *page_info;                     /* by page; 0 where no objects are; see span/page_info.h */
   uint64_t *mark_bits[2];                  /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
   uint8_t *residency;                      /* by page, enum page_residency; under the page heap's lock */
-  struct arena_table tables[ARENA_TABLES]; /* the five above */
+  struct arena_chunk *chunks;              /* by chunk; under the page heap's lock */
+  struct arena_table tables[ARENA_TABLES]; /* the six above */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
   bool huge_pages;     /* advise huge pages once the heap is large; set after init */
   bool fake;           /* tests: the pages themselves are never touched */
@@ -69,6 +84,22 @@ static inline bool arena_contains(const struct arena *arena, uintptr_t address) 
 static inline size_t arena_page_of(const struct arena *arena, uintptr_t address) {
   return (address - arena->start) >> PAGE_SHIFT;
 }
+
+static inline struct arena_chunk *arena_chunk_of(const struct arena *arena, uintptr_t address) {
+  return &arena->chunks[(address - arena->start) >> CHUNK_SHIFT];
+}
+
+/* Chunks of which some page is in the arena. */
+static inline size_t arena_chunk_count(const struct arena *arena) {
+  return (arena->used - arena->start + CHUNK_BYTES - 1) >> CHUNK_SHIFT;
+}
+
+/* Whether a chunk was advised to be one huge page. */
+bool arena_chunk_is_huge(const struct arena *arena, size_t chunk);
+
+/* The chunks whose mark bits are given back together with those of `chunk`: [*first, *end), which may reach past the
+ * arena's frontier.  What is advised to be huge pages goes in whole ones. */
+void arena_mark_bits_unit(const struct arena *arena, size_t chunk, size_t *first, size_t *end);
 
 /* The span that holds an address if that span is IN_USE or STACK; NULL for every other address whatsoever. */
 struct span *arena_span_of(const struct arena *arena, uintptr_t address);

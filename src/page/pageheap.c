@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "os/os.h"
+#include "page/chunks.h"
 #include "page/residency.h"
 
 NOT_A_ROOT struct pageheap heap_pages;
@@ -21,6 +22,7 @@ enum { TIGHT_FIT_FRACTION = 8, WHOLE_SPAN_WORTH = 16 };
 void pageheap_init(struct pageheap *heap, struct arena *arena, const struct pageheap_hooks *hooks) {
   *heap = (struct pageheap){.arena = arena, .hooks = *hooks, .grow_bytes = GROW_DEFAULT_BYTES};
   heap->release_unit_bytes = max_size(os_page_bytes(), PAGE_BYTES);
+  heap->limit_bytes = SIZE_MAX;
   heap->stats.system_bytes = arena->used - arena->start;
   CHECK(heap->stats.system_bytes == 0, "page heap: the arena is in use already");
   lock_init(&heap->lock, LOCK_RANK_PAGEHEAP);
@@ -143,6 +145,7 @@ static void claim(struct pageheap *heap, struct span *span, enum span_state stat
   stats->released_bytes -= released << PAGE_SHIFT;
   stats->fresh_bytes -= (span->released_pages - released) << PAGE_SHIFT;
   *(state == SPAN_IN_USE ? &stats->in_use_bytes : &stats->stack_bytes) += span_bytes(span);
+  chunks_note_claimed(heap, span->start, pages);
   residency_set(arena, span->start, pages, PAGE_RESIDENT);
   span->released_pages = 0;
   clear_upper_fields(span);
@@ -186,7 +189,7 @@ static struct span *carve_locked(struct pageheap *heap, struct span *span, size_
 
 /* Makes one free span of `span`, which is filed nowhere, and its free neighbours, and files it.  The structure of the
  * part with the most resident pages lives on, with its time and its place among the ages. */
-static void merge_and_file(struct pageheap *heap, struct span *span) {
+static void merge_and_file(struct pageheap *heap, struct span *span, uint64_t now_ns) {
   struct span *parts[] = {free_span_before(heap, span->start), span, free_span_at(heap, span_end(span))};
   struct span *keep = span;
   uintptr_t start = span->start, release_end = span->start;
@@ -212,7 +215,7 @@ static void merge_and_file(struct pageheap *heap, struct span *span) {
   keep->released_pages = released;
   describe_free(heap, keep, release_end);
   if (released < pages && !freeset_age_holds(keep)) {
-    keep->unused_since_ns = heap->hooks.now_ns();
+    keep->unused_since_ns = now_ns;
     freeset_age_append(&heap->free, keep);
   }
   freeset_insert(&heap->free, keep);
@@ -236,7 +239,9 @@ void pageheap_free(struct pageheap *heap, struct span *span) {
   *(state == SPAN_IN_USE ? &heap->stats.in_use_bytes : &heap->stats.stack_bytes) -= span_bytes(span);
   heap->stats.idle_bytes += span_bytes(span);
   span->released_pages = 0;
-  merge_and_file(heap, span);
+  uint64_t now_ns = heap->hooks.now_ns();
+  chunks_note_freed(heap, span->start, span->page_count, now_ns);
+  merge_and_file(heap, span, now_ns);
   lock_release(&heap->lock);
 }
 
@@ -278,7 +283,7 @@ static bool grow_locked(struct pageheap *heap, size_t pages) {
   span->released_pages = span->page_count;
   span->unused_since_ns = heap->hooks.now_ns();
   span_set_state(span, SPAN_FREE);
-  merge_and_file(heap, span);
+  merge_and_file(heap, span, span->unused_since_ns);
   return true;
 }
 
@@ -298,21 +303,62 @@ static struct span *alloc_or_grow_locked(struct pageheap *heap, size_t pages, si
   return alloc_free_locked(heap, pages, alignment, state);
 }
 
-/* Whether an allocation would take pages that are not resident. */
-static bool would_touch_absent_locked(struct pageheap *heap, size_t pages, size_t alignment) {
+/* How many pages that are not resident an allocation would take. */
+static size_t absent_pages_locked(struct pageheap *heap, size_t pages, size_t alignment) {
   size_t slack = (alignment >> PAGE_SHIFT) - 1;
   const struct span *span = choose_locked(heap, pages + slack);
-  if (span == NULL || span->released_pages == 0) return span == NULL;
-  return residency_count(heap->arena, span->start, pages, PAGE_RESIDENT) < pages;
+  if (span == NULL) return pages;
+  if (span->released_pages == 0) return 0;
+  return pages - residency_count(heap->arena, span->start, pages, PAGE_RESIDENT);
 }
 
 /* No resident pages are free: somebody may be able to free some, which is cheaper than to touch new ones. */
 static void reclaim(struct pageheap *heap, size_t pages, size_t alignment) {
   if (heap->hooks.reclaim == NULL) return;
   lock_acquire(&heap->lock);
-  bool wanted = would_touch_absent_locked(heap, pages, alignment);
+  bool wanted = absent_pages_locked(heap, pages, alignment) > 0;
   lock_release(&heap->lock);
   if (wanted) heap->hooks.reclaim(pages);
+}
+
+/* ---- the limit ---- */
+
+static size_t idle_resident_locked(const struct pageheap *heap) { return pageheap_stats_idle_resident(&heap->stats); }
+
+static size_t held_bytes_locked(const struct pageheap *heap) {
+  size_t metadata_bytes = heap->hooks.metadata_bytes != NULL ? heap->hooks.metadata_bytes() : 0;
+  return heap->stats.in_use_bytes + heap->stats.stack_bytes + idle_resident_locked(heap) + metadata_bytes;
+}
+
+size_t pageheap_held_bytes(struct pageheap *heap) {
+  lock_acquire(&heap->lock);
+  size_t held_bytes = held_bytes_locked(heap);
+  lock_release(&heap->lock);
+  return held_bytes;
+}
+
+void pageheap_set_limit(struct pageheap *heap, size_t limit_bytes) {
+  atomic_store_relaxed(&heap->limit_bytes, limit_bytes);
+}
+
+/* Before an allocation makes more pages resident than the limit allows: as many idle ones go that it does not use.  What
+ * was too much before is not this allocation's to repair. */
+static void make_room(struct pageheap *heap, size_t pages, size_t alignment) {
+  size_t limit_bytes = atomic_load_relaxed(&heap->limit_bytes);
+  if (LIKELY(limit_bytes == SIZE_MAX)) return;
+  lock_acquire(&heap->lock);
+  size_t more_bytes = absent_pages_locked(heap, pages, alignment) << PAGE_SHIFT;
+  size_t held_bytes = held_bytes_locked(heap), idle_bytes = idle_resident_locked(heap);
+  lock_release(&heap->lock);
+  size_t room_bytes = limit_bytes > held_bytes ? limit_bytes - held_bytes : 0;
+  if (more_bytes <= room_bytes) return;
+  size_t over_bytes = more_bytes - room_bytes;
+  if (idle_bytes > 0) {
+    uint64_t start_ns = heap->hooks.now_ns();
+    over_bytes -= min_size(pageheap_release(heap, over_bytes, 0), over_bytes);
+    atomic_add_relaxed(&heap->limit_release_ns, heap->hooks.now_ns() - start_ns);
+  }
+  if (over_bytes > 0 && heap->hooks.press != NULL) heap->hooks.press();
 }
 
 struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
@@ -323,7 +369,10 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
   alignment = max_size(alignment, PAGE_BYTES);
   size_t arena_bytes = heap->arena->end - heap->arena->start;
   if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return NULL;
-  if (may_grow) reclaim(heap, pages, alignment);
+  if (may_grow) {
+    reclaim(heap, pages, alignment);
+    make_room(heap, pages, alignment);
+  }
   lock_acquire(&heap->lock);
   struct span *span =
       may_grow ? alloc_or_grow_locked(heap, pages, alignment, state) : alloc_free_locked(heap, pages, alignment, state);

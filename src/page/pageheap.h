@@ -17,10 +17,15 @@
  * Age.  Merged spans take the time of the part with the most resident pages (the one just freed, among equals): a large
  * span does not grow young because a page beside it comes and goes.
  *
+ * The limit.  Where limit_bytes is set, an allocation that would pass it by touching absent pages first releases idle
+ * ones that it cannot use, as many as it is too much, and then, if that is not enough, tells hooks.press.  It goes on in
+ * any case.
+ *
  * Invariants (pageheap_verify):
  *   no two neighbouring spans are FREE;
  *   the table names a free span at its first and last page, any other span at each of its pages;
  *   in_use + stack + idle == bytes of the arena in use, and released + fresh <= idle;
+ *   a chunk counts its pages in use and its idle resident ones;
  *   a free span's released_pages counts its pages that are not RESIDENT, and needs_zero says whether others are left.
  *
  * Every function takes the heap's lock unless its name ends in _locked. */
@@ -45,6 +50,12 @@ struct pageheap_hooks {
   /* Asked, without the lock, before an allocation of `pages` touches pages that are not resident or makes the arena grow:
    * may sweep and free spans.  NULL for nothing. */
   void (*reclaim)(size_t pages);
+  /* Memory that is held beside the pages, which counts for limit_bytes too; NULL for none. */
+  size_t (*metadata_bytes)(void);
+  /* Told, without the lock, that an allocation passes limit_bytes though nothing idle is left to release. */
+  void (*press)(void);
+  /* Gives mark bits back to the system, whole OS pages, all zero; 0 or -errno.  The lock is held.  NULL: they stay. */
+  int (*release_tables)(void *start, size_t bytes);
 };
 
 struct pageheap_stats {
@@ -56,6 +67,8 @@ struct pageheap_stats {
   size_t system_bytes;   /* the arena up to its frontier */
   size_t free_spans;
   size_t grow_count; /* times that the arena grew */
+  uint64_t released_total_bytes; /* given back to the system, ever, pages only */
+  size_t tables_released_bytes;  /* mark bits that are given back now */
 };
 
 struct pageheap {
@@ -67,6 +80,8 @@ struct pageheap {
   struct pageheap_stats stats; /* under lock; free_spans is filled in by pageheap_read_stats */
   size_t grow_bytes;           /* the least by which the arena grows; 1 MiB unless set after init */
   size_t release_unit_bytes;   /* pages go back in units of this: the OS page, or ours if larger; constant after init */
+  size_t limit_bytes;          /* atomic; soft: what is held (pageheap_held_bytes) should stay below; SIZE_MAX: none */
+  uint64_t limit_release_ns;   /* atomic; time that allocations have spent to release memory for the limit */
 };
 
 /* The heap's pages. */
@@ -100,7 +115,40 @@ void pageheap_free(struct pageheap *heap, struct span *span);
  * less than an OS page above the goal; stops early where the system refuses. */
 size_t pageheap_release(struct pageheap *heap, size_t goal_bytes, uint64_t unused_ns);
 
+/* Releasing by chunks (pageheap_scavenge.c), for who has time to choose.  A chunk that is a huge page goes only while at
+ * most CHUNK_SPARSE_PAGES of it are in use, and its idle pages go together; elsewhere any idle pages may go. */
+enum { CHUNK_SPARSE_PAGES = CHUNK_PAGES / 4 };
+
+struct pageheap_scavenged {
+  size_t released_bytes;
+  bool whole_huge_page; /* it was a wholly free huge page */
+  uint64_t next_ns;     /* when what is too young now will be old enough, counted from then: its time; UINT64_MAX: none */
+  int error;            /* the system refused: 0 or -errno */
+};
+
+/* Releases idle pages of one chunk, at most `most_bytes`: of those in which nothing became free after `freed_by_ns`
+ * wholly free chunks first, then whatever has been unused for longest, the highest among equals.  A huge page with more
+ * than most_bytes idle is left alone.  Nothing released: there was no such chunk. */
+struct pageheap_scavenged pageheap_scavenge(struct pageheap *heap, size_t most_bytes, uint64_t freed_by_ns);
+
+/* Releases the idle pages of `chunk` whose spans have been unused since `unused_by_ns` or longer.  next_ns is the
+ * earliest time of a span of it that was too young. */
+struct pageheap_scavenged pageheap_scavenge_old(struct pageheap *heap, size_t chunk, uint64_t unused_by_ns);
+
+/* The number of chunks that pageheap_scavenge_old can be asked about. */
+size_t pageheap_chunk_count(struct pageheap *heap);
+
+/* Memory that stands behind spans in use, stacks and idle pages, and all metadata: what limit_bytes limits. */
+size_t pageheap_held_bytes(struct pageheap *heap);
+
+void pageheap_set_limit(struct pageheap *heap, size_t limit_bytes);
+
 void pageheap_read_stats(struct pageheap *heap, struct pageheap_stats *stats);
+
+/* Idle bytes that memory stands behind. */
+static inline size_t pageheap_stats_idle_resident(const struct pageheap_stats *stats) {
+  return stats->idle_bytes - stats->released_bytes - stats->fresh_bytes;
+}
 
 /* Walks everything and stops the process on a broken invariant. */
 void pageheap_verify(struct pageheap *heap);

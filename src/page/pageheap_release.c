@@ -8,15 +8,12 @@
  * leaves the list of ages when that is noticed; merging brings it back. */
 #include "base/bits.h"
 #include "base/check.h"
+#include "os/os.h"
+#include "page/chunks.h"
 #include "page/pageheap.h"
 #include "page/residency.h"
 
 #define SLICE_BYTES ((size_t)512 << 10)
-
-struct address_range {
-  uintptr_t start;
-  uintptr_t end;
-};
 
 /* Lowers the span's release_end past pages that cannot go; it becomes the span's start where none can. */
 static void lower_release_end(const struct pageheap *heap, struct span *span) {
@@ -28,7 +25,7 @@ static void lower_release_end(const struct pageheap *heap, struct span *span) {
 }
 
 /* The highest run of pages that can go: units of which each holds a resident page, at most `budget_bytes` of them. */
-static struct address_range highest_run(const struct pageheap *heap, const struct span *span, size_t budget_bytes) {
+static struct os_range highest_run(const struct pageheap *heap, const struct span *span, size_t budget_bytes) {
   size_t unit = heap->release_unit_bytes;
   uintptr_t low = round_up(span->start, unit);
   uintptr_t end = round_up(span->release_end, unit);
@@ -36,26 +33,39 @@ static struct address_range highest_run(const struct pageheap *heap, const struc
   while (start > low && end - start < budget_bytes && *residency_at(heap->arena, start - PAGE_BYTES) == PAGE_RESIDENT) {
     start -= PAGE_BYTES;
   }
-  return (struct address_range){round_down(start, unit), end};
+  return (struct os_range){round_down(start, unit), end};
 }
 
-/* Notes that the memory behind a run of a span is gone; returns how many pages that were resident it held.  Pages that
- * were never touched stay FRESH. */
-static size_t note_released(struct pageheap *heap, struct span *span, struct address_range run) {
-  uint8_t *residency = residency_at(heap->arena, run.start);
-  size_t count = 0;
-  for (size_t i = 0; i < (run.end - run.start) >> PAGE_SHIFT; i++) {
-    if (residency[i] != PAGE_RESIDENT) continue;
-    residency[i] = PAGE_RELEASED;
-    count++;
+/* Marks the resident pages of a run RELEASED, chunk by chunk; returns how many they were.  Pages that were never touched
+ * stay FRESH. */
+static size_t mark_released(struct pageheap *heap, struct os_range run) {
+  size_t total = 0;
+  for (uintptr_t start = run.start; start < run.end;) {
+    uintptr_t end = min_size(run.end, round_down(start - heap->arena->start, CHUNK_BYTES) + CHUNK_BYTES + heap->arena->start);
+    uint8_t *residency = residency_at(heap->arena, start);
+    size_t count = 0;
+    for (size_t i = 0; i < (end - start) >> PAGE_SHIFT; i++) {
+      if (residency[i] != PAGE_RESIDENT) continue;
+      residency[i] = PAGE_RELEASED;
+      count++;
+    }
+    chunks_note_released(heap, start, count);
+    total += count;
+    start = end;
   }
+  return total;
+}
+
+size_t pageheap_note_released_locked(struct pageheap *heap, struct span *span, struct os_range run) {
+  size_t count = mark_released(heap, run);
   freeset_remove(&heap->free, span);
   span->released_pages += count;
-  span->release_end = run.start;
+  if (run.end >= span->release_end && run.start < span->release_end) span->release_end = run.start;
   span->needs_zero = span_resident_pages(span) > 0;
   if (!span->needs_zero) freeset_age_remove(&heap->free, span);
   freeset_insert(&heap->free, span);
   heap->stats.released_bytes += count << PAGE_SHIFT;
+  heap->stats.released_total_bytes += count << PAGE_SHIFT;
   return count;
 }
 
@@ -71,9 +81,9 @@ static bool release_slice_locked(struct pageheap *heap, size_t goal_bytes, uint6
     return true;
   }
   size_t budget_bytes = round_up(min_size(goal_bytes - *released_bytes, SLICE_BYTES), heap->release_unit_bytes);
-  struct address_range run = highest_run(heap, span, budget_bytes);
+  struct os_range run = highest_run(heap, span, budget_bytes);
   if (heap->hooks.release((void *)run.start, run.end - run.start) != 0) return false;
-  *released_bytes += note_released(heap, span, run) << PAGE_SHIFT;
+  *released_bytes += pageheap_note_released_locked(heap, span, run) << PAGE_SHIFT;
   return true;
 }
 

@@ -7,6 +7,8 @@ struct walk {
   const struct pageheap *heap;
   struct pageheap_stats found;
   bool last_was_free;
+  size_t chunk;                                 /* the one that the walk is in */
+  size_t chunk_in_use_pages, chunk_idle_pages; /* found in it so far */
 };
 
 static struct span *entry_at(const struct pageheap *heap, uintptr_t address) {
@@ -16,6 +18,30 @@ static struct span *entry_at(const struct pageheap *heap, uintptr_t address) {
 #define SPAN_CHECK(span, condition)                                                                         \
   CHECK(condition, "span %p at %p, %zu pages, %s: broken: %s", (const void *)(span), (void *)(span)->start, \
         (span)->page_count, span_state_name(span_state(span)), #condition)
+
+/* Everything of a chunk has been seen: is it what was counted? */
+static void verify_chunk(const struct walk *walk) {
+  const struct arena_chunk *chunk = &walk->heap->arena->chunks[walk->chunk];
+  CHECK(chunk->in_use_pages == walk->chunk_in_use_pages && chunk->idle_pages == walk->chunk_idle_pages,
+        "chunk %zu: counted %u pages in use, %u idle; found %zu, %zu", walk->chunk, chunk->in_use_pages,
+        chunk->idle_pages, walk->chunk_in_use_pages, walk->chunk_idle_pages);
+  CHECK(!chunk->tables_released || (chunk->in_use_pages == 0 && chunk->idle_pages == 0),
+        "chunk %zu holds pages without mark bits", walk->chunk);
+}
+
+static void count_pages(struct walk *walk, const struct span *span, bool is_free) {
+  const struct arena *arena = walk->heap->arena;
+  for (uintptr_t page = span->start; page < span_end(span); page += PAGE_BYTES) {
+    size_t chunk = (page - arena->start) >> CHUNK_SHIFT;
+    if (chunk != walk->chunk) {
+      verify_chunk(walk);
+      walk->chunk_in_use_pages = walk->chunk_idle_pages = 0;
+    }
+    walk->chunk = chunk;
+    walk->chunk_in_use_pages += !is_free;
+    walk->chunk_idle_pages += is_free && *residency_at(arena, page) == PAGE_RESIDENT;
+  }
+}
 
 static void verify_free(struct walk *walk, const struct span *span) {
   const struct pageheap *heap = walk->heap;
@@ -62,6 +88,7 @@ static void verify_span(struct walk *walk, uintptr_t address) {
   } else {
     verify_owned(walk, span);
   }
+  count_pages(walk, span, is_free);
   walk->last_was_free = is_free;
 }
 
@@ -88,6 +115,7 @@ static void verify_locked(const struct pageheap *heap) {
        address += span_bytes(entry_at(heap, address))) {
     verify_span(&walk, address);
   }
+  if (heap->arena->used != heap->arena->start) verify_chunk(&walk);
   verify_counters(heap, &walk.found);
 }
 
