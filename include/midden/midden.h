@@ -70,6 +70,9 @@ struct midden_options {
   bool ignore_modules;       /* static data of loaded objects is no root */
   bool small_pages;          /* no advice to use huge pages once the heap is large */
   int background;            /* 1: a thread of the library's own sweeps behind the program; -1: none; default 1 */
+  int scavenge_after_ms;     /* unused memory goes back after this time, whatever the goal; default 300000; -1: never */
+  int idle_collect_ms;       /* after this time without allocation a thread of the library collects; default 1000; -1:
+                                never.  Finalizer notifications and events may then come in that thread */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call

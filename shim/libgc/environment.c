@@ -65,5 +65,6 @@ void environment_read(struct midden_options *options) {
   if (options->initial_heap_bytes > ENVIRONMENT_LARGE_HEAP) options->min_heap_bytes = options->initial_heap_bytes;
   options->max_heap_bytes = environment_size("GC_MAXIMUM_HEAP_SIZE");
   options->markers = (unsigned)environment_number("GC_MARKERS", 1, environment_number("GC_NPROCS", 1, 0));
+  options->idle_collect_ms = -1; /* callbacks expect the program's own threads */
   options->trace = getenv("GC_PRINT_STATS") ? 1 : 0;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/attr.h"
 
 /* Bytes marked by the last collection plus allocated since, less freed since.  Atomic. */
 extern size_t account_live_bytes;
@@ -19,7 +20,21 @@ extern size_t account_trigger_bytes;
 /* What the caches of threads that ended had counted.  Atomic. */
 extern struct account_retired { uint64_t allocated_bytes, large_bytes, freed_bytes; } account_retired;
 
-static inline void account_add(size_t bytes) { atomic_add_relaxed(&account_live_bytes, bytes); }
+/* Whether somebody wants to know that the program allocates or frees (gc/idle.h): the first who does resets it.  Atomic. */
+enum account_watch {
+  ACCOUNT_WATCH_NONE, /* nobody asks, or it has happened */
+  ACCOUNT_WATCH_LOOK, /* who asks will look again */
+  ACCOUNT_WATCH_WAKE  /* who asks sleeps: account_waker is called */
+};
+extern uint32_t account_watch;
+extern void (*account_waker)(void); /* anywhere; constant after start */
+
+void account_notice(void);
+
+static inline void account_add(size_t bytes) {
+  atomic_add_relaxed(&account_live_bytes, bytes);
+  if (UNLIKELY(atomic_load_relaxed(&account_watch) != ACCOUNT_WATCH_NONE)) account_notice();
+}
 
 /* Explicit frees may outrun the count of what is still on its way from the caches: the figure stops at 0. */
 void account_subtract(size_t bytes);

@@ -17,6 +17,8 @@ enum {
   DEFAULT_MARKERS_MAX = 8,
   MARKERS_LIMIT = 64,
   DEFAULT_STRESS_INTERVAL = 1000,
+  DEFAULT_SCAVENGE_AFTER_MS = 5 * 60 * 1000,
+  DEFAULT_IDLE_COLLECT_MS = 1000,
   SIGNAL_LIMIT = 64
 };
 
@@ -164,6 +166,7 @@ static void read_environment(struct midden_options *options) {
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
+         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
          (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
          (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
 }
@@ -176,6 +179,8 @@ static void fill_defaults(struct midden_options *options) {
   if (options->initial_heap_bytes == 0) options->initial_heap_bytes = options->min_heap_bytes;
   if (options->markers == 0) options->markers = (unsigned)min_size(os_processor_count(), DEFAULT_MARKERS_MAX);
   if (options->background == 0) options->background = 1;
+  if (options->scavenge_after_ms == 0) options->scavenge_after_ms = DEFAULT_SCAVENGE_AFTER_MS;
+  if (options->idle_collect_ms == 0) options->idle_collect_ms = DEFAULT_IDLE_COLLECT_MS;
   if (options->stress_interval == 0) options->stress_interval = DEFAULT_STRESS_INTERVAL;
 }
 

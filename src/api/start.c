@@ -9,8 +9,11 @@
 #include "base/check.h"
 #include "gc/background.h"
 #include "gc/collector.h"
+#include "gc/idle.h"
+#include "gc/scavenger.h"
 #include "gc/sweep.h"
 #include "gc/work.h"
+#include "meta/persist.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "observe/trace.h"
@@ -34,7 +37,12 @@ static size_t arena_bytes(void) {
 }
 
 static int start_memory(const struct midden_options *options) {
-  static const struct pageheap_hooks hooks = {.now_ns = os_now_ns, .release = os_release, .reclaim = sweep_reclaim};
+  static const struct pageheap_hooks hooks = {.now_ns = os_now_ns,
+                                              .release = os_release,
+                                              .reclaim = sweep_reclaim,
+                                              .metadata_bytes = persist_total_bytes,
+                                              .press = collector_press,
+                                              .release_tables = os_release};
   int error = arena_init(&heap_arena, arena_bytes());
   if (error != 0) return error;
   heap_arena.limit_bytes = options->max_heap_bytes;
@@ -57,6 +65,17 @@ static void start_debugging(const struct midden_options *options) {
   if (options->trace != 0) collector_reporter = trace_cycle;
 }
 
+static void start_background(const struct midden_options *options) {
+  enum { NS_PER_MS = 1000000 };
+  uint64_t after_ns = options->scavenge_after_ms < 0 ? UINT64_MAX : (uint64_t)options->scavenge_after_ms * NS_PER_MS;
+  scavenger_init(&heap_scavenger, &heap_pages, os_thread_cpu_ns, after_ns);
+  if (options->trace != 0) heap_scavenger.report = trace_scavenge;
+  if (options->background < 0) return;
+  background_register(scavenger_task);
+  if (options->idle_collect_ms > 0) idle_init((uint64_t)options->idle_collect_ms * NS_PER_MS);
+  background_enable();
+}
+
 static int start_locked(const struct midden_options *given) {
   os_init();
   struct midden_options options;
@@ -74,7 +93,7 @@ static int start_locked(const struct midden_options *given) {
                         .memory_limit_bytes = options.memory_limit_bytes};
   collector_init(&pacer, options.markers);
   background_register(sweep_background);
-  if (options.background > 0) background_enable();
+  start_background(&options);
   fork_init();
   return 0;
 }

@@ -6,9 +6,12 @@
 #include "base/check.h"
 #include "gc/background.h"
 #include "gc/finalizer.h"
+#include "gc/idle.h"
+#include "gc/limiter.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
 #include "gc/rootset.h"
+#include "gc/scavenger.h"
 #include "gc/sweep.h"
 #include "gc/weak.h"
 #include "meta/persist.h"
@@ -28,6 +31,10 @@ void (*collector_verifier)(void);
 static NOT_A_ROOT struct {
   uint32_t phase; /* atomic to read */
   struct pacer pacer;
+  struct pacer_footprint footprint; /* as of the last cycle */
+  struct limiter limiter;
+  uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
+  uint64_t yields_before;    /* the limiter's, as of the last cycle */
   unsigned markers;
   uint32_t disabled;              /* atomic */
   uint64_t start_ns;              /* when the library started */
@@ -155,16 +162,13 @@ static void settle_dead(void) {
 
 /* ---- after marking ---- */
 
-/* Memory that the heap holds beside what was marked.  Free slots between marked ones will mostly be allocated before the
- * heap grows; a quarter of them is taken to be out of reach (other kinds, other sizes). */
-static size_t overhead_bytes(size_t marked_bytes) {
+/* How the heap is filled when a cycle begins, all dead objects of the last one swept away: never fuller. */
+static void take_footprint(size_t object_bytes) {
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
-  size_t overhead = pages.stack_bytes;
-  for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
-    overhead += persist_bytes((enum persist_purpose)purpose);
-  size_t free_slots_bytes = pages.in_use_bytes > marked_bytes ? pages.in_use_bytes - marked_bytes : 0;
-  return overhead + free_slots_bytes / 4;
+  collector.footprint = (struct pacer_footprint){.fixed_bytes = pages.stack_bytes + persist_total_bytes(),
+                                                 .in_use_bytes = pages.in_use_bytes,
+                                                 .object_bytes = object_bytes};
 }
 
 static void set_goal(size_t goal_bytes) {
@@ -188,7 +192,7 @@ static void count_marked(struct cycle *cycle) {
 static void finish_cycle(struct cycle *cycle) {
   struct collector_report *report = &cycle->report;
   count_marked(cycle);
-  report->goal_bytes = pacer_goal(&collector.pacer, report->marked_bytes, overhead_bytes(report->marked_bytes));
+  report->goal_bytes = pacer_goal(&collector.pacer, report->marked_bytes, &collector.footprint);
   atomic_store_relaxed(&account_live_bytes, report->marked_bytes);
   set_goal(report->goal_bytes);
   sweep_read_stats(&report->swept);
@@ -197,7 +201,12 @@ static void finish_cycle(struct cycle *cycle) {
 
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
 static void abandon_cycle(void) {
-  mark_bits_clear(&heap_arena, mark_side, heap_arena.start, heap_arena.used - heap_arena.start);
+  size_t count = arena_chunk_count(&heap_arena);
+  for (size_t i = 0; i < count; i++) {
+    if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
+    uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
+    mark_bits_clear(&heap_arena, mark_side, start, min_size(CHUNK_BYTES, heap_arena.used - start));
+  }
 }
 
 static bool is_stop_asked_for(const struct cycle *cycle) {
@@ -270,6 +279,29 @@ static unsigned choose_markers(void) {
   return markers_prepare(collector.markers);
 }
 
+/* Processor time of this cycle: that of the collecting thread, and of those that helped it to mark. */
+static uint64_t cycle_cpu_ns(const struct cycle *cycle, uint64_t own_ns) {
+  for (unsigned i = 1; i < cycle->markers; i++) own_ns += collector.tracer_cpu_ns[i];
+  return own_ns;
+}
+
+/* What the collector has cost, cycle and releasing for the limit. */
+static void charge_limiter(uint64_t cycle_ns) {
+  uint64_t release_ns = atomic_load_relaxed(&heap_pages.limit_release_ns);
+  limiter_charge(&collector.limiter, cycle_ns + release_ns - collector.limit_release_ns);
+  collector.limit_release_ns = release_ns;
+}
+
+/* The limit holds again, until the limiter says otherwise; and what is kept for the next goal is known. */
+static void settle_memory(struct cycle *cycle, uint64_t cycle_ns) {
+  charge_limiter(cycle_ns);
+  cycle->report.limit_yields = collector.limiter.yield_count - collector.yields_before;
+  collector.yields_before = collector.limiter.yield_count;
+  pageheap_set_limit(&heap_pages, collector.pacer.memory_limit_bytes);
+  scavenger_cycle_ended(&heap_scavenger, pacer_pages_bytes(&collector.footprint, cycle->report.goal_bytes),
+                        cycle->report.reason == COLLECT_IDLE);
+}
+
 /* False if the program's callback disabled collections at the last moment. */
 static bool run_cycle(struct cycle *cycle) {
   announce(MIDDEN_EVENT_START);
@@ -278,23 +310,64 @@ static bool run_cycle(struct cycle *cycle) {
   cycle->report.start_ns = os_now_ns() - collector.start_ns;
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
   cycle->report.markers = cycle->markers = choose_markers();
+  uint64_t cpu_before_ns = os_thread_cpu_ns();
   sweep_before(cycle);
+  take_footprint(cycle->report.live_before_bytes);
   announce(MIDDEN_EVENT_STOPPING);
   run_stopped(cycle);
   announce(MIDDEN_EVENT_RESUMED);
   if (!cycle->given_up) {
     sweep_after(cycle);
+    settle_memory(cycle, cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns));
     add_to_totals(&cycle->report);
   }
   announce(MIDDEN_EVENT_END);
   return true;
 }
 
+/* ---- the memory limit ---- */
+
+/* A little later again. */
+static void put_off(size_t live_bytes) {
+  size_t step_bytes = pacer_headroom(live_bytes);
+  atomic_store_relaxed(&account_trigger_bytes, live_bytes > SIZE_MAX - step_bytes ? SIZE_MAX : live_bytes + step_bytes);
+  pageheap_set_limit(&heap_pages, SIZE_MAX);
+}
+
+/* A cycle that growth does not ask for, only the limit, waits where the collector had its share. */
+static bool is_due(void) {
+  if (!account_collection_is_due()) return false;
+  if (collector.pacer.memory_limit_bytes == SIZE_MAX) return true;
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  if (live_bytes >= pacer_unlimited_goal(&collector.pacer, collector.totals.marked_bytes)) return true;
+  charge_limiter(0);
+  if (limiter_allows(&collector.limiter, os_process_cpu_ns())) return true;
+  put_off(live_bytes);
+  return false;
+}
+
 static bool is_called_for(enum collector_reason reason, uint64_t collections_before) {
   if (collector_is_disabled()) return false;
   bool since = collector.totals.collections != collections_before;
-  if (reason == COLLECT_HEAP || (reason == COLLECT_OUT_OF_MEMORY && since)) return account_collection_is_due();
+  if (reason == COLLECT_HEAP || (reason == COLLECT_OUT_OF_MEMORY && since)) return is_due();
   return true;
+}
+
+/* Racing with the end of a cycle it may make the next one due early, which that one's headroom bounds. */
+void collector_press(void) {
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  size_t marked_bytes = atomic_load_relaxed(&collector.totals.marked_bytes);
+  if (live_bytes < marked_bytes || live_bytes - marked_bytes < pacer_headroom(marked_bytes)) return;
+  if (!account_collection_is_due()) atomic_store_relaxed(&account_trigger_bytes, live_bytes);
+}
+
+void collector_press_for(size_t bytes) {
+  size_t limit_bytes = atomic_load_relaxed(&heap_pages.limit_bytes);
+  if (LIKELY(limit_bytes == SIZE_MAX)) return;
+  struct pageheap_stats pages;
+  pageheap_read_stats(&heap_pages, &pages);
+  size_t held_bytes = pages.in_use_bytes + pages.stack_bytes + persist_total_bytes();
+  if (held_bytes >= limit_bytes || limit_bytes - held_bytes < bytes) collector_press();
 }
 
 struct request {
@@ -318,7 +391,9 @@ static void collect(uintptr_t stack_pointer, void *argument) {
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
-  if (sweep_wants_background()) background_wake();
+  if (sweep_wants_background() || scavenger_wants_background(&heap_scavenger) || idle_wants_background()) {
+    background_wake();
+  }
   if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
   collector_notify_finalizers();
 }
@@ -347,6 +422,8 @@ void collector_init(const struct pacer *pacer, unsigned markers) {
   weak_init();
   finalizer_init();
   set_goal(pacer_first_goal(pacer));
+  pageheap_set_limit(&heap_pages, pacer->memory_limit_bytes);
+  limiter_init(&collector.limiter, os_process_cpu_ns());
 }
 
 void collector_disable(void) { atomic_add_relaxed(&collector.disabled, 1u); }
@@ -359,6 +436,8 @@ void collector_enable(void) {
 
 bool collector_is_disabled(void) { return atomic_load_relaxed(&collector.disabled) != 0; }
 
+uint64_t collector_start_ns(void) { return collector.start_ns; }
+
 struct pacer collector_pacer(void) {
   return collector.pacer;
 }
@@ -369,7 +448,8 @@ static void configure_locked(struct mutator *self, void (*change)(struct pacer *
   change(&collector.pacer, argument);
   bool first = collector.totals.collections == 0;
   size_t marked = collector.totals.marked_bytes;
-  set_goal(first ? pacer_first_goal(&collector.pacer) : pacer_goal(&collector.pacer, marked, overhead_bytes(marked)));
+  set_goal(first ? pacer_first_goal(&collector.pacer) : pacer_goal(&collector.pacer, marked, &collector.footprint));
+  pageheap_set_limit(&heap_pages, collector.pacer.memory_limit_bytes);
   mutator_enter(self);
   sweep_revise();
   mutator_leave(self);
@@ -400,11 +480,15 @@ void collector_read_totals(struct collector_totals *totals) {
       .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
       .marked_objects = atomic_load_relaxed(&from->marked_objects),
       .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
+      .limit_yields = atomic_load_relaxed(&collector.limiter.yield_count),
+      .limit_level_ns = atomic_load_relaxed(&collector.limiter.level_ns),
   };
 }
 
 void collector_forked(void) {
   markers_forget();
   background_forget();
+  scavenger_forget(&heap_scavenger);
+  idle_forget();
   collector.owner = os_thread_id();
 }

@@ -26,7 +26,7 @@
 
 enum collector_phase { COLLECTOR_OFF, COLLECTOR_SWEEP_TERMINATION, COLLECTOR_MARK, COLLECTOR_MARK_TERMINATION };
 
-enum collector_reason { COLLECT_HEAP, COLLECT_FORCED, COLLECT_OUT_OF_MEMORY, COLLECT_STRESS };
+enum collector_reason { COLLECT_HEAP, COLLECT_FORCED, COLLECT_OUT_OF_MEMORY, COLLECT_STRESS, COLLECT_IDLE };
 
 /* What one cycle did; handed to the reporter and kept as the last. */
 struct collector_report {
@@ -38,12 +38,15 @@ struct collector_report {
   uint64_t sweep_ns;                                        /* before and after the stop, in the collecting thread */
   uint64_t cpu_ns;                                          /* of all markers */
   struct sweep_stats swept;                                 /* since the last cycle's mark phase */
+  uint64_t limit_yields;                                    /* times the limiter put this cycle off */
   size_t live_before_bytes, marked_bytes, marked_objects, goal_bytes;
 };
 
 struct collector_totals {
   uint64_t collections, pause_total_ns, pause_max_ns, pause_last_ns, cpu_ns;
   size_t marked_bytes, marked_objects, goal_bytes;
+  uint64_t limit_yields;   /* collections that the limiter put off */
+  uint64_t limit_level_ns; /* what is in its bucket */
 };
 
 struct collector_hooks {
@@ -66,11 +69,20 @@ extern void (*collector_verifier)(void);
 
 void collector_init(const struct pacer *pacer, unsigned markers);
 
+uint64_t collector_start_ns(void); /* when the library started */
+
 enum collector_phase collector_phase(void); /* atomic */
 
 /* Runs a cycle, unless collections are disabled, or (reason COLLECT_HEAP) one is no longer due when the lock is had.  Outside
  * critical sections.  False if `stop` ended it early. */
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument);
+
+/* The memory limit is passed, or is about to be: makes a cycle due at once if enough was allocated since the last.
+ * Anywhere. */
+void collector_press(void);
+
+/* Before an object of `bytes` is allocated that may pass the memory limit by itself: the same. */
+void collector_press_for(size_t bytes);
 
 /* Holds the lock, and with it off all cycles. */
 void collector_acquire(struct mutator *self);

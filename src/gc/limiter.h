@@ -15,10 +15,10 @@
 #define LIMITER_CAPACITY_NS ((uint64_t)200 * 1000 * 1000)
 
 struct limiter {
-  uint64_t level_ns;       /* what is in the bucket; atomic */
-  uint64_t seen_ns;        /* processor time of the process as of the last call */
-  uint64_t unsettled_ns;   /* charged since then: part of the process's time that is not the program's */
-  uint64_t yield_count;    /* collections that were put off; atomic */
+  uint64_t level_ns;     /* what is in the bucket; atomic */
+  uint64_t seen_ns;      /* processor time of the process as of the last call */
+  uint64_t unsettled_ns; /* charged since then: part of the process's time that is not the program's */
+  uint64_t yield_count;  /* collections that were put off; atomic */
 };
 
 /* `process_ns`: processor time of all threads of the process so far. */

@@ -57,6 +57,7 @@ size_t persist_bytes(enum persist_purpose purpose) {
 
 size_t persist_total_bytes(void) {
   size_t total = 0;
-  for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++) total += persist_bytes((enum persist_purpose)purpose);
+  for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
+    total += persist_bytes((enum persist_purpose)purpose);
   return total;
 }

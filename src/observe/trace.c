@@ -9,7 +9,8 @@ static const char *reason_name(enum collector_reason reason) {
   static const char *const names[] = {[COLLECT_HEAP] = "heap",
                                       [COLLECT_FORCED] = "forced",
                                       [COLLECT_OUT_OF_MEMORY] = "out of memory",
-                                      [COLLECT_STRESS] = "stress"};
+                                      [COLLECT_STRESS] = "stress",
+                                      [COLLECT_IDLE] = "idle"};
   return names[reason];
 }
 
@@ -17,13 +18,25 @@ void trace_cycle(const struct collector_report *report) {
   const size_t *by = report->swept.swept_pages;
   warn(
       "gc %llu @%.3fs: live %.1f -> %.1f MiB, goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, "
-      "finish %.3f), sweep %.3f ms, cpu %.3f ms, %u markers, objects %zu, reason %s; before: %zu pages swept by cycle "
+      "finish %.3f), sweep %.3f ms, cpu %.3f ms, %u markers, objects %zu, reason %s, put off %llu; before: %zu pages "
+      "swept by cycle "
       "%zu, "
       "allocation %zu, free %zu, reclaim %zu, background %zu, debt %zu, next cycle %zu; %zu freed",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
       mib(report->marked_bytes), mib(report->goal_bytes), ms(report->pause_ns), ms(report->stop_ns),
       ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns), ms(report->sweep_ns), ms(report->cpu_ns),
-      report->markers, report->marked_objects, reason_name(report->reason), report->swept.begun_pages,
-      by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND],
-      by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages);
+      report->markers, report->marked_objects, reason_name(report->reason), (unsigned long long)report->limit_yields,
+      report->swept.begun_pages, by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM],
+      by[SWEEPER_BACKGROUND], by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages);
+}
+
+void trace_scavenge(const struct scavenger_report *report) {
+  bool has_goal = report->goal_bytes != SIZE_MAX;
+  warn(
+      "scavenge %llu @%.3fs: released %.1f MiB (%zu huge pages, %.1f MiB for its age), resident %.1f -> %.1f MiB, "
+      "goal %.1f MiB, cpu %.3f ms in %.3f s%s",
+      (unsigned long long)report->number, (double)(report->start_ns - collector_start_ns()) / 1e9,
+      mib(report->released_bytes), report->huge_pages, mib(report->old_bytes), mib(report->resident_before_bytes),
+      mib(report->resident_after_bytes), has_goal ? mib(report->goal_bytes) : 0.0, ms(report->cpu_ns),
+      (double)report->elapsed_ns / 1e9, report->refused ? ", refused by the system" : "");
 }

@@ -66,8 +66,9 @@ uint64_t os_resident_bytes(void);
 
 /* ---- time ---- */
 
-uint64_t os_now_ns(void);        /* monotonic */
-uint64_t os_thread_cpu_ns(void); /* processor time of the calling thread */
+uint64_t os_now_ns(void);         /* monotonic */
+uint64_t os_thread_cpu_ns(void);  /* processor time of the calling thread */
+uint64_t os_process_cpu_ns(void); /* and of all threads of the process, those that ended included */
 
 /* ---- processors and threads ---- */
 

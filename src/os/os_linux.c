@@ -334,6 +334,8 @@ uint64_t os_now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
 
 uint64_t os_thread_cpu_ns(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
+uint64_t os_process_cpu_ns(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
+
 unsigned os_processor_count(void) { return facts.processor_count; }
 
 /* ---- waiting (base/wait.h) ----

@@ -38,7 +38,7 @@ enum page_residency {
 };
 
 struct arena_table {
-  char *base;        /* reserved; entries below committed_bytes may be touched */
+  char *base;           /* reserved; entries below committed_bytes may be touched */
   size_t entry_bytes;   /* bytes of one entry */
   unsigned entry_shift; /* an entry is for so much of the arena, as a power of two: a page or a chunk */
   size_t committed_bytes;

@@ -239,7 +239,7 @@ void pageheap_free(struct pageheap *heap, struct span *span) {
   *(state == SPAN_IN_USE ? &heap->stats.in_use_bytes : &heap->stats.stack_bytes) -= span_bytes(span);
   heap->stats.idle_bytes += span_bytes(span);
   span->released_pages = 0;
-  uint64_t now_ns = heap->hooks.now_ns();
+  uint64_t now_ns = heap->stats.freed_ns = heap->hooks.now_ns();
   chunks_note_freed(heap, span->start, span->page_count, now_ns);
   merge_and_file(heap, span, now_ns);
   lock_release(&heap->lock);

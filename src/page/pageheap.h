@@ -66,9 +66,10 @@ struct pageheap_stats {
   size_t fresh_bytes;    /* part of idle that was never touched */
   size_t system_bytes;   /* the arena up to its frontier */
   size_t free_spans;
-  size_t grow_count; /* times that the arena grew */
+  size_t grow_count;             /* times that the arena grew */
   uint64_t released_total_bytes; /* given back to the system, ever, pages only */
   size_t tables_released_bytes;  /* mark bits that are given back now */
+  uint64_t freed_ns;             /* when a page became free last */
 };
 
 struct pageheap {
@@ -122,8 +123,8 @@ enum { CHUNK_SPARSE_PAGES = CHUNK_PAGES / 4 };
 struct pageheap_scavenged {
   size_t released_bytes;
   bool whole_huge_page; /* it was a wholly free huge page */
-  uint64_t next_ns;     /* when what is too young now will be old enough, counted from then: its time; UINT64_MAX: none */
-  int error;            /* the system refused: 0 or -errno */
+  uint64_t next_ns; /* when what is too young now will be old enough, counted from then: its time; UINT64_MAX: none */
+  int error;        /* the system refused: 0 or -errno */
 };
 
 /* Releases idle pages of one chunk, at most `most_bytes`: of those in which nothing became free after `freed_by_ns`

@@ -41,7 +41,8 @@ static struct os_range highest_run(const struct pageheap *heap, const struct spa
 static size_t mark_released(struct pageheap *heap, struct os_range run) {
   size_t total = 0;
   for (uintptr_t start = run.start; start < run.end;) {
-    uintptr_t end = min_size(run.end, round_down(start - heap->arena->start, CHUNK_BYTES) + CHUNK_BYTES + heap->arena->start);
+    uintptr_t end =
+        min_size(run.end, round_down(start - heap->arena->start, CHUNK_BYTES) + CHUNK_BYTES + heap->arena->start);
     uint8_t *residency = residency_at(heap->arena, start);
     size_t count = 0;
     for (size_t i = 0; i < (end - start) >> PAGE_SHIFT; i++) {

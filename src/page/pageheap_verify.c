@@ -7,7 +7,7 @@ struct walk {
   const struct pageheap *heap;
   struct pageheap_stats found;
   bool last_was_free;
-  size_t chunk;                                 /* the one that the walk is in */
+  size_t chunk;                                /* the one that the walk is in */
   size_t chunk_in_use_pages, chunk_idle_pages; /* found in it so far */
 };
 
