@@ -31,7 +31,15 @@ static size_t table_reserved_bytes(const struct arena *arena, const struct arena
   return round_up(table_bytes(table, arena->end - arena->start), max_size(os_page_bytes(), TABLE_STEP_BYTES));
 }
 
+/* What was given back of them counts no more: it is charged again. */
+static void recharge_released(const struct arena *arena) {
+  size_t count = 0;
+  for (size_t i = 0; i < arena_chunk_count(arena); i++) count += arena->chunks[i].tables_released;
+  persist_charge(PERSIST_TABLE, (ptrdiff_t)(count * 2 * CHUNK_PAGES * MARK_BITS_PAGE_BYTES));
+}
+
 static void release_tables(struct arena *arena) {
+  if (arena->used != arena->start) recharge_released(arena);
   for (size_t i = 0; i < ARENA_TABLES; i++) {
     struct arena_table *table = &arena->tables[i];
     if (table->base == NULL) continue;
