@@ -52,5 +52,8 @@ const struct plan_entry plan[] = {
     {"mutate", "nodes=64K steps=200000", QUICK, 0},
     {"mutate", "nodes=1M steps=4M", USUAL, 3},
     {"mutate", "nodes=16M steps=20M", FULL, 3},
+
+    {"spike", "spike=64M live=16M wait=1", QUICK, 0},
+    {"spike", "spike=1G live=64M wait=10", USUAL, 1},
     {NULL, NULL, 0, 0},
 };
