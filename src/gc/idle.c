@@ -10,7 +10,7 @@
 #include "page/arena.h"
 
 /* What must have been allocated since the last collection, where no other came since the last rest. */
-enum { WORTH_BYTES = 4 << 20, WORTH_DIVISOR = 4 };
+enum { WORTH_BYTES = 1 << 20, WORTH_DIVISOR = 64 };
 
 /* A smaller heap is not worth a thread. */
 #define LEAST_HEAP_BYTES ((size_t)4 << 20)

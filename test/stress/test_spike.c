@@ -14,7 +14,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-enum { NODE_BYTES = 512, LIVE_MIB = 16, IDLE_COLLECT_MS = 400, PATIENCE_S = 60, LAST_BREATH_BYTES = 128 << 10 };
+enum { NODE_BYTES = 512, LIVE_MIB = 16, IDLE_COLLECT_MS = 400, PATIENCE_S = 60, LAST_BREATH_BYTES = 5 << 20 };
 
 struct node {
   struct node *next;
@@ -88,7 +88,7 @@ static void wait_for_silence(void) {
 }
 
 /* A machine that is busy with something else may let the program look idle while it builds: the last allocation comes
- * after the drop, so that the collection that finds it is yet to come. */
+ * after the drop, and is much, so that the collection that finds it is yet to come. */
 static struct midden_stats drop_spike(void) {
   struct midden_stats before = test_stats();
   spike = NULL;
