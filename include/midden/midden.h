@@ -347,7 +347,13 @@ MIDDEN_API void midden_disable(void);
 MIDDEN_API void midden_enable(void);
 MIDDEN_API bool midden_is_disabled(void);
 
-/* See the options of the same names.  Each returns the value from before. */
+/* See the options of the same names.  Each returns the value from before.
+ *
+ * The memory limit is soft, and on everything that midden holds (`held` in midden_stats): pages in use and idle pages with
+ * memory behind them, stacks, metadata.  Setting it below what is held gives idle memory back before this returns.  Under
+ * it collections come earlier, and allocations give idle memory back before they take more.  Where that would take the
+ * collector more than about half of the process's processor time, the limit yields: memory grows past it, at most to
+ * what it would be without a limit. */
 MIDDEN_API int midden_set_percent(int percent);
 MIDDEN_API size_t midden_set_memory_limit(size_t bytes);
 MIDDEN_API size_t midden_set_max_heap(size_t bytes);
@@ -356,7 +362,8 @@ MIDDEN_API unsigned midden_set_markers(unsigned markers);
 /* Grows the heap by at least `bytes` now; from then on no cycle starts before the heap is full again.  0 or -ENOMEM. */
 MIDDEN_API int midden_reserve(size_t bytes);
 
-/* Gives all free pages back to the system; returns the bytes released. */
+/* Gives all free pages back to the system now; returns the bytes released.  A thread of the library does that little by
+ * little with what the heap will not need soon. */
 MIDDEN_API size_t midden_release_memory(void);
 
 enum midden_event {
@@ -401,7 +408,11 @@ struct midden_stats {
   uint64_t collector_cpu_ns; /* spent by marking and sweeping, all threads */
   uint64_t finalizers_run;
   size_t finalizers_ready;
-  size_t threads; /* attached */
+  size_t threads;           /* attached */
+  size_t held;              /* what the memory limit is on: pages in use, stacks, idle pages with memory, metadata */
+  uint64_t released_total;  /* pages given back to the system, ever */
+  uint64_t scavenge_cpu_ns; /* spent by the background thread on giving memory back */
+  uint64_t limit_yields;    /* collections for the memory limit that were put off: see midden_set_memory_limit */
 };
 
 /* Fills *stats, as far as stats->size goes. */

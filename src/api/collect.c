@@ -58,10 +58,20 @@ static void change_limit(struct pacer *pacer, void *argument) {
   pacer->memory_limit_bytes = change->after;
 }
 
+/* Idle memory above a new limit goes at once. */
+static void release_to_limit(size_t limit_bytes) {
+  struct mutator *self = mutator_self();
+  mutator_enter(self);
+  size_t held_bytes = pageheap_held_bytes(&heap_pages);
+  if (held_bytes > limit_bytes) pageheap_release(&heap_pages, held_bytes - limit_bytes, 0);
+  mutator_leave(self);
+}
+
 size_t midden_set_memory_limit(size_t bytes) {
   start_ensure();
   struct change change = {.after = limit_from_user(bytes)};
   collector_configure(change_limit, &change);
+  release_to_limit(change.after);
   return limit_to_user(change.before);
 }
 

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "gc/collector.h"
 #include "gc/finalizer.h"
+#include "gc/scavenger.h"
 #include "meta/persist.h"
 #include "mutator/world.h"
 #include "observe/verify.h"
@@ -135,8 +136,9 @@ static void add_pages(struct midden_stats *stats) {
   stats->heap_idle = pages.idle_bytes;
   stats->heap_released = pages.released_bytes;
   stats->stacks = pages.stack_bytes;
-  for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
-    stats->metadata += persist_bytes((enum persist_purpose)purpose);
+  stats->metadata = persist_total_bytes();
+  stats->held = pages.in_use_bytes + pages.stack_bytes + pageheap_stats_idle_resident(&pages) + stats->metadata;
+  stats->released_total = pages.released_total_bytes;
 }
 
 static void add_totals(struct midden_stats *stats) {
@@ -150,6 +152,10 @@ static void add_totals(struct midden_stats *stats) {
   stats->pause_max_ns = totals.pause_max_ns;
   stats->pause_last_ns = totals.pause_last_ns;
   stats->collector_cpu_ns = totals.cpu_ns;
+  stats->limit_yields = totals.limit_yields;
+  struct scavenger_stats scavenged;
+  scavenger_read_stats(&heap_scavenger, &scavenged);
+  stats->scavenge_cpu_ns = scavenged.cpu_ns;
 }
 
 void midden_stats(struct midden_stats *wanted) {

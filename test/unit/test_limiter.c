@@ -93,7 +93,8 @@ static struct outcome simulate(const struct program *program, size_t limit_bytes
       trigger = heap_bytes + pacer_headroom(heap_bytes);
       continue;
     }
-    uint64_t cost_ns = (uint64_t)((double)program->live_bytes * program->mark_ns_per_byte * (0.8 + 0.4 * (double)rng_below(&rng, 1000) / 1000));
+    uint64_t cost_ns = (uint64_t)((double)program->live_bytes * program->mark_ns_per_byte *
+                                  (0.8 + 0.4 * (double)rng_below(&rng, 1000) / 1000));
     now_ns += cost_ns;
     gc_ns += cost_ns;
     limiter_charge(&limiter, cost_ns);
@@ -146,9 +147,9 @@ static void no_limit_takes_more_than_half(void **state) {
     struct outcome outcome = simulate(&program, limit, 30000 * MS_NS);
     /* Growth of 100% may cost more than half by itself where marking is dear: that is not the limit's doing. */
     double by_growth = (double)program.live_bytes * program.mark_ns_per_byte * 1.2;
-    double growth_ns = (double)(pacer_unlimited_goal(&(struct pacer){.percent = 100}, program.live_bytes) -
-                                program.live_bytes) /
-                       program.bytes_per_ns;
+    double growth_ns =
+        (double)(pacer_unlimited_goal(&(struct pacer){.percent = 100}, program.live_bytes) - program.live_bytes) /
+        program.bytes_per_ns;
     if (by_growth > growth_ns) continue;
     REQUIRE(outcome.cycles > 10, "no progress");
     REQUIRE(outcome.share < 0.53, "share %f", outcome.share);
@@ -163,7 +164,8 @@ static void no_limit_takes_more_than_half(void **state) {
 
 static uint64_t wait_ns;
 
-static enum idle_action look(struct idle_watch *idle, uint32_t *watch, uint64_t collections, size_t live, uint64_t now) {
+static enum idle_action look(struct idle_watch *idle, uint32_t *watch, uint64_t collections, size_t live,
+                             uint64_t now) {
   return idle_step(idle, watch, collections, 100 * MIB, live, now, &wait_ns);
 }
 
