@@ -95,7 +95,7 @@ static void steady(void **state) {
   run_case(&(struct program){.limit_bytes = 48 * MIB,
                              .live_bytes = 24 * MIB,
                              .object_bytes = 512,
-                             .steps = 250000,
+                             .steps = 120000,
                              .work = 600,
                              .fits = true});
 }
@@ -105,7 +105,7 @@ static void growing_to_nine_tenths(void **state) {
   run_case(&(struct program){.limit_bytes = 32 * MIB,
                              .live_bytes = 25 * MIB,
                              .object_bytes = 2000,
-                             .steps = 60000,
+                             .steps = 30000,
                              .work = 3000,
                              .fits = true});
 }
@@ -124,7 +124,7 @@ static void spiky(void **state) {
 static void live_heap_above_the_limit(void **state) {
   (void)state;
   run_case(&(struct program){
-      .limit_bytes = 16 * MIB, .live_bytes = 32 * MIB, .object_bytes = 512, .steps = 400000, .work = 0});
+      .limit_bytes = 16 * MIB, .live_bytes = 32 * MIB, .object_bytes = 512, .steps = 250000, .work = 0});
 }
 
 /* A limit set on a running heap, below what it holds: idle memory goes at once, and nothing breaks. */
