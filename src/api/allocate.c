@@ -92,7 +92,7 @@ ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
 
 static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
   struct mutator *self = start_self();
-  collector_press_for(bytes);
+  collector_press_for(self, bytes);
   pay_dues(self, bytes);
   for (unsigned attempt = 0;; attempt++) {
     struct large large;

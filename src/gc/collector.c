@@ -51,6 +51,7 @@ struct cycle {
   bool (*stop)(void *argument);
   void *stop_argument;
   bool given_up;
+  bool has_memory_to_release;
   unsigned markers;
   struct collector_report report;
 };
@@ -300,6 +301,7 @@ static void settle_memory(struct cycle *cycle, uint64_t cycle_ns) {
   pageheap_set_limit(&heap_pages, collector.pacer.memory_limit_bytes);
   scavenger_cycle_ended(&heap_scavenger, pacer_pages_bytes(&collector.footprint, cycle->report.goal_bytes),
                         cycle->report.reason == COLLECT_IDLE);
+  cycle->has_memory_to_release = scavenger_wants_background(&heap_scavenger);
 }
 
 /* False if the program's callback disabled collections at the last moment. */
@@ -361,11 +363,13 @@ void collector_press(void) {
   if (!account_collection_is_due()) atomic_store_relaxed(&account_trigger_bytes, live_bytes);
 }
 
-void collector_press_for(size_t bytes) {
+void collector_press_for(struct mutator *self, size_t bytes) {
   size_t limit_bytes = atomic_load_relaxed(&heap_pages.limit_bytes);
   if (LIKELY(limit_bytes == SIZE_MAX)) return;
   struct pageheap_stats pages;
+  mutator_enter(self);
   pageheap_read_stats(&heap_pages, &pages);
+  mutator_leave(self);
   size_t held_bytes = pages.in_use_bytes + pages.stack_bytes + persist_total_bytes();
   if (held_bytes >= limit_bytes || limit_bytes - held_bytes < bytes) collector_press();
 }
@@ -391,9 +395,7 @@ static void collect(uintptr_t stack_pointer, void *argument) {
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
-  if (sweep_wants_background() || scavenger_wants_background(&heap_scavenger) || idle_wants_background()) {
-    background_wake();
-  }
+  if (cycle.has_memory_to_release || sweep_wants_background() || idle_wants_background()) background_wake();
   if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
   collector_notify_finalizers();
 }

@@ -82,7 +82,7 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
 void collector_press(void);
 
 /* Before an object of `bytes` is allocated that may pass the memory limit by itself: the same. */
-void collector_press_for(size_t bytes);
+void collector_press_for(struct mutator *self, size_t bytes);
 
 /* Holds the lock, and with it off all cycles. */
 void collector_acquire(struct mutator *self);

@@ -94,7 +94,7 @@ uint64_t scavenger_step(struct scavenger *scavenger, size_t growth_bytes, uint64
 /* What scavenger_step compares resident memory with. */
 size_t scavenger_goal(const struct scavenger *scavenger, const struct pageheap_stats *pages, size_t growth_bytes);
 
-/* After a cycle: whether the background thread is to be woken, since memory lies beyond the goal and the scavenger will not
+/* After a cycle, under the collector lock: whether the background thread is to be woken, since memory lies beyond the goal and the scavenger will not
  * look soon by itself. */
 bool scavenger_wants_background(const struct scavenger *scavenger);
 
