@@ -245,8 +245,8 @@ MIDDEN_API int midden_kind_of(const void *address);
  * variable that holds one keeps nothing alive. */
 MIDDEN_API void midden_heap_bounds(uintptr_t *start, uintptr_t *end);
 
-/* In a start or event callback, trace function or root callback of a running mark phase: whether an object is marked so
- * far; or marks it (not what it refers to). */
+/* In a trace function, a root callback, or an event callback from MIDDEN_EVENT_STOPPED to MARK_START: whether an object is
+ * marked so far; or marks it (not what it refers to), which at any other time does nothing. */
 MIDDEN_API bool midden_is_marked(const void *object);
 MIDDEN_API void midden_mark(const void *object);
 
@@ -374,27 +374,62 @@ MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argum
 
 /* ---------------------------------------------------------------- figures */
 
-/* Exact when nothing else runs; each figure is read whole at any time.  Bytes unless the name says otherwise. */
+/* Exact when nothing else runs.  While other threads allocate and free, each figure is true of some moment of the call;
+ * figures that count what ever happened never run backwards, no more counts as freed than as allocated, and the heap's
+ * pages add up: heap_system == heap_in_use + heap_idle + stacks.  Bytes unless the name says otherwise.
+ *
+ * An object is a slot that was handed out: its bytes are the slot's.  Tiny objects (see midden_alloc_data) share one.  An
+ * object that a collection did not mark is freed at the end of its mark phase; its memory is used again later. */
 struct midden_stats {
-  size_t size;               /* set by the caller: sizeof(struct midden_stats) */
-  size_t heap_system;        /* arena handed to the page heap */
-  size_t heap_in_use;        /* spans that hold objects */
-  size_t heap_idle;          /* free spans */
-  size_t heap_released;      /* part of heap_idle that was given back to the system */
-  size_t heap_live;          /* marked by the last collection, plus allocated since */
-  size_t heap_marked;        /* marked by the last collection */
-  size_t heap_goal;          /* heap_live at which the next collection starts */
-  size_t objects_marked;     /* objects marked by the last collection */
-  size_t stacks;             /* stack spans */
-  size_t metadata;           /* all memory beside the arena */
-  uint64_t allocated;        /* ever, in slots handed to threads */
+  size_t size;              /* set by the caller: sizeof(struct midden_stats) */
+  size_t heap_system;       /* arena handed to the page heap */
+  size_t heap_in_use;       /* spans that hold objects */
+  size_t heap_idle;         /* free spans */
+  size_t heap_released;     /* part of heap_idle that was given back to the system */
+  size_t heap_fresh;        /* part of heap_idle that was never touched */
+  size_t heap_live;         /* what the pacer steers by: marked by the last collection, plus windows filled since */
+  size_t heap_marked;       /* marked by the last collection */
+  size_t heap_goal;         /* heap_live at which the next collection starts */
+  size_t heap_spans;        /* number of spans that hold objects */
+  size_t objects;           /* number of living objects */
+  size_t object_bytes;      /* their bytes: allocated - freed */
+  size_t scannable_bytes;   /* part of object_bytes in objects that may hold pointers */
+  size_t objects_marked;    /* objects marked by the last collection */
+  size_t stacks;            /* stack spans */
+  size_t stack_spans;       /* their number */
+  size_t metadata;          /* all memory beside the arena: the sum of the next seven */
+  size_t metadata_spans;    /* span structures */
+  size_t metadata_tables;   /* tables beside the arena, as far as they are committed */
+  size_t metadata_bits;     /* mark and allocation bits, as far as they are committed */
+  size_t metadata_threads;  /* threads and their caches */
+  size_t metadata_marking;  /* work buffers, lists of roots */
+  size_t metadata_specials; /* finalizers and weak links */
+  size_t metadata_other;
+  uint64_t allocated;        /* ever */
   uint64_t allocated_large;  /* the part of it that went to large objects */
-  uint64_t freed_explicitly; /* by midden_free, ever */
+  uint64_t freed;            /* ever, by collections and by midden_free */
+  uint64_t freed_large;      /* the part of it that was large objects */
+  uint64_t freed_explicitly; /* the part of it that midden_free freed */
+  uint64_t objects_allocated;
+  uint64_t objects_allocated_large;
+  uint64_t objects_freed;
+  uint64_t objects_freed_large;
+  uint64_t objects_freed_explicitly;
+  uint64_t tiny_allocations; /* objects of at most 8 bytes; a running thread may be one ahead or behind */
   uint64_t collections;
-  uint64_t pause_total_ns; /* the world stopped, all collections */
+  uint64_t collections_heap; /* by reason: the goal was reached; */
+  uint64_t collections_forced;
+  uint64_t collections_out_of_memory;
+  uint64_t collections_stress;
+  uint64_t pause_total_ns; /* the world stopped, all collections; see midden_pauses */
   uint64_t pause_max_ns;
   uint64_t pause_last_ns;
-  uint64_t collector_cpu_ns; /* spent by marking and sweeping, all threads */
+  uint64_t collector_cpu_ns;       /* the sum of the next five */
+  uint64_t marking_cpu_ns;         /* of all markers while they mark in parallel */
+  uint64_t sweeping_cycle_ns;      /* by collecting threads, around a collection */
+  uint64_t sweeping_allocation_ns; /* by threads that look for free slots */
+  uint64_t sweeping_background_ns; /* by the library's own thread, where there is one */
+  uint64_t releasing_ns;           /* giving free pages back to the system */
   uint64_t finalizers_run;
   size_t finalizers_ready;
   size_t threads; /* attached */
@@ -402,6 +437,36 @@ struct midden_stats {
 
 /* Fills *stats, as far as stats->size goes. */
 MIDDEN_API void midden_stats(struct midden_stats *stats);
+
+/* The objects of a size class.  allocated - freed == in_use. */
+struct midden_class_stats {
+  size_t slot_bytes;   /* bytes of an object; 0: of any size */
+  size_t spans;        /* number of spans that hold, or held, such objects */
+  size_t span_bytes;   /* bytes of those spans */
+  size_t in_use;       /* number of living objects */
+  size_t in_use_bytes; /* their bytes */
+  size_t scannable;    /* number of those that may hold pointers */
+  uint64_t allocated;  /* objects, ever */
+  uint64_t freed;      /* objects, ever */
+};
+
+/* Fills the first `count` elements of `classes`, as many as there are classes; returns how many there are.  The first is
+ * that of large objects, the others have slots of growing size.  The sums over all classes are midden_stats' figures, and
+ * hold under the same conditions.  `classes` may be NULL where count is 0. */
+MIDDEN_API size_t midden_stats_classes(struct midden_class_stats *classes, size_t count);
+
+enum { MIDDEN_PAUSE_BUCKETS = 64 };
+
+/* How long the world was stopped, by collections.  The figures fit each other at any time. */
+struct midden_pauses {
+  size_t size; /* set by the caller: sizeof(struct midden_pauses) */
+  uint64_t count, total_ns, max_ns, last_ns;
+  uint64_t limit_ns[MIDDEN_PAUSE_BUCKETS]; /* where a bucket begins: 0, then from 1000 on by the square root of two */
+  uint64_t pauses[MIDDEN_PAUSE_BUCKETS];   /* how many were at least limit_ns[i] and less than limit_ns[i + 1] */
+};
+
+/* Fills *pauses, as far as pauses->size goes. */
+MIDDEN_API void midden_pauses(struct midden_pauses *pauses);
 
 /* Calls `visit` for every living object as of the last collection and all allocated since, the world stopped.  The rules
  * of a trace function hold. */

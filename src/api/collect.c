@@ -95,7 +95,9 @@ size_t midden_release_memory(void) {
   struct mutator *self = start_self();
   sweep_finish(self);
   mutator_enter(self);
+  uint64_t start = os_now_ns();
   size_t released = pageheap_release(&heap_pages, SIZE_MAX, 0);
+  account_work(ACCOUNT_RELEASING, os_now_ns() - start);
   mutator_leave(self);
   return released;
 }

@@ -5,6 +5,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "gc/finalizer.h"
+#include "gc/ledger.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
 #include "gc/rootset.h"
@@ -30,10 +31,11 @@ static NOT_A_ROOT struct {
   unsigned markers;
   uint32_t disabled;              /* atomic */
   uint64_t start_ns;              /* when the library started */
-  struct collector_totals totals; /* each figure atomic to read */
+  struct collector_totals totals; /* see there */
   uint32_t owner;                 /* atomic; the thread that holds the lock, or 0 */
   struct midden_tracer tracers[MARKERS_MAX];
-  uint64_t tracer_cpu_ns[MARKERS_MAX];
+  struct marker_report marker[MARKERS_MAX];
+  size_t swept_pages; /* central_swept_pages at the end of the last cycle */
 } collector;
 
 /* One cycle, on the collecting thread's stack. */
@@ -100,14 +102,19 @@ static void flush_caches(void) {
     cache_flush_stw(&mutator_from(link)->cache);
 }
 
+static uint64_t since_start(void) { return os_now_ns() - collector.start_ns; }
+
 static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
+  struct marker_report *report = &collector.marker[marker];
   uint64_t cpu = os_thread_cpu_ns();
+  report->start_ns = since_start();
   work_join();
   rootset_mark_share(tracer);
   mark_drain(tracer);
-  collector.tracer_cpu_ns[marker] += os_thread_cpu_ns() - cpu;
+  report->cpu_ns = os_thread_cpu_ns() - cpu;
+  report->end_ns = since_start();
 }
 
 /* For what the last phases add: usually little, so one marker does it. */
@@ -128,7 +135,7 @@ static void report_program_roots(struct midden_tracer *tracer) {
 static void begin_marking(const struct cycle *cycle) {
   for (unsigned i = 0; i < cycle->markers; i++) {
     mark_begin(&collector.tracers[i], cycle->markers > 1);
-    collector.tracer_cpu_ns[i] = 0;
+    collector.marker[i] = (struct marker_report){0};
   }
   work_begin();
 }
@@ -173,15 +180,17 @@ static void set_goal(size_t goal_bytes) {
 
 static void count_marked(struct cycle *cycle) {
   struct collector_report *report = &cycle->report;
+  struct tally marked = {0};
   for (unsigned i = 0; i < cycle->markers; i++) {
-    struct midden_tracer *tracer = &collector.tracers[i];
-    report->marked_bytes += tracer->marked_bytes;
-    report->marked_objects += tracer->marked_objects;
-    report->cpu_ns += collector.tracer_cpu_ns[i];
-    mark_end(tracer);
+    mark_end(&collector.tracers[i]);
+    tally_add(&marked, &collector.tracers[i].marked);
+    report->cpu_ns += collector.marker[i].cpu_ns;
   }
-  atomic_store_relaxed(&collector.totals.marked_bytes, report->marked_bytes);
-  atomic_store_relaxed(&collector.totals.marked_objects, report->marked_objects);
+  mark_close_by_hand_stw(&marked);
+  report->marked_bytes = tally_bytes(&marked);
+  report->marked_scanned_bytes = tally_row_bytes(&marked, TALLY_SCANNED);
+  report->marked_objects = tally_objects(&marked);
+  ledger_close_cycle_stw(&marked);
 }
 
 static void finish_cycle(struct cycle *cycle) {
@@ -195,11 +204,40 @@ static void finish_cycle(struct cycle *cycle) {
 
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
 static void abandon_cycle(void) {
+  mark_close_by_hand_stw(NULL);
   mark_bits_clear(&heap_arena, mark_side, heap_arena.start, heap_arena.used - heap_arena.start);
 }
 
 static bool is_stop_asked_for(const struct cycle *cycle) {
   return cycle->stop != NULL && cycle->stop(cycle->stop_argument);
+}
+
+/* The steps are by the square root of two: 1 us, 1.41 us, 2 us, ... 1.5 hours. */
+uint64_t collector_pause_limit_ns(unsigned bucket) {
+  if (bucket == 0) return 0;
+  uint64_t power = UINT64_C(1000) << ((bucket - 1) / 2);
+  return bucket % 2 == 1 ? power : power / 1000 * 1414 + power % 1000;
+}
+
+static unsigned pause_bucket(uint64_t ns) {
+  unsigned bucket = 0;
+  while (bucket + 1 < COLLECTOR_PAUSE_BUCKETS && ns >= collector_pause_limit_ns(bucket + 1)) bucket++;
+  return bucket;
+}
+
+static void add_one(uint64_t *figure) { atomic_store_relaxed(figure, *figure + 1); }
+
+static void add_to_totals_stw(const struct collector_report *report) {
+  struct collector_totals *totals = &collector.totals;
+  atomic_store_relaxed(&totals->collections, report->number);
+  atomic_store_relaxed(&totals->pause_total_ns, totals->pause_total_ns + report->pause_ns);
+  atomic_store_relaxed(&totals->pause_last_ns, report->pause_ns);
+  if (report->pause_ns > totals->pause_max_ns) atomic_store_relaxed(&totals->pause_max_ns, report->pause_ns);
+  add_one(&totals->pauses[pause_bucket(report->pause_ns)]);
+  add_one(&totals->by_reason[report->reason]);
+  atomic_store_relaxed(&totals->marked_bytes, report->marked_bytes);
+  atomic_store_relaxed(&totals->marked_objects, report->marked_objects);
+  account_work(ACCOUNT_MARKING, report->cpu_ns);
 }
 
 /* From stopping the world to letting it go: the pause. */
@@ -208,8 +246,11 @@ static void run_stopped(struct cycle *cycle) {
   bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
   cycle->self->stack_pointer = cycle->stack_pointer;
+  mark_open_by_hand_stw();
   announce(MIDDEN_EVENT_STOPPED);
   announce(MIDDEN_EVENT_MARK_START);
+  cycle->report.threads = mutator_list.count;
+  cycle->report.signalled = world_signalled();
   set_phase(COLLECTOR_MARK);
   flush_caches();
   begin_marking(cycle);
@@ -222,6 +263,7 @@ static void run_stopped(struct cycle *cycle) {
     set_phase(COLLECTOR_MARK_TERMINATION);
     settle_dead();
     finish_cycle(cycle);
+    cycle->report.finalizers_ready = finalizer_ready_count();
     cycle->report.finish_ns = os_now_ns() - marked;
   }
   announce(MIDDEN_EVENT_MARK_END);
@@ -229,17 +271,12 @@ static void run_stopped(struct cycle *cycle) {
   if (collector_verifier != NULL) collector_verifier();
   announce(MIDDEN_EVENT_RESUMING);
   cycle->report.stop_ns = stopped - start;
-  cycle->report.pause_ns = os_now_ns() - start; /* before those that wake take the processor from this thread */
+  uint64_t resuming = os_now_ns(); /* before those that wake take the processor from this thread */
+  cycle->report.pause_ns = resuming - start;
+  cycle->report.stop_start_ns = start - collector.start_ns;
+  cycle->report.resume_ns = resuming - collector.start_ns;
+  if (!cycle->given_up) add_to_totals_stw(&cycle->report);
   collector_resume_world();
-}
-
-static void add_to_totals(const struct collector_report *report) {
-  struct collector_totals *totals = &collector.totals;
-  atomic_store_relaxed(&totals->collections, report->number);
-  atomic_store_relaxed(&totals->pause_total_ns, totals->pause_total_ns + report->pause_ns);
-  atomic_store_relaxed(&totals->pause_last_ns, report->pause_ns);
-  if (report->pause_ns > totals->pause_max_ns) atomic_store_relaxed(&totals->pause_max_ns, report->pause_ns);
-  atomic_store_relaxed(&totals->cpu_ns, totals->cpu_ns + report->cpu_ns + report->sweep_ns);
 }
 
 static void sweep_after(struct cycle *cycle) {
@@ -248,15 +285,21 @@ static void sweep_after(struct cycle *cycle) {
   mutator_enter(cycle->self);
   sweep_large();
   mutator_leave(cycle->self);
-  cycle->report.sweep_ns += os_now_ns() - start;
+  cycle->report.sweep_after_ns = os_now_ns() - start;
+  account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_after_ns);
+  collector.swept_pages = atomic_load_relaxed(&central_swept_pages);
   announce(MIDDEN_EVENT_SWEEP_END);
 }
 
 static void sweep_before(struct cycle *cycle) {
   set_phase(COLLECTOR_SWEEP_TERMINATION);
   uint64_t start = os_now_ns();
+  size_t swept = atomic_load_relaxed(&central_swept_pages);
   sweep_finish(cycle->self);
-  cycle->report.sweep_ns = os_now_ns() - start;
+  cycle->report.swept_by_others = swept - collector.swept_pages;
+  cycle->report.swept_before = atomic_load_relaxed(&central_swept_pages) - swept;
+  cycle->report.sweep_before_ns = os_now_ns() - start;
+  account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_before_ns);
 }
 
 /* How much there may be to mark: all that was allocated, or, when a cycle has shown how much of it lives, twice that. */
@@ -275,17 +318,14 @@ static bool run_cycle(struct cycle *cycle) {
   announce(MIDDEN_EVENT_START);
   if (collector_is_disabled()) return false;
   cycle->report.number = collector.totals.collections + 1;
-  cycle->report.start_ns = os_now_ns() - collector.start_ns;
+  cycle->report.start_ns = since_start();
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
   cycle->report.markers = cycle->markers = choose_markers();
   sweep_before(cycle);
   announce(MIDDEN_EVENT_STOPPING);
   run_stopped(cycle);
   announce(MIDDEN_EVENT_RESUMED);
-  if (!cycle->given_up) {
-    sweep_after(cycle);
-    add_to_totals(&cycle->report);
-  }
+  if (!cycle->given_up) sweep_after(cycle);
   announce(MIDDEN_EVENT_END);
   return true;
 }
@@ -304,6 +344,12 @@ struct request {
   bool given_up;
 };
 
+/* The next cycle may begin before this one is reported. */
+static void copy_marker_reports(struct collector_report *report, struct marker_report *copy) {
+  for (unsigned i = 0; i < report->markers; i++) copy[i] = collector.marker[i];
+  report->marker = copy;
+}
+
 static void collect(uintptr_t stack_pointer, void *argument) {
   struct request *request = argument;
   struct mutator *self = mutator_self();
@@ -315,6 +361,8 @@ static void collect(uintptr_t stack_pointer, void *argument) {
                         .stop_argument = request->argument,
                         .report = {.reason = request->reason}};
   bool ran = is_called_for(request->reason, collections) && run_cycle(&cycle);
+  struct marker_report marker[MARKERS_MAX];
+  copy_marker_reports(&cycle.report, marker);
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
@@ -386,16 +434,18 @@ unsigned collector_set_markers(unsigned markers) {
 
 void collector_read_totals(struct collector_totals *totals) {
   const struct collector_totals *from = &collector.totals;
-  *totals = (struct collector_totals){
+  struct collector_totals read = {
       .collections = atomic_load_relaxed(&from->collections),
       .pause_total_ns = atomic_load_relaxed(&from->pause_total_ns),
       .pause_max_ns = atomic_load_relaxed(&from->pause_max_ns),
       .pause_last_ns = atomic_load_relaxed(&from->pause_last_ns),
-      .cpu_ns = atomic_load_relaxed(&from->cpu_ns),
       .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
       .marked_objects = atomic_load_relaxed(&from->marked_objects),
       .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
   };
+  for (unsigned i = 0; i < COLLECT_REASONS; i++) read.by_reason[i] = atomic_load_relaxed(&from->by_reason[i]);
+  for (unsigned i = 0; i < COLLECTOR_PAUSE_BUCKETS; i++) read.pauses[i] = atomic_load_relaxed(&from->pauses[i]);
+  *totals = read;
 }
 
 void collector_forked(void) {

@@ -51,15 +51,15 @@ static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
 
 /* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
  * over just the same. */
-ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class) {
+ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class,
+                           enum tally_row row) {
   uint64_t mask = bit_mask_of(slot);
   if (UNLIKELY((heap.allocations[bit_word_of(slot)] & mask) == 0)) {
     atomic_and_relaxed(&heap.marks[bit_word_of(slot)], ~mask);
     return false;
   }
-  tracer->marked_objects++;
-  tracer->marked_bytes +=
-      LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(heap.start + slot));
+  tracer->marked.objects[row][size_class]++;
+  if (UNLIKELY(size_class == 0)) tracer->marked.large_bytes[row] += span_bytes(object_span(heap.start + slot));
   return true;
 }
 
@@ -94,7 +94,7 @@ static NOINLINE void push_slow(struct midden_tracer *tracer, uintptr_t object) {
   }
   struct heap_view heap = view_heap();
   uint16_t info = info_of(heap, object);
-  if (is_piece(object, info) || confirm(tracer, heap, object - heap.start, page_info_class(info)))
+  if (is_piece(object, info) || confirm(tracer, heap, object - heap.start, page_info_class(info), TALLY_SCANNED))
     work_overflow(object);
 }
 
@@ -159,7 +159,7 @@ ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap
   if (page_info_scan(candidate.info) != SCAN_NONE) {
     push(tracer, heap.start + candidate.slot);
   } else {
-    confirm(tracer, heap, candidate.slot, page_info_class(candidate.info));
+    confirm(tracer, heap, candidate.slot, page_info_class(candidate.info), TALLY_DATA);
   }
 }
 
@@ -271,7 +271,7 @@ ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, struct heap_view he
 ALWAYS_INLINE void blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, bool parallel) {
   uint16_t info = info_of(heap, item);
   /* The pieces of an object follow one that was confirmed. */
-  if (is_piece(item, info) || confirm(tracer, heap, item - heap.start, page_info_class(info)))
+  if (is_piece(item, info) || confirm(tracer, heap, item - heap.start, page_info_class(info), TALLY_SCANNED))
     scan_object(tracer, heap, item, info, parallel);
 }
 
@@ -405,4 +405,30 @@ bool mark_rescan_overflow(struct midden_tracer *tracer) {
 bool mark_is_marked(const void *address) {
   struct object object;
   return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side, object.start);
+}
+
+/* ---- by hand ---- */
+
+/* Atomic: trace functions may mark by hand in several threads. */
+static struct {
+  bool open;
+  struct tally marked;
+} by_hand;
+
+void mark_by_hand(const void *address) {
+  struct object object;
+  if (!atomic_load_relaxed(&by_hand.open) || !object_find(address, &object)) return;
+  if (mark_bit_set(&heap_arena, mark_side, object.start)) return;
+  const struct span *span = object.span;
+  enum tally_row row = tally_row_of(span->kind);
+  atomic_add_relaxed(&by_hand.marked.objects[row][span->size_class], UINT64_C(1));
+  if (span->size_class == 0) atomic_add_relaxed(&by_hand.marked.large_bytes[row], (uint64_t)span_bytes(span));
+}
+
+void mark_open_by_hand_stw(void) { atomic_store_relaxed(&by_hand.open, true); }
+
+void mark_close_by_hand_stw(struct tally *marked) {
+  atomic_store_relaxed(&by_hand.open, false);
+  if (marked != NULL) tally_add(marked, &by_hand.marked);
+  by_hand.marked = (struct tally){0};
 }

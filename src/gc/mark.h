@@ -23,6 +23,7 @@
 #include "gc/work.h"
 #include "midden/midden.h"
 #include "os/os.h"
+#include "span/tally.h"
 
 enum { MARK_CANDIDATES = 16 }; /* a power of two; about the misses that a core keeps under way */
 
@@ -36,7 +37,7 @@ struct midden_tracer {
   struct mark_candidate candidates[MARK_CANDIDATES];
   unsigned next_candidate;
   struct work_buffer *buffer; /* grey objects; NULL: none yet */
-  size_t marked_objects, marked_bytes;
+  struct tally marked;
   bool parallel; /* others mark at the same time */
 };
 
@@ -62,6 +63,14 @@ void mark_drain(struct midden_tracer *tracer);
 
 /* After a drain: makes good for work buffers that could not be had.  True if there was something to do: drain again. */
 bool mark_rescan_overflow(struct midden_tracer *tracer);
+
+/* Marks the object that holds an address, not what it refers to; any thread, between open and close alone. */
+void mark_by_hand(const void *address);
+
+/* From when the world is stopped until what was marked is counted; closing adds what was marked by hand to `marked`, unless
+ * that is NULL. */
+void mark_open_by_hand_stw(void);
+void mark_close_by_hand_stw(struct tally *marked);
 
 /* Whether the object that holds an address is marked; false for every other address. */
 bool mark_is_marked(const void *address);

@@ -47,7 +47,10 @@ static struct mutator *new_mutator(void) {
 
 static void delete_mutator(struct mutator *mutator) {
   lock_acquire(&mutator_list_lock);
-  if (mutator->link.list != NULL) list_remove(&mutator_list, &mutator->link);
+  if (mutator->link.list != NULL) {
+    list_remove(&mutator_list, &mutator->link);
+    cache_fold_counts_locked(&mutator->cache);
+  }
   fixalloc_free(&mutators, mutator);
   lock_release(&mutator_list_lock);
 }
@@ -151,6 +154,7 @@ void mutator_forget_others(struct mutator *self) {
     if (mutator == self) continue;
     list_remove(&mutator_list, link);
     cache_retire(&mutator->cache);
+    cache_fold_counts_locked(&mutator->cache);
     fixalloc_free(&mutators, mutator);
   }
   self->thread_id = os_thread_id();

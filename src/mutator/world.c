@@ -12,9 +12,12 @@ static struct {
   uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
   int signal;               /* under the threads lock */
+  size_t signalled;         /* threads that the last stop signalled; under the threads lock */
 } world CACHE_ALIGNED;
 
 int world_signal(void) { return world.signal; }
+
+size_t world_signalled(void) { return world.signalled; }
 
 bool world_is_stopped(void) { return (atomic_load_seq_cst(&world.epoch) & 1) != 0; }
 
@@ -69,9 +72,11 @@ static void forget_ended(struct mutator *mutator) {
 }
 
 static void signal_running(struct mutator *self) {
+  world.signalled = 0;
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
     if (mutator == self || !is_running(mutator)) continue;
+    world.signalled++;
     int error = os_signal_thread(mutator->thread_id, world.signal);
     if (error == -ESRCH) {
       forget_ended(mutator);

@@ -15,10 +15,13 @@ static const char *reason_name(enum collector_reason reason) {
 
 void trace_cycle(const struct collector_report *report) {
   warn(
-      "gc %llu @%.3fs: live %.1f -> %.1f MiB, goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, "
-      "finish %.3f), sweep %.3f ms, cpu %.3f ms, %u markers, objects %zu, reason %s",
+      "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark "
+      "%.3f, finish %.3f), sweep %.3f+%.3f ms (%zu+%zu pages), cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, "
+      "finalizers %zu, reason %s",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
-      mib(report->marked_bytes), mib(report->goal_bytes), ms(report->pause_ns), ms(report->stop_ns),
-      ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns), ms(report->sweep_ns), ms(report->cpu_ns),
-      report->markers, report->marked_objects, reason_name(report->reason));
+      mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), ms(report->pause_ns),
+      ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns),
+      ms(report->sweep_before_ns), ms(report->sweep_after_ns), report->swept_by_others, report->swept_before,
+      ms(report->cpu_ns), report->markers, report->marked_objects, report->signalled, report->threads,
+      report->finalizers_ready, reason_name(report->reason));
 }

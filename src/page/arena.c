@@ -26,12 +26,16 @@ static size_t table_reserved_bytes(const struct arena *arena, const struct arena
   return round_up(pages * table->page_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
 }
 
+static enum persist_purpose table_purpose(const struct arena_table *table) {
+  return table->page_bytes == MARK_BITS_PAGE_BYTES ? PERSIST_BITS : PERSIST_TABLE;
+}
+
 static void release_tables(struct arena *arena) {
   for (size_t i = 0; i < ARENA_TABLES; i++) {
     struct arena_table *table = &arena->tables[i];
     if (table->base == NULL) continue;
     os_unmap(table->base, table_reserved_bytes(arena, table));
-    persist_charge(PERSIST_TABLE, -(ptrdiff_t)table->committed_bytes);
+    persist_charge(table_purpose(table), -(ptrdiff_t)table->committed_bytes);
     table->base = NULL;
   }
 }
@@ -123,7 +127,7 @@ static int table_commit(const struct arena *arena, struct arena_table *table, ui
   uintptr_t base = (uintptr_t)table->base;
   advise_huge(arena, base, base + table->committed_bytes, base + target_bytes, HUGE_TABLE_LEAST_BYTES);
   table->committed_bytes = target_bytes;
-  persist_charge(PERSIST_TABLE, (ptrdiff_t)step_bytes);
+  persist_charge(table_purpose(table), (ptrdiff_t)step_bytes);
   return 0;
 }
 

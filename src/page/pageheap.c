@@ -143,6 +143,7 @@ static void claim(struct pageheap *heap, struct span *span, enum span_state stat
   stats->released_bytes -= released << PAGE_SHIFT;
   stats->fresh_bytes -= (span->released_pages - released) << PAGE_SHIFT;
   *(state == SPAN_IN_USE ? &stats->in_use_bytes : &stats->stack_bytes) += span_bytes(span);
+  *(state == SPAN_IN_USE ? &stats->in_use_spans : &stats->stack_spans) += 1;
   residency_set(arena, span->start, pages, PAGE_RESIDENT);
   span->released_pages = 0;
   clear_upper_fields(span);
@@ -234,6 +235,7 @@ void pageheap_free(struct pageheap *heap, struct span *span) {
   span_set_state(span, SPAN_FREE);
   assert_no_page_info(heap->arena, span);
   *(state == SPAN_IN_USE ? &heap->stats.in_use_bytes : &heap->stats.stack_bytes) -= span_bytes(span);
+  *(state == SPAN_IN_USE ? &heap->stats.in_use_spans : &heap->stats.stack_spans) -= 1;
   heap->stats.idle_bytes += span_bytes(span);
   span->released_pages = 0;
   merge_and_file(heap, span);

@@ -55,6 +55,7 @@ struct pageheap_stats {
   size_t fresh_bytes;    /* part of idle that was never touched */
   size_t system_bytes;   /* the arena up to its frontier */
   size_t free_spans;
+  size_t in_use_spans, stack_spans;
   size_t grow_count; /* times that the arena grew */
 };
 

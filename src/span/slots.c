@@ -9,6 +9,13 @@
 #include "span/size_class.h"
 
 bool slots_poison;
+struct slots_spans slots_spans[SIZE_CLASS_COUNT];
+
+static void count_span(const struct span *span, bool added) {
+  struct slots_spans *spans = &slots_spans[span->size_class];
+  atomic_add_relaxed(&spans->count, added ? (size_t)1 : -(size_t)1);
+  atomic_add_relaxed(&spans->bytes, added ? span_bytes(span) : -span_bytes(span));
+}
 
 void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   span->size_class = (uint8_t)size_class;
@@ -20,10 +27,12 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   span->in_cache = false;
   span->has_specials = false;
   page_info_set(&heap_arena, span);
+  count_span(span, true);
 }
 
 void slots_destroy(struct span *span) {
   page_info_clear(&heap_arena, span);
+  count_span(span, false);
   mark_bits_clear(&heap_arena, 0, span->start, span_bytes(span));
   mark_bits_clear(&heap_arena, 1, span->start, span_bytes(span));
   span->needs_zero = true;

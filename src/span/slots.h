@@ -20,6 +20,12 @@
 extern bool slots_poison;
 enum { POISON_BYTE = 0xdf };
 
+/* Spans that hold objects of a class, and their bytes; atomic. */
+struct slots_spans {
+  size_t count, bytes;
+};
+extern struct slots_spans slots_spans[];
+
 /* Makes a fresh span of the page heap hold objects of a class (0: one large object) and kind. */
 void slots_init(struct span *span, unsigned size_class, unsigned kind);
 
