@@ -69,23 +69,23 @@ void cache_count_large_freed(struct cache *cache, unsigned kind, size_t bytes) {
   tally_count(&cache->freed.large_bytes[row], bytes);
 }
 
-struct window {
-  unsigned kind, size_class;
-  struct slot_run run;
-};
+/* The division by the slot's size, which every window would pay, is a multiplication. */
+static size_t slots_in(size_t bytes, unsigned size_class) {
+  return size_class_slot_of(bytes, size_class_magic[size_class]);
+}
 
-static void open_window(struct cache *cache, struct cache_bin *bin, const struct window *window, bool clear) {
-  const struct slot_run *run = &window->run;
-  size_t bytes = run->end - run->start, slots = bytes / size_class_bytes[window->size_class];
-  if (clear) memset((void *)run->start, 0, bytes);
+/* A window's count and bounds change together. */
+ALWAYS_INLINE void open_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                               struct slot_run run, size_t slots) {
+  uint64_t *claimed = &cache->claimed.objects[tally_row_of(kind)][size_class];
   begin_change(cache);
-  atomic_store_release(&bin->next, (char *)run->start);
+  atomic_store_release(&bin->next, (char *)run.start);
   atomic_signal_barrier(); /* a handler between the two stores sees an empty window or the new one */
-  atomic_store_release(&bin->limit, (char *)run->end);
-  tally_count(&cache->claimed.objects[tally_row_of(window->kind)][window->size_class], slots);
-  if (window->kind == KIND_TINY) tally_count(&cache->tiny_slots, slots);
+  atomic_store_release(&bin->limit, (char *)run.end);
+  tally_count(claimed, slots);
+  if (UNLIKELY(kind == KIND_TINY)) tally_count(&cache->tiny_slots, slots);
   end_change(cache);
-  account_later(cache, bytes);
+  account_later(cache, run.end - run.start);
 }
 
 /* A slot that this thread freed becomes a window of one. */
@@ -95,9 +95,10 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   bin->freed = *(void **)slot;
   bin->freed_count--;
   mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
-  struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + size_class_bytes[size_class]};
-  struct window window = {.kind = kind, .size_class = size_class, .run = run};
-  open_window(cache, bin, &window, kind_table[kind].zeroed);
+  size_t slot_bytes = size_class_bytes[size_class];
+  if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
+  struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
+  open_window(cache, bin, kind, size_class, run, 1);
   return true;
 }
 
@@ -114,11 +115,13 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   if (central == NULL || !add_bins(cache, kind)) return false;
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   if (reopen_freed(cache, bin, kind, size_class)) return true;
-  struct window window = {.kind = kind, .size_class = size_class};
   size_t window_bytes = cache_single_slots ? 1 : WINDOW_BYTES;
   for (;;) {
-    if (bin->span != NULL && slots_claim(bin->span, window_bytes, &window.run)) {
-      open_window(cache, bin, &window, kind_table[kind].zeroed && !window.run.clear);
+    struct slot_run run;
+    if (bin->span != NULL && slots_claim(bin->span, window_bytes, &run)) {
+      size_t bytes = run.end - run.start;
+      if (kind_table[kind].zeroed && !run.clear) memset((void *)run.start, 0, bytes);
+      open_window(cache, bin, kind, size_class, run, slots_in(bytes, size_class));
       return true;
     }
     if (bin->span != NULL) central_give(central, bin->span);
@@ -191,7 +194,7 @@ void cache_flush_stw(struct cache *cache) {
 /* Slots that were claimed and not allocated. */
 static uint64_t window_slots(const struct cache_bin *bin, unsigned size_class) {
   const char *limit = atomic_load_acquire(&bin->limit), *next = atomic_load_acquire(&bin->next);
-  return limit == next ? 0 : (size_t)(limit - next) / size_class_bytes[size_class];
+  return slots_in((size_t)(limit - next), size_class);
 }
 
 /* The window's slots count as never claimed. */

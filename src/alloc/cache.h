@@ -88,7 +88,7 @@ static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind,
 ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
   char *slot = bin->next;
   if (UNLIKELY(slot_bytes > (size_t)(bin->limit - slot))) return NULL;
-  atomic_store_relaxed(&bin->next, slot + slot_bytes); /* see cache_read_allocated */
+  atomic_store_plain(&bin->next, slot + slot_bytes); /* see cache_read_allocated */
   return slot;
 }
 

@@ -124,16 +124,16 @@ void *midden_alloc_data(size_t bytes) {
   struct cache *cache = cache_self;
   char *tiny = cache->tiny_next;
   if (tiny != cache->tiny_limit) {
-    atomic_store_relaxed(&cache->tiny_next, tiny + TINY_BYTES);
+    atomic_store_plain(&cache->tiny_next, tiny + TINY_BYTES);
     return tiny;
   }
   tiny = alloc_small(KIND_TINY, GRANULE_BYTES);
   if (tiny == NULL) return NULL;
   cache = cache_self; /* there is one by now */
-  atomic_store_relaxed(&cache->tiny_next, tiny + GRANULE_BYTES);
-  atomic_store_relaxed(&cache->tiny_limit, tiny + GRANULE_BYTES);
+  atomic_store_plain(&cache->tiny_next, tiny + GRANULE_BYTES);
+  atomic_store_plain(&cache->tiny_limit, tiny + GRANULE_BYTES);
   atomic_signal_barrier(); /* limit first: between the two stores the rest is empty */
-  atomic_store_relaxed(&cache->tiny_next, tiny + TINY_BYTES);
+  atomic_store_plain(&cache->tiny_next, tiny + TINY_BYTES);
   return tiny;
 }
 
