@@ -117,6 +117,8 @@ static bool reference_count(const char *text, long low, long high) {
 static bool reference_word(const char *name, const char *word) {
   if (strcmp(name, "MIDDEN_MODE") == 0) return strcasecmp(word, "auto") == 0 || strcasecmp(word, "stw") == 0;
   if (strcasecmp(word, "none") == 0 || strcmp(word, "0") == 0) return true;
+  bool is_file = strncasecmp(word, "file:", 5) == 0 && strlen(word) > 5 && strlen(word) < 5 + 1024;
+  if (strcmp(name, "MIDDEN_TRACE") == 0 && is_file) return true;
   if (strcmp(name, "MIDDEN_TRACE") == 0) return strcasecmp(word, "gc") == 0 || strcmp(word, "1") == 0;
   if (strncasecmp(word, "stress:", 7) == 0) return strlen(word + 7) < 16 && reference_count(word + 7, 1, INT_MAX);
   return strcasecmp(word, "verify") == 0 || strcasecmp(word, "poison") == 0 || strcasecmp(word, "stress") == 0;

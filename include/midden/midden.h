@@ -69,6 +69,7 @@ struct midden_options {
   unsigned trace;            /* 1: a line on standard error for each collection */
   bool ignore_modules;       /* static data of loaded objects is no root */
   bool small_pages;          /* no advice to use huge pages once the heap is large */
+  const char *trace_file;    /* a file of JSON trace events, see docs/trace.md; copied; default none */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call

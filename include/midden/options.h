@@ -20,7 +20,8 @@
   X(debug, "MIDDEN_DEBUG", WORDS, 0, 0, "none",                                                                    \
     "verify: check every structure after each collection; poison: overwrite freed memory; stress[:N]: collect at " \
     "every N-th allocation (1000)")                                                                                \
-  X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none", "gc: a line on standard error for each collection")                \
+  X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none",                                                                    \
+    "gc: a line on standard error for each collection; file:PATH: a file of trace events for timeline viewers")    \
   X(ignore_modules, "MIDDEN_IGNORE_MODULES", COUNT, 0, 1, "0", "1: static data of loaded objects is no root")      \
   X(small_pages, "MIDDEN_SMALL_PAGES", COUNT, 0, 1, "0", "1: no advice to use huge pages once the heap is large")
 

@@ -17,7 +17,8 @@ enum {
   DEFAULT_MARKERS_MAX = 8,
   MARKERS_LIMIT = 64,
   DEFAULT_STRESS_INTERVAL = 1000,
-  SIGNAL_LIMIT = 64
+  SIGNAL_LIMIT = 64,
+  TRACE_PATH_BYTES = 1024
 };
 
 /* Where a text cannot be read, says so and what is allowed. */
@@ -84,11 +85,22 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
   return true;
 }
 
+/* The environment may change; the path stays. */
+static bool parse_trace_file(const char *path, size_t length, struct midden_options *options) {
+  static char copy[TRACE_PATH_BYTES];
+  if (length == 0 || length >= sizeof copy) return false;
+  memcpy(copy, path, length);
+  copy[length] = '\0';
+  options->trace_file = copy;
+  return true;
+}
+
 static bool parse_trace_word(const char *text, size_t length, struct midden_options *options) {
   if (is_word(text, length, "gc") || is_word(text, length, "1")) {
     options->trace = 1;
     return true;
   }
+  if (length >= 5 && strncasecmp(text, "file:", 5) == 0) return parse_trace_file(text + 5, length - 5, options);
   return is_word(text, length, "none") || is_word(text, length, "0");
 }
 

@@ -53,7 +53,7 @@ static void start_debugging(const struct midden_options *options) {
   cache_single_slots = (options->debug & MIDDEN_DEBUG_STRESS) != 0;
   start_stress_interval = cache_single_slots ? options->stress_interval : 0;
   if ((options->debug & MIDDEN_DEBUG_VERIFY) != 0) collector_verifier = verify_heap_stw;
-  if (options->trace != 0) collector_reporter = trace_cycle;
+  trace_init(options->trace != 0, options->trace_file);
 }
 
 static int start_locked(const struct midden_options *given) {

@@ -49,6 +49,14 @@ struct cycle {
   struct collector_report report;
 };
 
+const char *collector_reason_name(enum collector_reason reason) {
+  static const char *const names[] = {[COLLECT_HEAP] = "heap",
+                                      [COLLECT_FORCED] = "forced",
+                                      [COLLECT_OUT_OF_MEMORY] = "out of memory",
+                                      [COLLECT_STRESS] = "stress"};
+  return names[reason];
+}
+
 /* ---- phases and events ---- */
 
 enum collector_phase collector_phase(void) { return (enum collector_phase)atomic_load_acquire(&collector.phase); }
@@ -109,6 +117,7 @@ static void mark_job(void *argument, unsigned marker) {
   struct midden_tracer *tracer = &collector.tracers[marker];
   struct marker_report *report = &collector.marker[marker];
   uint64_t cpu = os_thread_cpu_ns();
+  report->thread = os_thread_id();
   report->start_ns = since_start();
   work_join();
   rootset_mark_share(tracer);
@@ -146,6 +155,7 @@ static void mark_heap(struct cycle *cycle) {
   rootset_mark_root_objects(first);
   finalizer_mark_roots_stw(first);
   report_program_roots(first);
+  cycle->report.roots_start_ns = start - collector.start_ns;
   cycle->report.roots_ns = os_now_ns() - start;
   markers_run(cycle->markers, mark_job, NULL);
   drain_alone(first);
@@ -264,6 +274,7 @@ static void run_stopped(struct cycle *cycle) {
     settle_dead();
     finish_cycle(cycle);
     cycle->report.finalizers_ready = finalizer_ready_count();
+    cycle->report.finish_start_ns = marked - collector.start_ns;
     cycle->report.finish_ns = os_now_ns() - marked;
   }
   announce(MIDDEN_EVENT_MARK_END);
@@ -285,7 +296,9 @@ static void sweep_after(struct cycle *cycle) {
   mutator_enter(cycle->self);
   sweep_large();
   mutator_leave(cycle->self);
-  cycle->report.sweep_after_ns = os_now_ns() - start;
+  uint64_t end = os_now_ns();
+  cycle->report.sweep_after_ns = end - start;
+  cycle->report.end_ns = end - collector.start_ns;
   account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_after_ns);
   collector.swept_pages = atomic_load_relaxed(&central_swept_pages);
   announce(MIDDEN_EVENT_SWEEP_END);
@@ -295,6 +308,7 @@ static void sweep_before(struct cycle *cycle) {
   set_phase(COLLECTOR_SWEEP_TERMINATION);
   uint64_t start = os_now_ns();
   size_t swept = atomic_load_relaxed(&central_swept_pages);
+  cycle->report.sweep_start_ns = start - collector.start_ns;
   sweep_finish(cycle->self);
   cycle->report.swept_by_others = swept - collector.swept_pages;
   cycle->report.swept_before = atomic_load_relaxed(&central_swept_pages) - swept;

@@ -29,15 +29,19 @@ enum collector_reason { COLLECT_HEAP, COLLECT_FORCED, COLLECT_OUT_OF_MEMORY, COL
 
 /* When a marker worked, both since the library started; and the processor time it took. */
 struct marker_report {
+  uint32_t thread; /* the kernel's name of it */
   uint64_t start_ns, end_ns, cpu_ns;
 };
+
+const char *collector_reason_name(enum collector_reason reason);
 
 /* What one cycle did; handed to the reporter and kept as the last. */
 struct collector_report {
   uint64_t number;
   enum collector_reason reason;
   unsigned markers;
-  uint64_t start_ns, stop_start_ns, resume_ns;              /* since the library started */
+  /* When it began and ended, and its steps began; all since the library started. */
+  uint64_t start_ns, sweep_start_ns, stop_start_ns, roots_start_ns, finish_start_ns, resume_ns, end_ns;
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
   uint64_t sweep_before_ns, sweep_after_ns;                 /* around the stop, in the collecting thread */
   uint64_t cpu_ns;                                          /* of all markers */

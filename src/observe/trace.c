@@ -1,19 +1,13 @@
 #include "observe/trace.h"
 
 #include "base/check.h"
+#include "gc/collector.h"
+#include "observe/trace_file.h"
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
-static const char *reason_name(enum collector_reason reason) {
-  static const char *const names[] = {[COLLECT_HEAP] = "heap",
-                                      [COLLECT_FORCED] = "forced",
-                                      [COLLECT_OUT_OF_MEMORY] = "out of memory",
-                                      [COLLECT_STRESS] = "stress"};
-  return names[reason];
-}
-
-void trace_cycle(const struct collector_report *report) {
+static void print_cycle(const struct collector_report *report) {
   warn(
       "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark "
       "%.3f, finish %.3f), sweep %.3f+%.3f ms (%zu+%zu pages), cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, "
@@ -23,5 +17,19 @@ void trace_cycle(const struct collector_report *report) {
       ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns),
       ms(report->sweep_before_ns), ms(report->sweep_after_ns), report->swept_by_others, report->swept_before,
       ms(report->cpu_ns), report->markers, report->marked_objects, report->signalled, report->threads,
-      report->finalizers_ready, reason_name(report->reason));
+      report->finalizers_ready, collector_reason_name(report->reason));
+}
+
+static bool prints; /* constant after start */
+
+static void report_cycle(const struct collector_report *report) {
+  if (prints) print_cycle(report);
+  trace_file_cycle(report);
+}
+
+void trace_init(bool lines, const char *file) {
+  prints = lines;
+  int error = file != NULL ? trace_file_open(file) : 0;
+  if (error != 0) warn("the trace file %s cannot be made: error %d", file, error);
+  if (lines || file != NULL) collector_reporter = report_cycle;
 }

@@ -1,9 +1,10 @@
-/* The trace: a line on standard error for each collection; docs/trace.md explains it field by field. */
+/* The trace: a line on standard error for each collection, a file for viewers, or both; docs/trace.md explains them. */
 #ifndef MIDDEN_OBSERVE_TRACE_H
 #define MIDDEN_OBSERVE_TRACE_H
 
-#include "gc/collector.h"
+#include <stdbool.h>
 
-void trace_cycle(const struct collector_report *report);
+/* At start.  `file` NULL: no file. */
+void trace_init(bool lines, const char *file);
 
 #endif

@@ -154,8 +154,22 @@ void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_modul
 
 /* ---- processes ---- */
 
+uint32_t os_process_id(void);
+
 /* As pthread_atfork. */
 int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* ---- files that the library writes ---- */
+
+/* The absolute form of a path.  0; -ENAMETOOLONG where it does not fit; -errno. */
+int os_absolute_path(const char *path, char *absolute, size_t capacity);
+
+/* Creates or empties a file.  0 or -errno. */
+int os_create_file(const char *path);
+
+/* Writes all of it at `offset` of a file that exists.  The file is open during the call only: a program may close every
+ * descriptor that it does not know.  0 or -errno. */
+int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset);
 
 /* ---- faults on purpose ---- */
 

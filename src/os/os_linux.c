@@ -41,6 +41,49 @@ static struct {
   unsigned processor_count;
 } facts;
 
+/* ---- files that the library writes ---- */
+
+int os_absolute_path(const char *path, char *absolute, size_t capacity) {
+  size_t used = 0;
+  if (*path != '/') {
+    if (getcwd(absolute, capacity) == NULL) return errno == ERANGE ? -ENAMETOOLONG : -errno;
+    used = strlen(absolute);
+    if (used + 1 < capacity) absolute[used++] = '/';
+  }
+  if (strlen(path) >= capacity - used) return -ENAMETOOLONG;
+  strcpy(absolute + used, path);
+  return 0;
+}
+
+int os_create_file(const char *path) {
+  int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) return -errno;
+  close(file);
+  return 0;
+}
+
+static int write_all(int file, const char *data, size_t bytes, off_t offset) {
+  while (bytes != 0) {
+    ssize_t written = pwrite(file, data, bytes, offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? -errno : -ENOSPC;
+    data += written;
+    bytes -= (size_t)written;
+    offset += written;
+  }
+  return 0;
+}
+
+int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
+  int file = open(path, O_WRONLY | O_CLOEXEC);
+  if (file < 0) return -errno;
+  int error = write_all(file, data, bytes, (off_t)offset);
+  close(file);
+  return error;
+}
+
+uint32_t os_process_id(void) { return (uint32_t)getpid(); }
+
 /* ---- small files of the kernel ---- */
 
 /* Reads at most capacity - 1 bytes and ends them with '\0'.  False, and an empty text, where the file cannot be read. */
