@@ -436,7 +436,8 @@ struct midden_stats {
   size_t threads; /* attached */
 };
 
-/* Fills *stats, as far as stats->size goes. */
+/* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be
+ * called in an event callback. */
 MIDDEN_API void midden_stats(struct midden_stats *stats);
 
 /* The objects of a size class.  allocated - freed == in_use. */
@@ -453,7 +454,7 @@ struct midden_class_stats {
 
 /* Fills the first `count` elements of `classes`, as many as there are classes; returns how many there are.  The first is
  * that of large objects, the others have slots of growing size.  The sums over all classes are midden_stats' figures, and
- * hold under the same conditions.  `classes` may be NULL where count is 0. */
+ * hold under the same conditions.  NULL counts as an empty array. */
 MIDDEN_API size_t midden_stats_classes(struct midden_class_stats *classes, size_t count);
 
 enum { MIDDEN_PAUSE_BUCKETS = 64 };
@@ -466,7 +467,7 @@ struct midden_pauses {
   uint64_t pauses[MIDDEN_PAUSE_BUCKETS];   /* how many were at least limit_ns[i] and less than limit_ns[i + 1] */
 };
 
-/* Fills *pauses, as far as pauses->size goes. */
+/* Fills *pauses, as far as pauses->size goes; does nothing where pauses is NULL. */
 MIDDEN_API void midden_pauses(struct midden_pauses *pauses);
 
 /* Calls `visit` for every living object as of the last collection and all allocated since, the world stopped.  The rules

@@ -117,6 +117,7 @@ static void add_work(struct midden_stats *stats) {
 }
 
 void midden_stats(struct midden_stats *wanted) {
+  if (wanted == NULL) return;
   struct mutator *self = start_self();
   struct midden_stats stats = {.size = wanted->size};
   bool locked = lock_list(self);
@@ -160,13 +161,15 @@ size_t midden_stats_classes(struct midden_class_stats *classes, size_t count) {
   ledger_read_locked(&ledger);
   unlock_list(locked);
   ledger_living(&ledger, &living);
-  for (unsigned i = 0; i < min_size(count, SIZE_CLASS_COUNT); i++) fill_class(&classes[i], i, &ledger, &living);
+  size_t wanted = classes == NULL ? 0 : min_size(count, SIZE_CLASS_COUNT);
+  for (unsigned i = 0; i < wanted; i++) fill_class(&classes[i], i, &ledger, &living);
   return SIZE_CLASS_COUNT;
 }
 
 /* ---- pauses ---- */
 
 void midden_pauses(struct midden_pauses *wanted) {
+  if (wanted == NULL) return;
   struct mutator *self = start_self();
   struct collector_totals totals;
   bool locked = lock_list(self);

@@ -231,6 +231,9 @@ static void check_thread(void) {
 static void check_sizes(void) {
   struct midden_class_stats one = {.slot_bytes = 1}, two[2] = {{0}, {.slot_bytes = 77}};
   SAME(midden_stats_classes(NULL, 0), SIZE_CLASS_COUNT);
+  SAME(midden_stats_classes(NULL, 5), SIZE_CLASS_COUNT);
+  midden_stats(NULL);
+  midden_pauses(NULL);
   SAME(midden_stats_classes(&one, 1), SIZE_CLASS_COUNT);
   SAME(one.slot_bytes, 0);
   midden_stats_classes(two, 1);
@@ -245,6 +248,112 @@ static void check_sizes(void) {
   SAME(pauses.limit_ns[3], 2000);
   for (size_t i = 1; i < MIDDEN_PAUSE_BUCKETS; i++)
     REQUIRE(pauses.limit_ns[i] > pauses.limit_ns[i - 1], "bucket %zu is empty by definition", i);
+}
+
+/* ---- marked by hand, which the collector found nowhere ---- */
+
+static struct {
+  uintptr_t hidden[3];
+  bool active;
+  uint64_t readings;
+} hand;
+
+static void mark_hidden(struct midden_tracer *tracer, void *argument) {
+  (void)tracer, (void)argument;
+  for (size_t i = 0; hand.active && i < TEST_COUNT_OF(hand.hidden); i++) {
+    midden_mark(test_unhide(hand.hidden[i]));
+    midden_mark((char *)test_unhide(hand.hidden[i]) + 1); /* marked already: counts once */
+  }
+}
+
+NOINLINE_TEST static void hide_three(void) {
+  hand.hidden[0] = test_hide(midden_alloc(100));
+  hand.hidden[1] = test_hide(midden_alloc_data(200));
+  hand.hidden[2] = test_hide(midden_alloc_data(100000));
+}
+
+NOINLINE_TEST static void check_hidden_live(void) {
+  for (size_t k = 0; k < TEST_COUNT_OF(hand.hidden); k++)
+    REQUIRE(midden_owns(test_unhide(hand.hidden[k])), "object %zu died, though it was marked", k);
+}
+
+static void check_marked_by_hand(void) {
+  hide_three();
+  midden_set_root_callback(mark_hidden, NULL);
+  hand.active = true;
+  for (int i = 0; i < 3; i++) {
+    test_collect_clean();
+    check_hidden_live();
+    check_equations();
+    midden_verify();
+  }
+  hand.active = false;
+  midden_mark(test_unhide(hand.hidden[0])); /* no collection runs: does nothing */
+  struct midden_stats before = test_stats();
+  test_collect_clean();
+  struct midden_stats after = test_stats();
+  check_equations();
+  REQUIRE(after.freed - before.freed >= 100000, "what is marked no longer was not freed");
+  midden_set_root_callback(NULL, NULL);
+}
+
+/* ---- in places where the world is stopped, or a copy ---- */
+
+static void read_in_event(enum midden_event event, void *argument) {
+  struct midden_stats stats = test_stats();
+  (void)event, (void)argument;
+  SAME(stats.heap_in_use + stats.heap_idle + stats.stacks, stats.heap_system);
+  SAME(stats.objects_allocated - stats.objects_freed, stats.objects);
+  struct midden_pauses pauses = {.size = sizeof pauses};
+  midden_pauses(&pauses);
+  SAME(pauses.count, stats.collections);
+  hand.readings++;
+}
+
+static void check_events(void) {
+  midden_set_event_callback(read_in_event, NULL);
+  midden_collect();
+  midden_set_event_callback(NULL, NULL);
+  REQUIRE(hand.readings == MIDDEN_EVENT_END + 1, "%" PRIu64 " readings", hand.readings);
+  midden_world_stop();
+  struct midden_stats stats = test_stats();
+  midden_world_resume();
+  SAME(stats.objects_allocated - stats.objects_freed, stats.objects);
+}
+
+static int count_in_child(void *argument) {
+  (void)argument;
+  check_books();
+  check_equations();
+  midden_collect();
+  for (int i = 0; i < 1000; i++) step();
+  check_books();
+  check_equations();
+  return 0;
+}
+
+/* Threads of the parent that the child has not are counted to their end. */
+static void *wait_for_end(void *argument) {
+  for (int i = 0; i < 100; i++) REQUIRE(midden_alloc(24) != NULL, "no object");
+  pthread_barrier_wait(argument);
+  pthread_barrier_wait(argument);
+  return NULL;
+}
+
+static void check_fork(void) {
+  pthread_t thread;
+  pthread_barrier_t barrier;
+  pthread_barrier_init(&barrier, NULL, 2);
+  REQUIRE(pthread_create(&thread, NULL, wait_for_end, &barrier) == 0, "pthread_create");
+  pthread_barrier_wait(&barrier);
+  books.allocated_objects += 100;
+  books.allocated += 100 * 32;
+  test_child_succeeds("a child", count_in_child, NULL, 20);
+  check_books();
+  pthread_barrier_wait(&barrier);
+  pthread_join(thread, NULL);
+  check_books();
+  check_equations();
 }
 
 static uint64_t read_before; /* objects by the figures, before the books are opened */
@@ -269,8 +378,11 @@ int main(void) {
   midden_collect();
   check_books();
   check_equations();
+  check_fork();
   check_thread();
   check_sizes();
+  check_marked_by_hand();
+  check_events();
   midden_verify();
   struct midden_stats stats = test_stats();
   REQUIRE(stats.objects_freed > stats.objects_freed_explicitly && stats.collections > 1, "nothing was reclaimed");
