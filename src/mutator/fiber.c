@@ -172,7 +172,7 @@ static void check_may_switch(const struct mutator *self) {
 
 int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
   check_may_switch(self);
-  mutator_enter(self);
+  mutator_enter_brief(self);
   int error = claim(fiber, FIBER_RUNNING);
   if (error != 0) {
     mutator_leave(self);
@@ -194,7 +194,7 @@ static struct midden_fiber *take_resumer(struct mutator *self) {
 void *fiber_yield(struct mutator *self, void *value) {
   check_may_switch(self);
   CHECK(self->fiber != NULL, "a thread's own stack is suspended that no fiber left");
-  mutator_enter(self);
+  mutator_enter_brief(self);
   return cross(self, FIBER_SUSPENDED, take_resumer(self), value);
 }
 
@@ -206,7 +206,7 @@ static void pass_resumer(struct mutator *self, struct midden_fiber *fiber) {
 int fiber_switch(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
   if (self->fiber == NULL) return fiber_resume(self, fiber, value, result);
   check_may_switch(self);
-  mutator_enter(self);
+  mutator_enter_brief(self);
   int error = claim(fiber, FIBER_RUNNING);
   if (error != 0) {
     mutator_leave(self);
@@ -246,6 +246,17 @@ void fiber_abandon(struct mutator *mutator) {
     atomic_store_release(&fiber->state, (uint32_t)FIBER_LOST);
   mutator->foreign = NULL;
   unpark(mutator, NULL);
+}
+
+static void lose(struct midden_fiber *fiber) {
+  if (fiber_state(fiber) != FIBER_SUSPENDED) atomic_store_release(&fiber->state, (uint32_t)FIBER_LOST);
+}
+
+void fiber_abandon_others(struct mutator *self) {
+  stacks_visit_fibers(lose);
+  enum fiber_state state = FIBER_RUNNING;
+  for (struct midden_fiber *fiber = self->fiber; fiber != NULL; fiber = fiber->resumer, state = FIBER_WAITING)
+    atomic_store_release(&fiber->state, (uint32_t)state);
 }
 
 /* ---- the program's own switch ---- */

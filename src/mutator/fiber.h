@@ -28,9 +28,12 @@
  *
  * A switch is a critical section that begins on one stack and ends on the other.  A stop signal that comes in between is
  * answered at its end, so a stopped world sees each fiber whole: either it is some mutator's `fiber` and that mutator's
- * stack_base is its own, or its stack pointer is saved.  A fork waits until no thread is in a critical section, so the
- * child sees the same.  Who ends the section is the mutator that began it: the code on the other side is handed it, and
+ * stack_base is its own, or its stack pointer is saved.  Who ends the section is the mutator that began it: the code on the other side is handed it, and
  * must not use what it knew of its thread from before.
+ *
+ * Unless it finishes a fiber, a switch takes no lock and so need not wait at the gate of a fork (mutator_gate): the child
+ * of another thread's fork may see a switch half done.  It marks every fiber as LOST that is not SUSPENDED, its own apart;
+ * one whose stack was being left is among them.
  *
  * For a collector that marks while the program runs: what a fiber's stack refers to may change from the moment of the step
  * SUSPENDED -> RUNNING.  A mark phase that scanned the stack before must scan it again as the stack of its thread, or the
@@ -91,8 +94,11 @@ _Noreturn void fiber_finish(struct mutator *self, void *value, struct midden_fib
 int fiber_free(struct mutator *self, struct midden_fiber *fiber);
 
 /* A thread ended, or is not in this process: what ran on it and waited on it never goes on.  In a critical section of that
- * thread, or the world stopped, or in the child of a fork. */
+ * thread, or the world stopped. */
 void fiber_abandon(struct mutator *mutator);
+
+/* In the child of a fork: of the fibers that were not suspended, those of the calling thread go on. */
+void fiber_abandon_others(struct mutator *self);
 
 /* The program's own switch; see midden_stack_switch_begin.  `frame` is the public function's __builtin_frame_address(0). */
 void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from, struct midden_stack *to,

@@ -158,10 +158,10 @@ void mutator_forget_others(struct mutator *self) {
     struct mutator *mutator = mutator_from(link);
     if (mutator == self) continue;
     list_remove(&mutator_list, link);
-    fiber_abandon(mutator);
     cache_retire(&mutator->cache);
     fixalloc_free(&mutators, mutator);
   }
+  fiber_abandon_others(self);
   self->thread_id = os_thread_id();
 }
 

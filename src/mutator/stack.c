@@ -77,7 +77,9 @@ static struct span *make_span(size_t usable) {
   struct span *span = pageheap_alloc_aligned(&heap_pages, pages, guard_bytes(), SPAN_STACK, true);
   if (span == NULL) return NULL;
   drop_old_pages(span);
+  arena_advise_sparse(&heap_arena, span->start, span_bytes(span), true);
   if (os_guard((void *)span->start, guard_bytes()) == 0) return span;
+  arena_advise_sparse(&heap_arena, span->start, span_bytes(span), false);
   pageheap_free(&heap_pages, span);
   return NULL;
 }
@@ -107,6 +109,7 @@ static bool unmake(struct midden_stack *stack) {
   destroy_context(stack);
   if (os_unguard((void *)span->start, guard_bytes()) != 0) return false;
   bool released = os_release((void *)span->start, span_bytes(span)) == 0;
+  arena_advise_sparse(&heap_arena, span->start, span_bytes(span), false);
   if (released) {
     pageheap_free_released(&heap_pages, span);
   } else {
@@ -298,6 +301,10 @@ void stack_unregister(struct midden_stack *stack) {
 }
 
 /* ---- figures ---- */
+
+void stacks_visit_fibers(void (*visit)(struct midden_fiber *fiber)) {
+  for (struct link *link = stacks_of_fibers.first; link != NULL; link = link->next) visit(from_link(link)->fiber);
+}
 
 /* The top of each stack has been touched; deeper parts have been by few. */
 size_t stacks_resident_estimate(void) { return atomic_load_relaxed(&span_count) * TOP_BYTES; }

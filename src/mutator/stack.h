@@ -74,6 +74,9 @@ void stack_unregister(struct midden_stack *stack);
 size_t stacks_trim(void);
 size_t stacks_trim_all(void);
 
+/* In the child of a fork: visits every stack that a fiber has. */
+void stacks_visit_fibers(void (*visit)(struct midden_fiber *fiber));
+
 /* About how much memory stands behind the stacks of ours. */
 size_t stacks_resident_estimate(void);
 

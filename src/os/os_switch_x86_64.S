@@ -37,10 +37,13 @@ os_switch:
         .cfi_offset %r15, -16
         stmxcsr (%rsp)
         fnstcw  4(%rsp)
-        movq    (%rsp), %r8             /* the three words as they are now */
+        movl    (%rsp), %r8d            /* loads as wide as the stores: a wider one waits for the cache */
+        movzwl  4(%rsp), %r9d
         movq    %rsp, (%rdi)
         movq    %rsi, %rsp
-        cmpq    %r8, (%rsp)             /* to load them is slow, and they rarely differ */
+        cmpl    %r8d, (%rsp)            /* to set the control words is slow, and they rarely differ */
+        jne     .Lcontrol_differs
+        cmpw    %r9w, 4(%rsp)
         jne     .Lcontrol_differs
 .Lcontrol_done:
         movq    8(%rsp), %rbx
