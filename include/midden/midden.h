@@ -22,9 +22,11 @@
 #if defined(__GNUC__)
 #define MIDDEN_API __attribute__((visibility("default")))
 #define MIDDEN_ALLOCATES(...) __attribute__((malloc, alloc_size(__VA_ARGS__)))
+#define MIDDEN_NORETURN __attribute__((noreturn))
 #else
 #define MIDDEN_API
 #define MIDDEN_ALLOCATES(...)
+#define MIDDEN_NORETURN
 #endif
 
 #ifdef __cplusplus
@@ -172,11 +174,7 @@ MIDDEN_API int midden_fiber_switch(struct midden_fiber *fiber, void *value, void
 
 /* Finishes the calling fiber, as a return from its function does.  `value` goes to who waits for it or, where `next` is not
  * NULL, to that fiber, which runs in its place and must be suspended.  Outside a fiber it stops the process. */
-#if defined(__GNUC__)
-__attribute__((noreturn))
-#endif
-MIDDEN_API void
-midden_fiber_finish(void *value, struct midden_fiber *next);
+MIDDEN_API MIDDEN_NORETURN void midden_fiber_finish(void *value, struct midden_fiber *next);
 
 /* Frees the stack of a suspended fiber now; it counts as finished.  0, also where it has no stack any more or is NULL;
  * -EBUSY where it is running or waiting. */

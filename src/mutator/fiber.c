@@ -6,10 +6,6 @@
 #include "alloc/account.h"
 #include "base/bits.h"
 #include "base/check.h"
-#include "page/arena.h"
-#include "span/kind.h"
-#include "span/mark_bits.h"
-#include "span/object.h"
 
 /* What a new stack counts for in the account of what was allocated: about the memory that its top takes.  Garbage fibers
  * must bring a collection about. */
@@ -27,14 +23,6 @@ struct crossing {
 };
 
 /* ---- telling and making ---- */
-
-bool fiber_is_one(const void *address) {
-  uintptr_t value = (uintptr_t)address;
-  if (value % GRANULE_BYTES != 0 || !arena_contains(&heap_arena, value)) return false;
-  const struct span *span = object_span(value);
-  if (span == NULL || span_state(span) != SPAN_IN_USE || span->kind != KIND_FIBER) return false;
-  return ((const struct midden_fiber *)address)->check == FIBER_CHECK - value;
-}
 
 static void run(void *arrival);
 
@@ -172,7 +160,7 @@ static void check_may_switch(const struct mutator *self) {
 
 int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
   check_may_switch(self);
-  mutator_enter_brief(self);
+  mutator_enter(self);
   int error = claim(fiber, FIBER_RUNNING);
   if (error != 0) {
     mutator_leave(self);
@@ -194,7 +182,7 @@ static struct midden_fiber *take_resumer(struct mutator *self) {
 void *fiber_yield(struct mutator *self, void *value) {
   check_may_switch(self);
   CHECK(self->fiber != NULL, "a thread's own stack is suspended that no fiber left");
-  mutator_enter_brief(self);
+  mutator_enter(self);
   return cross(self, FIBER_SUSPENDED, take_resumer(self), value);
 }
 
@@ -206,7 +194,7 @@ static void pass_resumer(struct mutator *self, struct midden_fiber *fiber) {
 int fiber_switch(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
   if (self->fiber == NULL) return fiber_resume(self, fiber, value, result);
   check_may_switch(self);
-  mutator_enter_brief(self);
+  mutator_enter(self);
   int error = claim(fiber, FIBER_RUNNING);
   if (error != 0) {
     mutator_leave(self);
@@ -248,6 +236,7 @@ void fiber_abandon(struct mutator *mutator) {
   unpark(mutator, NULL);
 }
 
+/* The gate kept every switch from happening during the fork: what the child sees of a suspended fiber is whole. */
 static void lose(struct midden_fiber *fiber) {
   if (fiber_state(fiber) != FIBER_SUSPENDED) atomic_store_release(&fiber->state, (uint32_t)FIBER_LOST);
 }

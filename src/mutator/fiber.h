@@ -28,12 +28,10 @@
  *
  * A switch is a critical section that begins on one stack and ends on the other.  A stop signal that comes in between is
  * answered at its end, so a stopped world sees each fiber whole: either it is some mutator's `fiber` and that mutator's
- * stack_base is its own, or its stack pointer is saved.  Who ends the section is the mutator that began it: the code on the other side is handed it, and
+ * stack_base is its own, or its stack pointer is saved.  A fork waits until no thread is in a critical section and lets none
+ * begin before it is done.  (It must: the kernel copies one page after the other, and a child could find a fiber SUSPENDED
+ * whose stack was copied before it was left.)  So the child sees the same, and what other threads ran is LOST.  Who ends the section is the mutator that began it: the code on the other side is handed it, and
  * must not use what it knew of its thread from before.
- *
- * Unless it finishes a fiber, a switch takes no lock and so need not wait at the gate of a fork (mutator_gate): the child
- * of another thread's fork may see a switch half done.  It marks every fiber as LOST that is not SUSPENDED, its own apart;
- * one whose stack was being left is among them.
  *
  * For a collector that marks while the program runs: what a fiber's stack refers to may change from the moment of the step
  * SUSPENDED -> RUNNING.  A mark phase that scanned the stack before must scan it again as the stack of its thread, or the
@@ -47,6 +45,10 @@
 #include "midden/midden.h"
 #include "mutator/mutator.h"
 #include "mutator/stack.h"
+#include "page/arena.h"
+#include "span/kind.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
 
 enum fiber_state { FIBER_NEW, FIBER_SUSPENDED, FIBER_RUNNING, FIBER_WAITING, FIBER_FINISHED, FIBER_LOST };
 
@@ -68,7 +70,13 @@ static inline enum fiber_state fiber_state(const struct midden_fiber *fiber) {
 }
 
 /* Whether an address is a fiber's; any value may be asked about. */
-bool fiber_is_one(const void *address);
+static inline bool fiber_is_one(const void *address) {
+  uintptr_t value = (uintptr_t)address;
+  if (value % GRANULE_BYTES != 0 || !arena_contains(&heap_arena, value)) return false;
+  const struct span *span = object_span(value);
+  if (span == NULL || span_state(span) != SPAN_IN_USE || span->kind != KIND_FIBER) return false;
+  return ((const struct midden_fiber *)address)->check == FIBER_CHECK - value;
+}
 
 /* Makes a fiber of a zeroed object of KIND_FIBER and a stack.  Critical sections. */
 int fiber_init(struct midden_fiber *fiber, midden_fiber_fn *function, void *argument, size_t stack_bytes);

@@ -29,6 +29,7 @@ static void on_thread_exit(void *argument) {
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL) return;
   mutator_enter(self);
+  if (self->fiber != NULL) os_context_unwound(&self->own_stack.context);
   fiber_abandon(self);
   mutator_leave(self);
   mutator_detach();

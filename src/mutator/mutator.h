@@ -91,13 +91,6 @@ static inline void mutator_enter(struct mutator *self) {
   if (UNLIKELY(atomic_load_seq_cst(&mutator_gate) != 0)) mutator_enter_slow(self);
 }
 
-/* The same for a section that takes no lock and leaves nothing that a fork's child could not use: keeps stop signals off
- * and does not wait at the gate. */
-static inline void mutator_enter_brief(struct mutator *self) {
-  atomic_store_relaxed(&self->critical, self->critical + 1);
-  atomic_signal_barrier();
-}
-
 static inline void mutator_leave(struct mutator *self) {
   atomic_store_release(&self->critical, self->critical - 1);
   atomic_signal_barrier();

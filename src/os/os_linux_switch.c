@@ -73,6 +73,15 @@ static void note_arrival(void *fake_stack, struct os_context *from) {
     from->stack = (struct os_range){(uintptr_t)bottom, (uintptr_t)bottom + bytes};
 }
 
+static void note_unwound(struct os_context *own) {
+  void *fake_stack;
+  const void *bottom;
+  size_t bytes;
+  __sanitizer_start_switch_fiber(&fake_stack, (void *)own->stack.start, own->stack.end - own->stack.start);
+  __sanitizer_finish_switch_fiber(own->fake_stack, &bottom, &bytes);
+  os_forget_stack(own->stack); /* marks that the frames left which are gone */
+}
+
 void os_forget_stack(struct os_range stack) {
   __asan_unpoison_memory_region((void *)stack.start, stack.end - stack.start);
 }
@@ -83,6 +92,7 @@ static inline void note_leaving(struct os_context *from, const struct os_context
   (void)from, (void)to, (void)ends;
 }
 static inline void note_arrival(void *fake_stack, struct os_context *from) { (void)fake_stack, (void)from; }
+static inline void note_unwound(struct os_context *own) { (void)own; }
 void os_forget_stack(struct os_range stack) { (void)stack; }
 
 #endif
@@ -102,12 +112,14 @@ static inline void switch_thread_state(struct os_context *from, struct os_contex
   from->thread_state = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(to->thread_state, 0);
 }
+static void return_thread_state(struct os_context *own) { __tsan_switch_to_fiber(own->thread_state, 0); }
 
 #else
 
 static void create_thread_state(struct os_context *context) { (void)context; }
 void os_destroy_thread_state(void *thread_state) { (void)thread_state; }
 static inline void switch_thread_state(struct os_context *from, struct os_context *to) { (void)from, (void)to; }
+static void return_thread_state(struct os_context *own) { (void)own; }
 
 #endif
 
@@ -129,6 +141,11 @@ void *os_context_switch(struct os_context *from, struct os_context *to, void *ar
   struct arrival *arrival = os_switch(&from->stack_pointer, stack_pointer, &departure);
   note_arrival(from->fake_stack, arrival->from);
   return arrival->argument;
+}
+
+void os_context_unwound(struct os_context *own) {
+  note_unwound(own);
+  return_thread_state(own);
 }
 
 void *os_context_arrive(void *opaque) {

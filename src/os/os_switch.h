@@ -37,6 +37,9 @@ void *os_context_switch(struct os_context *from, struct os_context *to, void *ar
 /* The first words of a new context's function: the argument that was passed. */
 void *os_context_arrive(void *arrival);
 
+/* The calling thread is back on its own stack without a switch: it was unwound when the thread was asked to end. */
+void os_context_unwound(struct os_context *own);
+
 /* Memory that was a stack becomes an ordinary range again, as far as tools are concerned. */
 void os_forget_stack(struct os_range stack);
 

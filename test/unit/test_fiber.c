@@ -572,12 +572,12 @@ static void test_no_memory(void) {
   size_t before = test_stats().stacks;
   for (uint32_t nth = 1; nth < 4; nth++) {
     os_fail_after(nth, true);
-    struct midden_fiber *fiber = midden_fiber_new(add_up, NULL, 512 << 10);
+    struct midden_fiber *fiber = midden_fiber_new(add_up, NULL, 128 << 10);
     os_fail_after(0, false);
     REQUIRE(fiber == NULL || midden_fiber_free(fiber) == 0, "free");
     midden_verify();
   }
-  struct midden_fiber *fiber = midden_fiber_new(add_up, NULL, 512 << 10);
+  struct midden_fiber *fiber = midden_fiber_new(add_up, NULL, 128 << 10);
   REQUIRE(fiber != NULL && midden_fiber_free(fiber) == 0, "free");
   os_fail_after(1, true);
   midden_release_memory(); /* no guard can be taken away: the stacks stay */
