@@ -10,6 +10,7 @@
 #include "alloc/cache.h"
 #include "alloc/central.h"
 #include "alloc/large.h"
+#include "api/allocate.h"
 #include "api/start.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -112,6 +113,8 @@ ALWAYS_INLINE void *alloc_any(unsigned kind, size_t bytes) {
   return alloc_large(kind, bytes, PAGE_BYTES);
 }
 
+void *allocate_object(unsigned kind, size_t bytes) { return alloc_any(kind, bytes); }
+
 /* ---- the entry points ---- */
 
 void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIVE, bytes); }
@@ -138,7 +141,7 @@ void *midden_alloc_data(size_t bytes) {
 }
 
 /* Whether objects of a kind may be allocated by its number. */
-static bool is_for_program(unsigned kind) { return kind != MIDDEN_TYPED && kind != KIND_TINY && kind_exists(kind); }
+static bool is_for_program(unsigned kind) { return kind != MIDDEN_TYPED && !kind_is_own(kind) && kind_exists(kind); }
 
 void *midden_alloc_kind(midden_kind kind, size_t bytes) {
   if (UNLIKELY(!is_for_program(kind))) return NULL;
@@ -255,7 +258,7 @@ void midden_free(void *address) {
     mutator_leave(self);
     return;
   }
-  if (!found || object.start != (uintptr_t)address) report_bad_free(address);
+  if (!found || object.start != (uintptr_t)address || object.span->kind == KIND_FIBER) report_bad_free(address);
   free_found(self, &object);
   mutator_leave(self);
 }
@@ -288,7 +291,7 @@ void *midden_realloc(void *address, size_t bytes) {
   }
   if (is_shared(&object)) return realloc_tiny(address, bytes);
   unsigned kind = object.span->kind;
-  if (kind == MIDDEN_TYPED) return NULL;
+  if (kind == MIDDEN_TYPED || kind == KIND_FIBER) return NULL;
   size_t usable = object_usable_bytes(&object);
   bool stays = bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
   if (!stays) return move(address, usable, kind, bytes);

@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "gc/collector.h"
 #include "gc/sweep.h"
+#include "mutator/stack.h"
 #include "page/pageheap.h"
 
 void midden_collect(void) {
@@ -95,7 +96,8 @@ size_t midden_release_memory(void) {
   struct mutator *self = start_self();
   sweep_finish(self);
   mutator_enter(self);
-  size_t released = pageheap_release(&heap_pages, SIZE_MAX, 0);
+  size_t released = stacks_trim_all();
+  released += pageheap_release(&heap_pages, SIZE_MAX, 0);
   mutator_leave(self);
   return released;
 }

@@ -11,6 +11,7 @@
 #include "gc/collector.h"
 #include "gc/finalizer.h"
 #include "meta/persist.h"
+#include "mutator/stack.h"
 #include "mutator/world.h"
 #include "observe/verify.h"
 #include "page/pageheap.h"
@@ -139,12 +140,20 @@ static void add_pages(struct midden_stats *stats) {
     stats->metadata += persist_bytes((enum persist_purpose)purpose);
 }
 
+static void add_stacks(struct midden_stats *stats) {
+  struct stacks_figures figures;
+  stacks_read(&figures);
+  stats->stacks_idle = figures.idle_bytes;
+  stats->fibers = figures.fibers;
+}
+
 static void add_totals(struct midden_stats *stats) {
   struct collector_totals totals;
   collector_read_totals(&totals);
   stats->heap_marked = totals.marked_bytes;
   stats->objects_marked = totals.marked_objects;
   stats->heap_goal = totals.goal_bytes;
+  stats->stacks_scanned = totals.stack_bytes;
   stats->collections = totals.collections;
   stats->pause_total_ns = totals.pause_total_ns;
   stats->pause_max_ns = totals.pause_max_ns;
@@ -162,6 +171,7 @@ void midden_stats(struct midden_stats *wanted) {
   add_caches(self, &stats);
   mutator_enter(self);
   add_pages(&stats);
+  add_stacks(&stats);
   mutator_leave(self);
   add_totals(&stats);
   stats.finalizers_run = specials_finalizers_run();

@@ -9,9 +9,11 @@
 #include "gc/mark.h"
 #include "gc/markers.h"
 #include "gc/rootset.h"
+#include "gc/stacks.h"
 #include "gc/sweep.h"
 #include "gc/weak.h"
 #include "meta/persist.h"
+#include "mutator/fiber.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "page/pageheap.h"
@@ -151,6 +153,7 @@ static void settle_dead(void) {
   finalizer_settle_stw(&collector.tracers[0], drain_alone);
   weak_clear_dead_stw(MIDDEN_WEAK_AFTER_FINALIZERS);
   weak_forget_dead_links_stw();
+  stacks_free_dead_stw();
 }
 
 /* ---- after marking ---- */
@@ -160,7 +163,7 @@ static void settle_dead(void) {
 static size_t overhead_bytes(size_t marked_bytes) {
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
-  size_t overhead = pages.stack_bytes;
+  size_t overhead = min_size(pages.stack_bytes, stacks_resident_estimate());
   for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
     overhead += persist_bytes((enum persist_purpose)purpose);
   size_t free_slots_bytes = pages.in_use_bytes > marked_bytes ? pages.in_use_bytes - marked_bytes : 0;
@@ -174,15 +177,18 @@ static void set_goal(size_t goal_bytes) {
 
 static void count_marked(struct cycle *cycle) {
   struct collector_report *report = &cycle->report;
+  size_t stack_bytes = 0;
   for (unsigned i = 0; i < cycle->markers; i++) {
     struct midden_tracer *tracer = &collector.tracers[i];
     report->marked_bytes += tracer->marked_bytes;
     report->marked_objects += tracer->marked_objects;
+    stack_bytes += tracer->stack_bytes;
     report->cpu_ns += collector.tracer_cpu_ns[i];
     mark_end(tracer);
   }
   atomic_store_relaxed(&collector.totals.marked_bytes, report->marked_bytes);
   atomic_store_relaxed(&collector.totals.marked_objects, report->marked_objects);
+  atomic_store_relaxed(&collector.totals.stack_bytes, stack_bytes);
 }
 
 static void finish_cycle(struct cycle *cycle) {
@@ -248,6 +254,9 @@ static void sweep_after(struct cycle *cycle) {
   announce(MIDDEN_EVENT_SWEEP_START);
   uint64_t start = os_now_ns();
   sweep_large(cycle->self);
+  mutator_enter(cycle->self);
+  stacks_trim();
+  mutator_leave(cycle->self);
   cycle->report.sweep_ns += os_now_ns() - start;
   announce(MIDDEN_EVENT_SWEEP_END);
 }
@@ -346,6 +355,8 @@ void collector_init(const struct pacer *pacer, unsigned markers) {
   collector.start_ns = os_now_ns();
   weak_init();
   finalizer_init();
+  stacks_init();
+  stacks_init_kind();
   set_goal(pacer_first_goal(pacer));
 }
 
@@ -400,6 +411,7 @@ void collector_read_totals(struct collector_totals *totals) {
       .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
       .marked_objects = atomic_load_relaxed(&from->marked_objects),
       .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
+      .stack_bytes = atomic_load_relaxed(&from->stack_bytes),
   };
 }
 

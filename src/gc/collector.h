@@ -44,6 +44,7 @@ struct collector_report {
 struct collector_totals {
   uint64_t collections, pause_total_ns, pause_max_ns, pause_last_ns, cpu_ns;
   size_t marked_bytes, marked_objects, goal_bytes;
+  size_t stack_bytes; /* of stacks, read by the last cycle */
 };
 
 struct collector_hooks {

@@ -373,6 +373,7 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
     mark_words(tracer, heap, start, end, true);
     return;
   }
+  if (start < end) tracer->stack_bytes += end - start;
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
     mark_stack_word(tracer, heap, *word);
 }

@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/wait.h"
+#include "mutator/fiber.h"
 
 enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
 
@@ -63,6 +64,7 @@ static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mu
 
 /* A thread that ended without detaching is found here; its cache goes with it. */
 static void forget_ended(struct mutator *mutator) {
+  fiber_abandon(mutator);
   mutator->state = MUTATOR_SAFE;
   mutator->stack_pointer = mutator->stack_base;
   mutator->thread_pointer = 0;

@@ -3,6 +3,7 @@
 #include "alloc/central.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "gc/stacks.h"
 #include "mutator/mutator.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
@@ -102,4 +103,5 @@ void verify_heap_stw(void) {
   }
   verify_centrals();
   verify_caches();
+  stacks_verify_stw();
 }

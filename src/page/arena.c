@@ -112,6 +112,11 @@ static void advise_huge(const struct arena *arena, uintptr_t base, uintptr_t fro
   if (arena->huge_pages && to - base > least_bytes) os_advise_huge((void *)from, to - from, true);
 }
 
+void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse) {
+  if (!arena->huge_pages || arena->fake) return;
+  if (sparse || start - arena->start >= HUGE_HEAP_LEAST_BYTES) os_advise_huge((void *)start, bytes, !sparse);
+}
+
 /* Makes a table touchable for all pages below `end`. */
 static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
   size_t need_bytes = arena_page_of(arena, end) * table->page_bytes;
