@@ -50,7 +50,8 @@ struct cache {
 extern THREAD_LOCAL struct cache *cache_self;
 extern struct cache cache_none;
 
-/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start. */
+/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start, and true where
+ * objects are guarded. */
 extern bool cache_single_slots;
 
 static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind, unsigned size_class) {
