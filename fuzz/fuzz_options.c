@@ -119,7 +119,11 @@ static bool reference_word(const char *name, const char *word) {
   if (strcasecmp(word, "none") == 0 || strcmp(word, "0") == 0) return true;
   if (strcmp(name, "MIDDEN_TRACE") == 0) return strcasecmp(word, "gc") == 0 || strcmp(word, "1") == 0;
   if (strncasecmp(word, "stress:", 7) == 0) return strlen(word + 7) < 16 && reference_count(word + 7, 1, INT_MAX);
-  return strcasecmp(word, "verify") == 0 || strcasecmp(word, "poison") == 0 || strcasecmp(word, "stress") == 0;
+  static const char *const words[] = {"verify", "poison", "stress", "redzone", "notools"};
+  for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    if (strcasecmp(word, words[i]) == 0) return true;
+  }
+  return false;
 }
 
 static bool reference_words(const char *name, const char *text) {
@@ -162,6 +166,8 @@ static void choose_text(struct fuzz_input *input, char *text, size_t capacity) {
                                       "stw",
                                       "verify",
                                       "poison",
+                                      "redzone",
+                                      "notools",
                                       "stress",
                                       "stress:",
                                       "gc",

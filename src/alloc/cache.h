@@ -71,7 +71,7 @@ ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
 /* Whether a slot waits in the cache's window for an object to come: its allocation bit is set, but it is no object. */
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot);
 
-/* Finds the living object that holds `address`, as object_find, this cache's windows left out. */
+/* Finds the living object that holds `address`, as object_find, this cache's windows and guard zones left out. */
 bool cache_find_object(struct cache *cache, const void *address, struct object *object);
 
 /* Critical sections only, from here on. */
