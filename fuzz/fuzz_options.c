@@ -230,7 +230,7 @@ static bool is_sensible(const struct midden_options *options) {
          options->memory_limit_bytes != 0 && options->max_heap_bytes != 0 && options->min_heap_bytes != 0 &&
          options->initial_heap_bytes != 0 && options->markers >= 1 && options->markers <= 64 &&
          options->suspend_signal >= 0 && options->suspend_signal <= 64 && options->stress_interval > 0 &&
-         options->debug < 8;
+         options->debug < 32;
 }
 
 static void check_sizes(void) {
