@@ -28,7 +28,9 @@ bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t 
 
 bool cache_find_object(struct cache *cache, const void *address, struct object *object) {
   if (!object_find(address, object) || cache_window_holds(cache, object->span, object->start)) return false;
-  return !guard_active || (uintptr_t)address - object->start < guard_size(object->span, object->start);
+  if (!guard_active) return true;
+  size_t bytes = guard_size(object->span, object->start);
+  return bytes == 0 || (uintptr_t)address - object->start < bytes; /* 0: damaged; let its freeing tell */
 }
 
 static bool add_bins(struct cache *cache, unsigned kind) {

@@ -67,7 +67,7 @@ msan)
   for name in collected freed raw; do reports $name "MemorySanitizer: use-of-uninitialized-value"; done
   ;;
 valgrind) # which goes on after a report
-  reports "collected freed overrun typed large raw" \
+  reports "collected freed typed large raw overrun" \
     "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collector_collect" "midden_free" \
     "Block was alloc'd at" "midden_alloc_kind" \
     "Invalid write of size 1" "0 bytes after a block of size 40 alloc'd" \
