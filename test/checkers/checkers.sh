@@ -68,7 +68,8 @@ msan)
   ;;
 valgrind) # which goes on after a report
   reports "collected freed typed large raw overrun" \
-    "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collector_collect" "midden_free" \
+    "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collector_collect" \
+    "8 bytes inside a block of size 80 free'd" "midden_free" \
     "Block was alloc'd at" "midden_alloc_kind" \
     "Invalid write of size 1" "0 bytes after a block of size 40 alloc'd" \
     "0 bytes after a block of size 16 alloc'd" "0 bytes after a block of size 100,000 alloc'd" \

@@ -71,7 +71,7 @@ static int use(const char *what) {
     return reveal()[8];
   }
   if (strcmp(what, "freed") == 0) {
-    make(MIDDEN_CONSERVATIVE, BYTES);
+    make(MIDDEN_CONSERVATIVE, 2 * BYTES);
     midden_free((void *)reveal());
     return reveal()[8];
   }
