@@ -49,8 +49,14 @@ enum midden_mode {
 
 enum midden_debug {
   MIDDEN_DEBUG_VERIFY = 1, /* walk every structure and its invariants after each collection */
-  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf */
-  MIDDEN_DEBUG_STRESS = 4  /* collect at every stress_interval-th allocation */
+  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf, and stop the process where one was written to; with REDZONE */
+  MIDDEN_DEBUG_STRESS = 4, /* collect at every stress_interval-th allocation */
+  /* Put a zone behind each object, and stop the process where one was written to: found when the object is freed or
+   * collected, and by midden_verify.  midden_size gives exactly the size asked for, midden_realloc always moves. */
+  MIDDEN_DEBUG_REDZONE = 8,
+  /* Tell no memory checker (AddressSanitizer, MemorySanitizer, Valgrind) of objects.  They are told by default where one is
+   * there, and objects are guarded as by REDZONE then. */
+  MIDDEN_DEBUG_NO_TOOLS = 16
 };
 
 /* Zero in any field but `size` stands for the default.  Every option is also an environment variable, which wins:

@@ -76,6 +76,10 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
     options->debug |= MIDDEN_DEBUG_VERIFY;
   } else if (is_word(text, length, "poison")) {
     options->debug |= MIDDEN_DEBUG_POISON;
+  } else if (is_word(text, length, "redzone")) {
+    options->debug |= MIDDEN_DEBUG_REDZONE;
+  } else if (is_word(text, length, "notools")) {
+    options->debug |= MIDDEN_DEBUG_NO_TOOLS;
   } else if (parse_stress(text, length, options)) {
     options->debug |= MIDDEN_DEBUG_STRESS;
   } else {
@@ -161,11 +165,14 @@ static void read_environment(struct midden_options *options) {
 
 /* ---- defaults ---- */
 
+#define DEBUG_ALL                                                                                     \
+  (unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_REDZONE | \
+             MIDDEN_DEBUG_NO_TOOLS)
+
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
-         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
-         (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
+         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) && (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {

@@ -4,6 +4,7 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "gc/background.h"
 #include "gc/finalizer.h"
 #include "gc/mark.h"
@@ -17,6 +18,7 @@
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
@@ -107,9 +109,11 @@ static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t cpu = os_thread_cpu_ns();
+  memcheck_quiet_begin();
   work_join();
   rootset_mark_share(tracer);
   mark_drain(tracer);
+  memcheck_quiet_end();
   collector.tracer_cpu_ns[marker] += os_thread_cpu_ns() - cpu;
 }
 
@@ -216,6 +220,7 @@ static void run_stopped(struct cycle *cycle) {
   bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
   cycle->self->stack_pointer = cycle->stack_pointer;
+  memcheck_quiet_begin();
   announce(MIDDEN_EVENT_STOPPED);
   announce(MIDDEN_EVENT_MARK_START);
   set_phase(COLLECTOR_MARK);
@@ -236,6 +241,7 @@ static void run_stopped(struct cycle *cycle) {
   set_phase(COLLECTOR_OFF);
   if (collector_verifier != NULL) collector_verifier();
   announce(MIDDEN_EVENT_RESUMING);
+  memcheck_quiet_end();
   cycle->report.stop_ns = stopped - start;
   cycle->report.pause_ns = os_now_ns() - start; /* before those that wake take the processor from this thread */
   collector_resume_world();
@@ -253,6 +259,7 @@ static void add_to_totals(const struct collector_report *report) {
 static void sweep_after(struct cycle *cycle) {
   announce(MIDDEN_EVENT_SWEEP_START);
   uint64_t start = os_now_ns();
+  if (guard_active) sweep_finish(cycle->self); /* what died is to be checked and hidden now, not when it is reused */
   sweep_large(cycle->self);
   mutator_enter(cycle->self);
   stacks_trim();

@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "meta/persist.h"
 #include "os/os.h"
 
@@ -139,6 +140,7 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
   int error = os_commit((void *)arena->committed, target - arena->committed);
   if (error != 0) return error;
   advise_huge(arena, arena->start, arena->committed, target, HUGE_HEAP_LEAST_BYTES);
+  memcheck_hide(arena->committed, target - arena->committed);
   arena->committed = target;
   return 0;
 }
