@@ -19,7 +19,7 @@ void option_name(const struct option_row *row, char name[OPTION_NAME_BYTES]) {
 }
 
 bool option_is_switch(const struct option_row *row) {
-  return row->type == OPTION_COUNT && row->low == 0 && row->high == 1;
+  return row->type == OPTION_SWITCH || (row->type == OPTION_COUNT && row->low == 0 && row->high == 1);
 }
 
 const char *option_placeholder(const struct option_row *row) {
@@ -31,6 +31,7 @@ const char *option_placeholder(const struct option_row *row) {
     case OPTION_WORDS:
       return "WORDS";
     case OPTION_COUNT:
+    case OPTION_SWITCH:
       break;
   }
   return option_is_switch(row) ? "0|1" : "N";

@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum option_type { OPTION_SIZE, OPTION_COUNT, OPTION_PERCENT, OPTION_WORDS };
+enum option_type { OPTION_SIZE, OPTION_COUNT, OPTION_PERCENT, OPTION_SWITCH, OPTION_WORDS };
 
 struct option_row {
   const char *field;    /* of struct midden_options */
   const char *variable; /* of the environment */
   enum option_type type;
-  long low, high;       /* of COUNT and PERCENT */
+  long low, high;       /* of COUNT, PERCENT and SWITCH */
   const char *standard; /* what holds where nothing is said */
   const char *help;
 };

@@ -6,6 +6,7 @@
 #                          gc_midden_*.c run on ours alone
 #   test/compat/clients/   programs of the system that use libgc, on the stock library and on ours, plain and stressed
 #   test/unit/dl_NAME.c    a library for dlopen; unit tests find its path in the macro DL_NAME_PATH
+#   test/checkers/         a program that misuses objects, under each memory checker
 #   test/cli/*.sh          the `midden` command, with the program of probe.c
 #   test/support/*.c       linked to every test
 #
@@ -105,6 +106,21 @@ if(TARGET libgc AND NOT CMAKE_CROSSCOMPILING AND NOT MIDDEN_SANITIZE MATCHES "th
         "$<TARGET_FILE_DIR:libgc>" ${mode})
       midden_test_properties(clients/${name}.${mode} compat "SANITIZER_PRELOAD=${preload}")
     endforeach()
+  endforeach()
+endif()
+
+# ---- memory checkers ----
+
+# A program that misuses objects, instrumented or on Valgrind, with the library as it is shipped: not instrumented.
+if(NOT MIDDEN_SANITIZE AND NOT MIDDEN_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
+  foreach(tool asan msan valgrind redzone)
+    set(compiler "${CMAKE_C_COMPILER}")
+    if(tool STREQUAL "msan")
+      set(compiler clang) # gcc has none
+    endif()
+    add_test(NAME checkers/${tool} COMMAND sh "${PROJECT_SOURCE_DIR}/test/checkers/checkers.sh" ${tool} "${compiler}"
+      "$<TARGET_FILE:midden_static>" "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/test/checkers/probe.c")
+    midden_test_properties(checkers/${tool} checkers)
   endforeach()
 endif()
 

@@ -25,7 +25,7 @@ extern char **environ;
 struct variable {
   const char *name;
   size_t offset, bytes; /* of the field */
-  enum { SIZE, COUNT, PERCENT, WORDS } type;
+  enum { SIZE, COUNT, PERCENT, SWITCH, WORDS } type;
   long low, high;
 };
 
@@ -121,7 +121,11 @@ static bool reference_word(const char *name, const char *word) {
   if (strcmp(name, "MIDDEN_TRACE") == 0 && is_file) return true;
   if (strcmp(name, "MIDDEN_TRACE") == 0) return strcasecmp(word, "gc") == 0 || strcmp(word, "1") == 0;
   if (strncasecmp(word, "stress:", 7) == 0) return strlen(word + 7) < 16 && reference_count(word + 7, 1, INT_MAX);
-  return strcasecmp(word, "verify") == 0 || strcasecmp(word, "poison") == 0 || strcasecmp(word, "stress") == 0;
+  static const char *const words[] = {"verify", "poison", "stress", "redzone", "notools"};
+  for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    if (strcasecmp(word, words[i]) == 0) return true;
+  }
+  return false;
 }
 
 static bool reference_words(const char *name, const char *text) {
@@ -142,6 +146,7 @@ static bool is_good(const struct variable *variable, const char *text) {
     case PERCENT:
       return strcasecmp(text, "off") == 0 || reference_count(text, variable->low, variable->high);
     case COUNT:
+    case SWITCH:
       return reference_count(text, variable->low, variable->high);
     default:
       return reference_words(variable->name, text);
@@ -164,6 +169,8 @@ static void choose_text(struct fuzz_input *input, char *text, size_t capacity) {
                                       "stw",
                                       "verify",
                                       "poison",
+                                      "redzone",
+                                      "notools",
                                       "stress",
                                       "stress:",
                                       "gc",
@@ -226,7 +233,7 @@ static bool is_sensible(const struct midden_options *options) {
          options->memory_limit_bytes != 0 && options->max_heap_bytes != 0 && options->min_heap_bytes != 0 &&
          options->initial_heap_bytes != 0 && options->markers >= 1 && options->markers <= 64 &&
          options->suspend_signal >= 0 && options->suspend_signal <= 64 && options->stress_interval > 0 &&
-         options->debug < 8;
+         options->debug < 32 && (options->background == 1 || options->background == -1);
 }
 
 static void check_sizes(void) {

@@ -17,6 +17,7 @@ static void print_values(FILE *to, const struct option_row *row) {
       fputs("a number of bytes, or with K, M, G or T at its end of that power of 1024; off", to);
       return;
     case OPTION_COUNT:
+    case OPTION_SWITCH:
       fprintf(to, "a number from %ld to %ld", row->low, row->high);
       return;
     case OPTION_PERCENT:

@@ -22,9 +22,11 @@
 #if defined(__GNUC__)
 #define MIDDEN_API __attribute__((visibility("default")))
 #define MIDDEN_ALLOCATES(...) __attribute__((malloc, alloc_size(__VA_ARGS__)))
+#define MIDDEN_NORETURN __attribute__((noreturn))
 #else
 #define MIDDEN_API
 #define MIDDEN_ALLOCATES(...)
+#define MIDDEN_NORETURN
 #endif
 
 #ifdef __cplusplus
@@ -47,8 +49,14 @@ enum midden_mode {
 
 enum midden_debug {
   MIDDEN_DEBUG_VERIFY = 1, /* walk every structure and its invariants after each collection */
-  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf */
-  MIDDEN_DEBUG_STRESS = 4  /* collect at every stress_interval-th allocation */
+  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf, and stop the process where one was written to; with REDZONE */
+  MIDDEN_DEBUG_STRESS = 4, /* collect at every stress_interval-th allocation */
+  /* Put a zone behind each object, and stop the process where one was written to: found when the object is freed or
+   * collected, and by midden_verify.  midden_size gives exactly the size asked for, midden_realloc always moves. */
+  MIDDEN_DEBUG_REDZONE = 8,
+  /* Tell no memory checker (AddressSanitizer, MemorySanitizer, Valgrind) of objects.  They are told by default where one is
+   * there, and objects are guarded as by REDZONE then. */
+  MIDDEN_DEBUG_NO_TOOLS = 16
 };
 
 /* Zero in any field but `size` stands for the default.  Every option is also an environment variable, which wins:
@@ -69,6 +77,7 @@ struct midden_options {
   unsigned trace;            /* 1: a line on standard error for each collection */
   bool ignore_modules;       /* static data of loaded objects is no root */
   bool small_pages;          /* no advice to use huge pages once the heap is large */
+  int background;            /* 1: a thread of the library's own sweeps behind the program; -1: none; default 1 */
   const char *trace_file;    /* a file of JSON trace events, see docs/trace.md; copied; default none */
 };
 
@@ -130,6 +139,93 @@ MIDDEN_API void midden_fork_prepare(void);
 MIDDEN_API void midden_fork_parent(void);
 MIDDEN_API void midden_fork_child(void);
 MIDDEN_API void midden_fork_manual(bool manual);
+
+/* ---------------------------------------------------------------- fibers */
+
+/* A fiber is a function that runs on a stack of its own and can be suspended anywhere in it.  It is an object of the heap:
+ * what its stack holds lives as long as it is reachable, or runs, or waits for one that it resumed; a suspended fiber that
+ * nobody can reach is reclaimed with its stack and what only that kept.  Nothing on the stack is told: no destructor of C++
+ * runs.  (A finalizer of the fiber may free what the collector does not know of.)
+ *
+ * A suspended fiber may be resumed by any attached thread; who is first gets it.  Code in it must not keep addresses of
+ * thread-local variables (errno is one) across a call that may suspend it.  The stack overflows into a guard page: SIGSEGV.
+ * None of these calls is allowed while the thread is blocking, in a callback of the collector or inside midden_locked_call;
+ * a call of a function that is given what is no fiber stops the process. */
+struct midden_fiber;
+typedef void *midden_fiber_fn(void *argument);
+
+enum midden_fiber_state {
+  MIDDEN_FIBER_SUSPENDED, /* may be resumed */
+  MIDDEN_FIBER_RUNNING,   /* on some thread */
+  MIDDEN_FIBER_WAITING,   /* for a fiber that it resumed */
+  MIDDEN_FIBER_FINISHED,  /* or freed */
+  MIDDEN_FIBER_LOST       /* its thread ended while it ran or waited, or did so on the other side of a fork */
+};
+
+/* A suspended fiber that will call `function(argument)` when it is first resumed, on a stack of at least `stack_bytes`
+ * (at least 32 KiB whatever is asked for; 0: 64 KiB).  May collect.  NULL where `function` is NULL or there is no memory. */
+MIDDEN_API struct midden_fiber *midden_fiber_new(midden_fiber_fn *function, void *argument, size_t stack_bytes);
+
+/* Runs a suspended fiber on the calling thread, until it suspends or finishes.  `value` is what its midden_fiber_yield
+ * returns (nothing sees that of the first call); *result, unless `result` is NULL, receives what it yielded or returned.  0;
+ * -EBUSY where it is running or waiting; -EINVAL where it has finished or is NULL; -EOWNERDEAD where it is lost.  Any
+ * depth of fibers that resume others. */
+MIDDEN_API int midden_fiber_resume(struct midden_fiber *fiber, void *value, void **result);
+
+/* Suspends the calling fiber; who resumed it goes on with `value`.  Returns the value that it is resumed with, perhaps on
+ * another thread.  Outside a fiber it stops the process. */
+MIDDEN_API void *midden_fiber_yield(void *value);
+
+/* Suspends the calling fiber and runs `fiber` in its place: who waits for the one from now on waits for the other.  Returns
+ * when the calling fiber is resumed; values and errors as for midden_fiber_resume, which this is outside a fiber. */
+MIDDEN_API int midden_fiber_switch(struct midden_fiber *fiber, void *value, void **result);
+
+/* Finishes the calling fiber, as a return from its function does.  `value` goes to who waits for it or, where `next` is not
+ * NULL, to that fiber, which runs in its place and must be suspended.  Outside a fiber it stops the process. */
+MIDDEN_API MIDDEN_NORETURN void midden_fiber_finish(void *value, struct midden_fiber *next);
+
+/* Frees the stack of a suspended fiber now; it counts as finished.  0, also where it has no stack any more or is NULL;
+ * -EBUSY where it is running or waiting. */
+MIDDEN_API int midden_fiber_free(struct midden_fiber *fiber);
+
+/* The fiber that runs on the calling thread, or NULL. */
+MIDDEN_API struct midden_fiber *midden_fiber_current(void);
+
+/* A snapshot: other threads may resume it meanwhile. */
+MIDDEN_API enum midden_fiber_state midden_fiber_state(const struct midden_fiber *fiber);
+
+/* ---------------------------------------------------------------- stacks */
+
+/* Stacks for programs that switch by themselves (swapcontext, a library of coroutines, assembly).  Each is a root until it
+ * is freed: while it is parked, from where it was left to its high end; while a thread runs on it, as that thread's. */
+struct midden_stack;
+
+/* Memory for a stack of at least `bytes` (as for midden_fiber_new), a guard page below it.  Parked, and holds nothing.
+ * Freed ones are used again.  NULL where there is no memory. */
+MIDDEN_API struct midden_stack *midden_stack_alloc(size_t bytes);
+
+/* The same for memory of the program's own, [low, high), which must stay until it is freed here.  It may lie in an object
+ * of the heap, which this does not keep alive.  NULL where that is empty or there is no memory. */
+MIDDEN_API struct midden_stack *midden_stack_register(void *low, void *high);
+
+/* Frees a parked stack, or forgets it where the memory is the program's.  0, also for NULL; -EBUSY where a thread runs on
+ * it. */
+MIDDEN_API int midden_stack_free(struct midden_stack *stack);
+
+/* The lowest byte, and one past the last. */
+MIDDEN_API void *midden_stack_low(const struct midden_stack *stack);
+MIDDEN_API void *midden_stack_high(const struct midden_stack *stack);
+
+/* Says where the used part of a parked stack begins: low <= pointer <= high, and high for nothing.  0; -EINVAL; -EBUSY
+ * where a thread runs on it. */
+MIDDEN_API int midden_stack_set_pointer(struct midden_stack *stack, void *pointer);
+
+/* Around a switch.  Begin is called on `from`, by the function that then switches, and end on `to`, right after; NULL stands
+ * for the thread's own stack.  In between the thread is not stopped and may call nothing here.  What `from` holds is
+ * scanned from 1 KiB below the caller's frame, in which the switch must have saved the registers, and the registers are
+ * scanned as they were at begin.  Not in fibers; a stack that is not parked, or not the one in use, stops the process. */
+MIDDEN_API void midden_stack_switch_begin(struct midden_stack *from, struct midden_stack *to);
+MIDDEN_API void midden_stack_switch_end(void);
 
 /* ---------------------------------------------------------------- kinds */
 
@@ -433,7 +529,10 @@ struct midden_stats {
   uint64_t releasing_ns;           /* giving free pages back to the system */
   uint64_t finalizers_run;
   size_t finalizers_ready;
-  size_t threads; /* attached */
+  size_t threads;        /* attached */
+  size_t stacks_idle;    /* part of `stacks` that waits for a new fiber or stack */
+  size_t stacks_scanned; /* bytes of all stacks that the last collection read, threads' and others' */
+  size_t fibers;         /* with a stack */
 };
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be

@@ -8,6 +8,7 @@
 #include "base/wait.h"
 #include "meta/persist.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
 
@@ -28,7 +29,10 @@ bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t 
 }
 
 bool cache_find_object(struct cache *cache, const void *address, struct object *object) {
-  return object_find(address, object) && !cache_window_holds(cache, object->span, object->start);
+  if (!object_find(address, object) || cache_window_holds(cache, object->span, object->start)) return false;
+  if (!guard_active) return true;
+  size_t bytes = guard_size(object->span, object->start);
+  return bytes == 0 || (uintptr_t)address - object->start < bytes; /* 0: damaged; let its freeing tell */
 }
 
 static bool add_bins(struct cache *cache, unsigned kind) {
@@ -120,7 +124,7 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
     struct slot_run run;
     if (bin->span != NULL && slots_claim(bin->span, window_bytes, &run)) {
       size_t bytes = run.end - run.start;
-      if (kind_table[kind].zeroed && !run.clear) memset((void *)run.start, 0, bytes);
+      if (kind_table[kind].zeroed && !run.clear && !guard_active) memset((void *)run.start, 0, bytes);
       open_window(cache, bin, kind, size_class, run, slots_in(bytes, size_class));
       return true;
     }
@@ -154,11 +158,12 @@ bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
   size_t slot_bytes = span->slot_bytes_small;
   /* The acquire pairs with the release in slots_claim: who sees the index past the slot knows that it was passed over. */
   bool is_mine = slot - span->start < atomic_load_acquire(&span->free_index);
-  if (slots_poison) memset((void *)slot, POISON_BYTE, slot_bytes);
+  if (UNLIKELY(guard_active)) guard_freed(span, slot);
   if (!mark_bit_clear(&heap_arena, alloc_side(), slot)) return false;
   tally_count(&cache->freed.objects[tally_row_of(span->kind)][span->size_class], 1);
-  /* What is not kept while it could be counts as live still: the next collection finds it. */
-  if (!is_mine || keep_freed(cache, span, slot)) count_freed(cache, slot_bytes);
+  /* What is not kept while it could be counts as live still: the next collection finds it.  A guarded slot is never
+   * kept, so that its use after the free shows for as long as possible. */
+  if (!is_mine || (!guard_active && keep_freed(cache, span, slot))) count_freed(cache, slot_bytes);
   return true;
 }
 

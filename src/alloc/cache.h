@@ -75,7 +75,8 @@ extern struct cache_retired cache_retired;
 extern THREAD_LOCAL struct cache *cache_self;
 extern struct cache cache_none;
 
-/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start. */
+/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start, and true where
+ * objects are guarded. */
 extern bool cache_single_slots;
 
 static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind, unsigned size_class) {
@@ -95,7 +96,7 @@ ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
 /* Whether a slot waits in the cache's window for an object to come: its allocation bit is set, but it is no object. */
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot);
 
-/* Finds the living object that holds `address`, as object_find, this cache's windows left out. */
+/* Finds the living object that holds `address`, as object_find, this cache's windows and guard zones left out. */
 bool cache_find_object(struct cache *cache, const void *address, struct object *object);
 
 /* Critical sections only, from here on. */

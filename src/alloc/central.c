@@ -11,7 +11,7 @@
 /* How many full unswept spans one allocation sweeps in search of a free slot before it takes fresh pages. */
 enum { SEARCH_LIMIT = 64 };
 
-size_t central_swept_pages, central_freed_pages;
+size_t central_swept_pages[SWEEPER_COUNT], central_freed_pages;
 
 /* By kind, then class; a kind's array appears with its first span.  Atomic. */
 static struct central *centrals[MIDDEN_KINDS_MAX];
@@ -37,7 +37,7 @@ struct central *central_of(unsigned kind, unsigned size_class) {
 }
 
 static struct central *central_of_span(const struct span *span) {
-  return central_if_exists(span->kind, span->size_class);
+  return central_if_exists(atomic_load_relaxed(&span->kind), atomic_load_relaxed(&span->size_class));
 }
 
 static uint32_t generation_of(const struct span *span) { return atomic_load_acquire(&span->sweep_generation); }
@@ -51,10 +51,28 @@ static void claim_locked(struct list *list, struct span *span) {
   atomic_store_relaxed(&span->sweep_generation, span_generation_now() - 1);
 }
 
-/* The step from h - 1 to h; pairs with the acquire in generation_of: who sees h sees the bits as swept. */
-static void finish_sweep(struct span *span) {
-  atomic_add_relaxed(&central_swept_pages, span->page_count);
+/* Debug: the step to h was made once. */
+static void assert_first_sweep(struct span *span) {
+#ifdef MIDDEN_ASSERTS
+  ASSERT(span_state(span) == SPAN_IN_USE && generation_of(span) == span_generation_now() - 1);
+  ASSERT(span->link.list == NULL && !span->in_cache);
+  ASSERT(atomic_exchange_acq_rel(&span->swept_in, span_generation_now()) != span_generation_now());
+#else
+  (void)span;
+#endif
+}
+
+/* The one place where a claimed span is swept.  The step from h - 1 to h pairs with the acquire in generation_of: who
+ * sees h sees the bits as swept.  Returns how many slots hold objects. */
+static uint32_t sweep(struct span *span) {
+  assert_first_sweep(span);
+  uint32_t live = slots_sweep(span);
   atomic_store_release(&span->sweep_generation, span_generation_now());
+  return live;
+}
+
+static void count_swept(enum sweeper sweeper, size_t pages) {
+  if (pages != 0) atomic_add_relaxed(&central_swept_pages[sweeper], pages);
 }
 
 static struct span *claim_first_locked(struct list *list) {
@@ -64,9 +82,13 @@ static struct span *claim_first_locked(struct list *list) {
   return span;
 }
 
+/* Between the first look and the lock another thread may sweep and free the span, and a third make another one of the
+ * structure: with the generation of now, so that the second look refuses it.  As long as it is h - 2 its kind and class
+ * have not changed, and the lock was the right one. */
 bool central_claim(struct span *span) {
   if (generation_of(span) != span_generation_now() - 2) return false;
   struct central *central = central_of_span(span);
+  if (central == NULL) return false;
   lock_acquire(&central->lock);
   bool claimed = generation_of(span) == span_generation_now() - 2 && span->link.list != NULL;
   if (claimed) claim_locked(span->link.list, span);
@@ -84,9 +106,7 @@ static void list_swept(struct span *span) {
 }
 
 size_t central_sweep_claimed(struct span *span) {
-  uint32_t live = slots_sweep(span);
-  finish_sweep(span);
-  if (live != 0) {
+  if (sweep(span) != 0) {
     list_swept(span);
     return 0;
   }
@@ -97,13 +117,13 @@ size_t central_sweep_claimed(struct span *span) {
   return pages;
 }
 
-size_t central_sweep_one(struct central *central) {
+struct span *central_claim_first(struct central *central) {
   unsigned unswept = central_unswept_side();
   lock_acquire(&central->lock);
   struct span *span = claim_first_locked(&central->partial[unswept]);
   if (span == NULL) span = claim_first_locked(&central->full[unswept]);
   lock_release(&central->lock);
-  return span == NULL ? SIZE_MAX : central_sweep_claimed(span);
+  return span;
 }
 
 void central_ensure_swept(struct span *span) {
@@ -111,8 +131,8 @@ void central_ensure_swept(struct span *span) {
     uint32_t generation = generation_of(span);
     if (generation == span_generation_now()) return;
     if (central_claim(span)) {
-      slots_sweep(span);
-      finish_sweep(span);
+      sweep(span);
+      count_swept(SWEEPER_FREE, span->page_count);
       list_swept(span); /* even when empty: the caller holds an address in it */
       return;
     }
@@ -127,8 +147,8 @@ static struct span *search_unswept_locked(struct central *central, struct list *
     if (span == NULL) return NULL;
     --*tries;
     lock_release(&central->lock);
-    uint32_t live = slots_sweep(span);
-    finish_sweep(span);
+    uint32_t live = sweep(span);
+    count_swept(SWEEPER_ALLOCATION, span->page_count);
     lock_acquire(&central->lock);
     if (live < span->slot_count) return span;
     list_push_front(&central->full[central_swept_side()], &span->link);

@@ -53,19 +53,34 @@ void central_add_large(struct span *span);
 /* Sweeps a span if it is not, or waits until another thread has: for whoever is about to look at its bits. */
 void central_ensure_swept(struct span *span);
 
-/* Claims the span for sweeping; false if it is not unswept. */
+/* Claims the span for sweeping; false if it is not unswept.  It may be any structure that the span table named in this
+ * critical section, in use or not. */
 bool central_claim(struct span *span);
 
-/* Sweeps a claimed span, then lists it, or frees it where it holds nothing.  Returns the pages freed. */
-size_t central_sweep_claimed(struct span *span);
+/* Claims the first unswept span of this central; NULL when there is none. */
+struct span *central_claim_first(struct central *central);
 
-/* Sweeps one unswept span of this central: its pages if they were freed, 0 if not, SIZE_MAX when none is left. */
-size_t central_sweep_one(struct central *central);
+/* Sweeps a claimed span, then lists it, or frees it where it holds nothing.  Returns the pages freed.  The caller counts
+ * the span's pages in central_swept_pages. */
+size_t central_sweep_claimed(struct span *span);
 
 /* Takes a swept large span off its list, for midden_free. */
 void central_remove_large(struct span *span);
 
-/* How many pages were swept and freed by sweeping, ever; atomic. */
-extern size_t central_swept_pages, central_freed_pages;
+/* Who sweeps; see gc/sweep.h. */
+enum sweeper {
+  SWEEPER_COLLECTOR,
+  SWEEPER_ALLOCATION,
+  SWEEPER_FREE,
+  SWEEPER_RECLAIM,
+  SWEEPER_BACKGROUND,
+  SWEEPER_DEBT,
+  SWEEPER_NEXT_CYCLE,
+  SWEEPER_COUNT
+};
+
+/* How many pages each has swept, and how many pages were freed by sweeping, ever; atomic.  A critical section that sweeps
+ * counts before it ends. */
+extern size_t central_swept_pages[SWEEPER_COUNT], central_freed_pages;
 
 #endif

@@ -6,6 +6,7 @@
 #include "gc/collector.h"
 #include "mutator/world.h"
 #include "observe/verify.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 
@@ -58,7 +59,8 @@ static void visit_span(const struct span *span, const struct visit *visit) {
   uintptr_t end = span_end(span);
   uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
   for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
-    visit->function((void *)object, span_slot_bytes(span), (unsigned)kind_for_program(span->kind), visit->argument);
+    visit->function((void *)object, guard_active ? guard_size(span, object) : span_slot_bytes(span),
+                    (unsigned)kind_for_program(span->kind), visit->argument);
 }
 
 /* Slots that a cache holds for objects to come are not objects: their bits are taken away for the visit. */

@@ -77,6 +77,10 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
     options->debug |= MIDDEN_DEBUG_VERIFY;
   } else if (is_word(text, length, "poison")) {
     options->debug |= MIDDEN_DEBUG_POISON;
+  } else if (is_word(text, length, "redzone")) {
+    options->debug |= MIDDEN_DEBUG_REDZONE;
+  } else if (is_word(text, length, "notools")) {
+    options->debug |= MIDDEN_DEBUG_NO_TOOLS;
   } else if (parse_stress(text, length, options)) {
     options->debug |= MIDDEN_DEBUG_STRESS;
   } else {
@@ -142,6 +146,13 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
     ok = parse_count(text, low, high, &count);                  \
     if (ok) options->field = (__typeof__(options->field))count; \
   } while (0)
+/* 0 in the structure stands for the default, so "off" is -1. */
+#define PARSE_SWITCH(field, low, high)            \
+  do {                                            \
+    long count;                                   \
+    ok = parse_count(text, low, high, &count);    \
+    if (ok) options->field = count != 0 ? 1 : -1; \
+  } while (0)
 #define PARSE_PERCENT(field, low, high) \
   do {                                  \
     if (strcasecmp(text, "off") == 0) { \
@@ -166,11 +177,14 @@ static void read_environment(struct midden_options *options) {
 
 /* ---- defaults ---- */
 
+#define DEBUG_ALL                                                                                     \
+  (unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_REDZONE | \
+             MIDDEN_DEBUG_NO_TOOLS)
+
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
-         options->suspend_signal <= SIGNAL_LIMIT &&
-         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
-         (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
+         options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
+         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) && (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {
@@ -180,6 +194,7 @@ static void fill_defaults(struct midden_options *options) {
   if (options->min_heap_bytes == 0) options->min_heap_bytes = DEFAULT_MIN_HEAP;
   if (options->initial_heap_bytes == 0) options->initial_heap_bytes = options->min_heap_bytes;
   if (options->markers == 0) options->markers = (unsigned)min_size(os_processor_count(), DEFAULT_MARKERS_MAX);
+  if (options->background == 0) options->background = 1;
   if (options->stress_interval == 0) options->stress_interval = DEFAULT_STRESS_INTERVAL;
 }
 

@@ -12,6 +12,7 @@
 #include "gc/finalizer.h"
 #include "gc/ledger.h"
 #include "meta/persist.h"
+#include "mutator/stack.h"
 #include "mutator/world.h"
 #include "page/pageheap.h"
 #include "span/slots.h"
@@ -54,10 +55,11 @@ static void add_objects_locked(struct midden_stats *stats) {
 }
 
 static void add_threads_locked(struct midden_stats *stats) {
-  stats->threads = mutator_list.count;
   stats->heap_live = atomic_load_relaxed(&account_live_bytes);
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     stats->heap_live += atomic_load_relaxed(&mutator_from(link)->cache.unaccounted_bytes);
+    stats->threads += !mutator_from(link)->is_own;
+  }
 }
 
 static void add_pages(struct midden_stats *stats) {
@@ -71,6 +73,13 @@ static void add_pages(struct midden_stats *stats) {
   stats->heap_spans = pages.in_use_spans;
   stats->stacks = pages.stack_bytes;
   stats->stack_spans = pages.stack_spans;
+}
+
+static void add_stacks(struct midden_stats *stats) {
+  struct stacks_figures figures;
+  stacks_read(&figures);
+  stats->stacks_idle = figures.idle_bytes;
+  stats->fibers = figures.fibers;
 }
 
 static void add_metadata(struct midden_stats *stats) {
@@ -92,6 +101,7 @@ static void add_cycles_locked(struct midden_stats *stats) {
   stats->heap_marked = totals.marked_bytes;
   stats->objects_marked = totals.marked_objects;
   stats->heap_goal = totals.goal_bytes;
+  stats->stacks_scanned = totals.stack_bytes;
   stats->collections = totals.collections;
   stats->collections_heap = totals.by_reason[COLLECT_HEAP];
   stats->collections_forced = totals.by_reason[COLLECT_FORCED];
@@ -125,6 +135,7 @@ void midden_stats(struct midden_stats *wanted) {
   add_threads_locked(&stats);
   add_cycles_locked(&stats);
   add_pages(&stats);
+  add_stacks(&stats);
   unlock_list(locked);
   add_metadata(&stats);
   add_work(&stats);

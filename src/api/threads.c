@@ -68,6 +68,7 @@ void *midden_active_call(void *(*function)(void *argument), void *argument) {
   mutator_leave_safe(self);
   self->is_blocked = false;
   void *result = function(argument);
+  CHECK(mutator_self() == self, "midden_active_call: the fiber that called it was moved to another thread");
   self->is_blocked = true;
   mutator_enter_safe(self, stack_pointer);
   return result;
@@ -103,7 +104,7 @@ int midden_set_suspend_signal(int signal) {
   struct mutator *self = start_self();
   if (signal <= 0) return -EINVAL;
   mutator_lock_safely(self, &mutator_list_lock);
-  int error = mutator_list.count == 1 ? world_change_signal(signal) : -EBUSY;
+  int error = mutator_count_locked() == 1 ? world_change_signal(signal) : -EBUSY;
   lock_release(&mutator_list_lock);
   return error;
 }

@@ -23,6 +23,7 @@ enum lock_rank {
   LOCK_RANK_THREADS,   /* the list of mutators; held across a stop */
   LOCK_RANK_ROOTS,     /* ranges that are roots */
   LOCK_RANK_SPECIALS,  /* finalizers and weak links */
+  LOCK_RANK_STACKS,    /* stacks of fibers, and those that wait for one */
   LOCK_RANK_KINDS,     /* which kinds have central lists */
   LOCK_RANK_CENTRAL,   /* central lists; one at a time */
   LOCK_RANK_PAGEHEAP,  /* page heap, arena and span table */

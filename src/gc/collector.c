@@ -4,17 +4,22 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
+#include "gc/background.h"
 #include "gc/finalizer.h"
 #include "gc/ledger.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
 #include "gc/rootset.h"
+#include "gc/stacks.h"
 #include "gc/sweep.h"
 #include "gc/weak.h"
 #include "meta/persist.h"
+#include "mutator/fiber.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
@@ -35,7 +40,6 @@ static NOT_A_ROOT struct {
   uint32_t owner;                 /* atomic; the thread that holds the lock, or 0 */
   struct midden_tracer tracers[MARKERS_MAX];
   struct marker_report marker[MARKERS_MAX];
-  size_t swept_pages; /* central_swept_pages at the end of the last cycle */
 } collector;
 
 /* One cycle, on the collecting thread's stack. */
@@ -119,9 +123,11 @@ static void mark_job(void *argument, unsigned marker) {
   uint64_t cpu = os_thread_cpu_ns();
   report->thread = os_thread_id();
   report->start_ns = since_start();
+  memcheck_quiet_begin();
   work_join();
   rootset_mark_share(tracer);
   mark_drain(tracer);
+  memcheck_quiet_end();
   report->cpu_ns = os_thread_cpu_ns() - cpu;
   report->end_ns = since_start();
 }
@@ -167,6 +173,7 @@ static void settle_dead(void) {
   finalizer_settle_stw(&collector.tracers[0], drain_alone);
   weak_clear_dead_stw(MIDDEN_WEAK_AFTER_FINALIZERS);
   weak_forget_dead_links_stw();
+  stacks_free_dead_stw();
 }
 
 /* ---- after marking ---- */
@@ -176,7 +183,7 @@ static void settle_dead(void) {
 static size_t overhead_bytes(size_t marked_bytes) {
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
-  size_t overhead = pages.stack_bytes;
+  size_t overhead = min_size(pages.stack_bytes, stacks_resident_estimate());
   for (int purpose = 0; purpose < PERSIST_PURPOSE_COUNT; purpose++)
     overhead += persist_bytes((enum persist_purpose)purpose);
   size_t free_slots_bytes = pages.in_use_bytes > marked_bytes ? pages.in_use_bytes - marked_bytes : 0;
@@ -191,15 +198,18 @@ static void set_goal(size_t goal_bytes) {
 static void count_marked(struct cycle *cycle) {
   struct collector_report *report = &cycle->report;
   struct tally marked = {0};
+  size_t stack_bytes = 0;
   for (unsigned i = 0; i < cycle->markers; i++) {
     mark_end(&collector.tracers[i]);
     tally_add(&marked, &collector.tracers[i].marked);
+    stack_bytes += collector.tracers[i].stack_bytes;
     report->cpu_ns += collector.marker[i].cpu_ns;
   }
   mark_close_by_hand_stw(&marked);
   report->marked_bytes = tally_bytes(&marked);
   report->marked_scanned_bytes = tally_row_bytes(&marked, TALLY_SCANNED);
   report->marked_objects = tally_objects(&marked);
+  atomic_store_relaxed(&collector.totals.stack_bytes, stack_bytes);
   ledger_close_cycle_stw(&marked);
 }
 
@@ -209,6 +219,7 @@ static void finish_cycle(struct cycle *cycle) {
   report->goal_bytes = pacer_goal(&collector.pacer, report->marked_bytes, overhead_bytes(report->marked_bytes));
   atomic_store_relaxed(&account_live_bytes, report->marked_bytes);
   set_goal(report->goal_bytes);
+  sweep_read_stats(&report->swept);
   sweep_begin_stw();
 }
 
@@ -257,6 +268,7 @@ static void run_stopped(struct cycle *cycle) {
   uint64_t stopped = os_now_ns();
   cycle->self->stack_pointer = cycle->stack_pointer;
   mark_open_by_hand_stw();
+  memcheck_quiet_begin();
   announce(MIDDEN_EVENT_STOPPED);
   announce(MIDDEN_EVENT_MARK_START);
   cycle->report.threads = mutator_list.count;
@@ -281,6 +293,7 @@ static void run_stopped(struct cycle *cycle) {
   set_phase(COLLECTOR_OFF);
   if (collector_verifier != NULL) collector_verifier();
   announce(MIDDEN_EVENT_RESUMING);
+  memcheck_quiet_end();
   cycle->report.stop_ns = stopped - start;
   uint64_t resuming = os_now_ns(); /* before those that wake take the processor from this thread */
   cycle->report.pause_ns = resuming - start;
@@ -293,25 +306,23 @@ static void run_stopped(struct cycle *cycle) {
 static void sweep_after(struct cycle *cycle) {
   announce(MIDDEN_EVENT_SWEEP_START);
   uint64_t start = os_now_ns();
+  if (guard_active) sweep_finish(cycle->self); /* what died is to be checked and hidden now, not when it is reused */
+  sweep_large(cycle->self);
   mutator_enter(cycle->self);
-  sweep_large();
+  stacks_trim();
   mutator_leave(cycle->self);
   uint64_t end = os_now_ns();
   cycle->report.sweep_after_ns = end - start;
   cycle->report.end_ns = end - collector.start_ns;
   account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_after_ns);
-  collector.swept_pages = atomic_load_relaxed(&central_swept_pages);
   announce(MIDDEN_EVENT_SWEEP_END);
 }
 
 static void sweep_before(struct cycle *cycle) {
   set_phase(COLLECTOR_SWEEP_TERMINATION);
   uint64_t start = os_now_ns();
-  size_t swept = atomic_load_relaxed(&central_swept_pages);
   cycle->report.sweep_start_ns = start - collector.start_ns;
   sweep_finish(cycle->self);
-  cycle->report.swept_by_others = swept - collector.swept_pages;
-  cycle->report.swept_before = atomic_load_relaxed(&central_swept_pages) - swept;
   cycle->report.sweep_before_ns = os_now_ns() - start;
   account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_before_ns);
 }
@@ -380,6 +391,7 @@ static void collect(uintptr_t stack_pointer, void *argument) {
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
+  if (sweep_wants_background()) background_wake();
   if (!cycle.given_up && collector_reporter != NULL) collector_reporter(&cycle.report);
   collector_notify_finalizers();
 }
@@ -407,6 +419,8 @@ void collector_init(const struct pacer *pacer, unsigned markers) {
   collector.start_ns = os_now_ns();
   weak_init();
   finalizer_init();
+  stacks_init();
+  stacks_init_kind();
   set_goal(pacer_first_goal(pacer));
 }
 
@@ -425,18 +439,22 @@ struct pacer collector_pacer(void) {
 }
 
 /* Runs `change` with the lock held, which this thread may hold already. */
-static void configure_locked(void (*change)(struct pacer *pacer, void *argument), void *argument) {
+static void configure_locked(struct mutator *self, void (*change)(struct pacer *pacer, void *argument),
+                             void *argument) {
   change(&collector.pacer, argument);
   bool first = collector.totals.collections == 0;
   size_t marked = collector.totals.marked_bytes;
   set_goal(first ? pacer_first_goal(&collector.pacer) : pacer_goal(&collector.pacer, marked, overhead_bytes(marked)));
+  mutator_enter(self);
+  sweep_revise();
+  mutator_leave(self);
 }
 
 void collector_configure(void (*change)(struct pacer *pacer, void *argument), void *argument) {
   struct mutator *self = mutator_self();
   bool mine = collector_is_mine(self);
   if (!mine) collector_acquire(self);
-  configure_locked(change, argument);
+  configure_locked(self, change, argument);
   if (!mine) collector_release();
 }
 
@@ -456,6 +474,7 @@ void collector_read_totals(struct collector_totals *totals) {
       .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
       .marked_objects = atomic_load_relaxed(&from->marked_objects),
       .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
+      .stack_bytes = atomic_load_relaxed(&from->stack_bytes),
   };
   for (unsigned i = 0; i < COLLECT_REASONS; i++) read.by_reason[i] = atomic_load_relaxed(&from->by_reason[i]);
   for (unsigned i = 0; i < COLLECTOR_PAUSE_BUCKETS; i++) read.pauses[i] = atomic_load_relaxed(&from->pauses[i]);
@@ -464,5 +483,6 @@ void collector_read_totals(struct collector_totals *totals) {
 
 void collector_forked(void) {
   markers_forget();
+  background_forget();
   collector.owner = os_thread_id();
 }

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "gc/pacer.h"
+#include "gc/sweep.h"
 #include "midden/midden.h"
 #include "mutator/mutator.h"
 
@@ -45,11 +46,10 @@ struct collector_report {
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
   uint64_t sweep_before_ns, sweep_after_ns;                 /* around the stop, in the collecting thread */
   uint64_t cpu_ns;                                          /* of all markers */
+  struct sweep_stats swept;                                 /* since the last cycle's mark phase */
   size_t live_before_bytes, marked_bytes, marked_scanned_bytes, marked_objects, goal_bytes;
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */
-  size_t swept_by_others;             /* pages that others swept since the cycle before */
-  size_t swept_before;                /* pages that were left for this cycle to sweep before the stop */
   const struct marker_report *marker; /* `markers` of them; valid while the report is made */
 };
 
@@ -64,6 +64,7 @@ struct collector_totals {
   uint64_t by_reason[COLLECT_REASONS];
   uint64_t pauses[COLLECTOR_PAUSE_BUCKETS];
   size_t marked_bytes, marked_objects, goal_bytes;
+  size_t stack_bytes; /* of stacks, read by the last cycle */
 };
 
 struct collector_hooks {

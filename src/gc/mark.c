@@ -5,6 +5,8 @@
 #include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
+#include "span/guard.h"
 #include "span/kind.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
@@ -29,6 +31,7 @@ struct heap_view {
   const uint16_t *page_info;
   uint64_t *marks;
   const uint64_t *allocations;
+  bool tainted; /* on Valgrind: words must be laundered before anything is computed from them */
 };
 
 static inline struct heap_view view_heap(void) {
@@ -36,7 +39,8 @@ static inline struct heap_view view_heap(void) {
                             .bytes = heap_arena.used - heap_arena.start,
                             .page_info = heap_arena.page_info,
                             .marks = heap_arena.mark_bits[mark_side],
-                            .allocations = heap_arena.mark_bits[alloc_side()]};
+                            .allocations = heap_arena.mark_bits[alloc_side()],
+                            .tainted = memcheck_on_valgrind};
 }
 
 /* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
@@ -167,6 +171,7 @@ ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap
 ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word, bool parallel) {
   uintptr_t offset = word - heap.start;
   if (offset >= heap.bytes) return;
+  if (heap.tainted) offset = memcheck_launder(offset);
   uint16_t info = heap.page_info[offset >> PAGE_SHIFT];
   if (info == 0) return;
   struct mark_candidate candidate = {.slot = object_slot_offset(offset, info), .info = info};
@@ -194,8 +199,8 @@ ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct h
 
 /* ---- from an object to its words ---- */
 
-static void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
-                         const struct midden_type *type) {
+static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
+                                     const struct midden_type *type) {
   if (type->trace != NULL) {
     type->trace((void *)element, type->size, tracer, type->argument);
     return;
@@ -209,8 +214,8 @@ static void mark_element(struct midden_tracer *tracer, struct heap_view heap, ui
 }
 
 /* The elements that start in [from, to) of a typed object. */
-static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
-                       uintptr_t to) {
+static READS_SLOTS void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
+                                   uintptr_t to) {
   const uintptr_t *trailer = (const uintptr_t *)slot_end;
   uintptr_t tagged = trailer[-1];
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
@@ -223,14 +228,15 @@ static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t
 }
 
 /* One piece of a large object. */
-static NOINLINE void scan_large(struct midden_tracer *tracer, uintptr_t piece, enum scan_mode scan) {
+static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintptr_t piece, enum scan_mode scan) {
   const struct span *span = object_span(piece);
   uintptr_t end = span_end(span);
   uintptr_t piece_end = min_size(piece + PIECE_BYTES, end);
   const struct kind *kind = &kind_table[span->kind];
   switch (scan) {
     case SCAN_TRACE:
-      kind->trace((void *)span->start, span_bytes(span), tracer, kind->argument);
+      kind->trace((void *)span->start, guard_active ? guard_size_sound(span, span->start) : span_bytes(span), tracer,
+                  kind->argument);
       return;
     case SCAN_TYPED:
       if (piece_end < end) push(tracer, piece_end);
@@ -250,8 +256,10 @@ static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object
   if (scan == SCAN_TYPED) {
     mark_typed(tracer, object, object + slot_bytes, object, object + slot_bytes);
   } else if (scan == SCAN_TRACE) {
-    const struct kind *kind = &kind_table[object_span(object)->kind];
-    kind->trace((void *)object, slot_bytes, tracer, kind->argument);
+    const struct span *span = object_span(object);
+    const struct kind *kind = &kind_table[span->kind];
+    size_t bytes = guard_active ? guard_size_sound(span, object) : slot_bytes;
+    kind->trace((void *)object, bytes, tracer, kind->argument);
   }
 }
 
@@ -288,8 +296,9 @@ ALWAYS_INLINE bool refill(struct midden_tracer *tracer, bool parallel) {
   return true;
 }
 
-ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
+ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel, bool tainted) {
   struct heap_view heap = view_heap();
+  heap.tainted = tainted;
   uintptr_t fifo[FIFO_PLACES] = {0};
   unsigned place = 0, waiting = 0, scanned = 0;
   for (;;) {
@@ -317,12 +326,14 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
   }
 }
 
-void mark_drain(struct midden_tracer *tracer) {
-  /* Two copies of the loop: the one for a single marker has no locked instruction. */
-  if (tracer->parallel) {
-    drain(tracer, true);
+READS_SLOTS void mark_drain(struct midden_tracer *tracer) {
+  /* Three copies of the loop: the one for a single marker has no locked instruction, and only the last has to ask. */
+  if (UNLIKELY(memcheck_on_valgrind)) {
+    drain(tracer, tracer->parallel, true);
+  } else if (tracer->parallel) {
+    drain(tracer, true, false);
   } else {
-    drain(tracer, false);
+    drain(tracer, false, false);
   }
 }
 
@@ -373,16 +384,17 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
     mark_words(tracer, heap, start, end, true);
     return;
   }
+  if (start < end) tracer->stack_bytes += end - start;
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
     mark_stack_word(tracer, heap, *word);
 }
 
-void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
+READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
   struct heap_view heap = view_heap();
   scan_object(tracer, heap, object, info_of(heap, object), true);
 }
 
-bool mark_rescan_overflow(struct midden_tracer *tracer) {
+READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
   uintptr_t low, high;
   if (!work_take_overflow(&low, &high)) return false;
   struct heap_view heap = view_heap();

@@ -38,7 +38,8 @@ struct midden_tracer {
   unsigned next_candidate;
   struct work_buffer *buffer; /* grey objects; NULL: none yet */
   struct tally marked;
-  bool parallel; /* others mark at the same time */
+  size_t stack_bytes; /* of stacks read */
+  bool parallel;      /* others mark at the same time */
 };
 
 void mark_begin(struct midden_tracer *tracer, bool parallel);

@@ -1,75 +1,279 @@
 #include "gc/sweep.h"
 
-#include "alloc/central.h"
-#include "base/atomic.h"
 #include "base/bits.h"
-#include "mutator/mutator.h"
+#include "base/check.h"
+#include "gc/background.h"
+#include "os/os.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
 
-/* Where the reclaimer stands: each page is looked at once a generation. */
-static size_t reclaim_page; /* atomic */
+enum {
+  RECLAIM_STEP_PAGES = 256,
+  RECLAIM_LOOK_PAGES = 4096, /* most that one allocation of few pages looks at */
+  RECLAIM_LOOK_FACTOR = 32,  /* and of many: so many times its pages */
+  LARGE_SLICE = 32,          /* large objects swept in one critical section */
+  LARGE_MAX = 512,           /* and right after a cycle */
+  MARGIN_FRACTION = 32,
+  BACKGROUND_LEAST_PAGES = 128, /* less than 1 MiB is not worth waking another thread for */
+  WATCH_NS = 2000000,
+  WATCH_BUSY_PAGES = 64, /* 512 KiB in that time */
+  PAY_STEPS = 8          /* most that one slice takes of which nothing is left to be swept */
+};
 
-enum { RECLAIM_STEP_PAGES = 256 };
+size_t sweep_due_bytes = SIZE_MAX;
+
+static struct {
+  struct lock lock;
+  size_t page;     /* the cursor; under lock, atomic to read */
+  size_t end_page; /* constant while the world runs */
+  /* The pace, under lock: so many bytes may be allocated for each page swept, from these figures on. */
+  size_t page_cost_bytes, paced_pages, paced_bytes;
+  size_t reclaim_page;       /* where reclaiming stands; atomic */
+  struct sweep_stats before; /* the counts when the generation began; constant while the world runs */
+} sweep = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
+
+/* The background thread's own, but for is_on. */
+static struct {
+  bool is_on; /* atomic; the task will be called again without a poke */
+  bool busy;  /* the program was sweeping when last asked */
+  uint32_t generation;
+  uint64_t since_ns;
+  size_t others; /* pages swept by others then */
+} watch;
+
+/* ---- figures ---- */
+
+/* Pages swept by one of them since the generation began. */
+static size_t sweep_count(enum sweeper sweeper) {
+  return atomic_load_relaxed(&central_swept_pages[sweeper]) - sweep.before.swept_pages[sweeper];
+}
+
+void sweep_read_stats(struct sweep_stats *stats) {
+  for (unsigned i = 0; i < SWEEPER_COUNT; i++) stats->swept_pages[i] = sweep_count((enum sweeper)i);
+  stats->freed_pages = atomic_load_relaxed(&central_freed_pages) - sweep.before.freed_pages;
+  stats->begun_pages = sweep.before.begun_pages;
+}
+
+static size_t swept_pages(void) {
+  size_t swept = 0;
+  for (unsigned i = 0; i < SWEEPER_COUNT; i++) swept += sweep_count((enum sweeper)i);
+  return swept;
+}
+
+size_t sweep_left_pages(void) { return sweep.before.begun_pages - swept_pages(); }
+
+/* ---- the pace ---- */
+
+static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+
+static size_t multiply_saturating(size_t a, size_t b) {
+  size_t product;
+  return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
+/* One step's pages may always be owed: so much is swept in advance, or at leisure. */
+static void set_due_locked(void) {
+  size_t swept = swept_pages();
+  size_t paid = multiply_saturating(swept - sweep.paced_pages + SWEEP_STEP_PAGES, sweep.page_cost_bytes);
+  size_t due = swept < sweep.before.begun_pages ? add_saturating(sweep.paced_bytes, paid) : SIZE_MAX;
+  atomic_store_relaxed(&sweep_due_bytes, due);
+}
+
+static void set_pace_locked(void) {
+  sweep.paced_pages = swept_pages();
+  sweep.paced_bytes = atomic_load_relaxed(&account_live_bytes);
+  size_t goal_bytes = atomic_load_relaxed(&account_trigger_bytes);
+  size_t way_bytes = goal_bytes > sweep.paced_bytes ? goal_bytes - sweep.paced_bytes : 0;
+  size_t left_pages = sweep.before.begun_pages - sweep.paced_pages;
+  sweep.page_cost_bytes = (way_bytes - way_bytes / MARGIN_FRACTION) / max_size(left_pages, 1);
+  set_due_locked();
+}
+
+void sweep_revise(void) {
+  lock_acquire(&sweep.lock);
+  set_pace_locked();
+  lock_release(&sweep.lock);
+}
 
 void sweep_begin_stw(void) {
+  ASSERT(swept_pages() == sweep.before.begun_pages); /* each span once */
+  struct pageheap_stats pages;
+  pageheap_read_stats(&heap_pages, &pages);
   mark_side ^= 1;
   atomic_store_release(&span_generation, span_generation + 2);
-  atomic_store_relaxed(&reclaim_page, (size_t)0);
+  sweep.before = (struct sweep_stats){0};
+  sweep_read_stats(&sweep.before);
+  sweep.before.begun_pages = pages.in_use_bytes >> PAGE_SHIFT;
+  sweep.end_page = (heap_arena.used - heap_arena.start) >> PAGE_SHIFT;
+  atomic_store_relaxed(&sweep.page, (size_t)0);
+  atomic_store_relaxed(&sweep.reclaim_page, (size_t)0);
+  sweep_revise();
 }
 
-static void each_central(bool (*visit)(struct central *central, void *argument), void *argument, bool large_only) {
-  for (unsigned kind = 0; kind < MIDDEN_KINDS_MAX; kind++) {
-    if (central_if_exists(kind, 0) == NULL) continue;
-    for (unsigned i = 0; i < (large_only ? 1 : SIZE_CLASS_COUNT); i++) {
-      while (visit(central_if_exists(kind, i), argument)) {
-      }
-    }
-  }
+/* ---- walking ---- */
+
+static bool is_unswept(struct span *span) {
+  return span_state(span) == SPAN_IN_USE && atomic_load_acquire(&span->sweep_generation) == span_generation_now() - 2;
 }
 
-static bool sweep_one(struct central *central, void *argument) {
-  (void)argument;
-  return central_sweep_one(central) != SIZE_MAX;
-}
-
-void sweep_large(void) { each_central(sweep_one, NULL, true); }
-
-static bool sweep_one_entered(struct central *central, void *argument) {
-  struct mutator *self = argument;
-  mutator_enter(self);
-  bool more = central_sweep_one(central) != SIZE_MAX;
-  mutator_leave(self);
-  return more;
-}
-
-void sweep_finish(struct mutator *self) { each_central(sweep_one_entered, self, false); }
-
-/* Frees the unmarked spans that start in [page, end); returns the pages freed. */
-static size_t reclaim_pages(size_t page, size_t end) {
-  size_t freed = 0;
+/* Sweeps the unswept spans that start in the pages [page, end), or those of them without a mark; returns the pages
+ * freed, and adds to *swept_total the pages swept.
+ *
+ * What is read of a span is read before its generation is (acquires keep that order): if it is unswept then, it has been
+ * since marking ended, and what was read is true.  If it is not, what was read may be of two lives of the structure: then
+ * the next page is looked at, lest an unswept span is jumped over. */
+static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper, size_t *swept_total) {
+  size_t freed = 0, swept = 0;
   while (page < end) {
-    uintptr_t address = heap_arena.start + (page << PAGE_SHIFT);
+    uintptr_t address = heap_arena.start + (page++ << PAGE_SHIFT);
     struct span *span = arena_span_of(&heap_arena, address);
-    if (span == NULL || span->start != address) {
-      page++;
-      continue;
-    }
-    size_t count = span->page_count;
-    bool dead = span_state(span) == SPAN_IN_USE &&
-                atomic_load_acquire(&span->sweep_generation) == span_generation_now() - 2 && slots_are_all_dead(span);
-    if (dead && central_claim(span)) freed += central_sweep_claimed(span);
-    page += max_size(count, 1);
+    if (span == NULL) continue;
+    uintptr_t start = atomic_load_acquire(&span->start);
+    size_t count = atomic_load_acquire(&span->page_count);
+    unsigned size_class = atomic_load_acquire(&span->size_class);
+    if (!is_unswept(span)) continue;
+    page = ((start - heap_arena.start) >> PAGE_SHIFT) + count;
+    bool wanted = start == address && (!dead_only || slots_are_all_dead(start, count, size_class));
+    if (!wanted || !central_claim(span)) continue;
+    swept += count;
+    freed += central_sweep_claimed(span);
   }
+  if (swept != 0) atomic_add_relaxed(&central_swept_pages[sweeper], swept);
+  *swept_total += swept;
   return freed;
 }
 
+/* Takes the next step of the cursor; false when there is none, or nothing is left that it could find. */
+static bool take_step(size_t *page) {
+  if (atomic_load_relaxed(&sweep.page) >= sweep.end_page) return false;
+  lock_acquire(&sweep.lock);
+  if (swept_pages() == sweep.before.begun_pages) atomic_store_relaxed(&sweep.page, sweep.end_page);
+  *page = sweep.page;
+  if (*page < sweep.end_page) atomic_store_relaxed(&sweep.page, *page + SWEEP_STEP_PAGES);
+  lock_release(&sweep.lock);
+  return *page < sweep.end_page;
+}
+
+/* Steps that find nothing to sweep cost little: some of them make one slice with the first that does. */
+static bool slice(struct mutator *self, enum sweeper sweeper) {
+  size_t page, swept = 0;
+  bool taken = true;
+  mutator_enter(self);
+  for (unsigned i = 0; i < PAY_STEPS && swept == 0 && (taken = take_step(&page)); i++)
+    sweep_pages(page, min_size(page + SWEEP_STEP_PAGES, sweep.end_page), false, sweeper, &swept);
+  mutator_leave(self);
+  return taken;
+}
+
+void sweep_finish(struct mutator *self) {
+  while (slice(self, SWEEPER_NEXT_CYCLE)) {
+  }
+}
+
+/* What others have swept since the due figure was computed counts too: so it is computed again first. */
+static bool is_really_owed(struct mutator *self) {
+  if (!sweep_is_owed()) return false;
+  mutator_enter(self);
+  lock_acquire(&sweep.lock);
+  set_due_locked();
+  lock_release(&sweep.lock);
+  mutator_leave(self);
+  return sweep_is_owed();
+}
+
+void sweep_pay(struct mutator *self, size_t bytes) {
+  for (size_t i = 0; i <= bytes / SWEEP_PAY_BYTES && is_really_owed(self); i++) {
+    if (!slice(self, SWEEPER_DEBT)) return;
+  }
+}
+
+/* ---- in the background ---- */
+
+/* Whether the program sweeps by itself: allocation does, and what it sweeps it uses at once.  Asked anew for each
+ * generation and from time to time. */
+static bool is_program_at_it(uint64_t now_ns) {
+  size_t others = swept_pages() - sweep_count(SWEEPER_BACKGROUND);
+  uint32_t generation = span_generation_now();
+  if (watch.generation == generation && now_ns - watch.since_ns < WATCH_NS) return watch.busy;
+  watch.busy = watch.generation != generation || others - watch.others > WATCH_BUSY_PAGES;
+  watch.generation = generation;
+  watch.since_ns = now_ns;
+  watch.others = others;
+  return watch.busy;
+}
+
+/* No object is held here.  The addresses of pages that this thread leaves on its stack are addresses of objects too, which
+ * they must not keep alive: the stack counts as empty while it sweeps. */
+static bool slice_unseen(struct mutator *self) {
+  uintptr_t stack_base = self->stack_base;
+  self->stack_base = 0;
+  uint64_t start = os_now_ns();
+  bool more = slice(self, SWEEPER_BACKGROUND);
+  account_work(ACCOUNT_SWEEPING_IN_BACKGROUND, os_now_ns() - start);
+  self->stack_base = stack_base;
+  return more;
+}
+
+uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
+  atomic_store_seq_cst(&watch.is_on, true);
+  if (sweep_left_pages() != 0 && is_program_at_it(now_ns)) return WATCH_NS;
+  if (slice_unseen(self)) return 0;
+  /* A cycle that ends now either sees that nobody is watching, or its pages are seen here. */
+  atomic_store_seq_cst(&watch.is_on, false);
+  mutator_enter(self);
+  bool more = atomic_load_relaxed(&sweep.page) < sweep.end_page;
+  mutator_leave(self);
+  return more ? 0 : UINT64_MAX;
+}
+
+bool sweep_wants_background(void) {
+  if (sweep_left_pages() < BACKGROUND_LEAST_PAGES) return false;
+  return !atomic_load_seq_cst(&watch.is_on) || !background_is_started();
+}
+
+/* ---- large objects ---- */
+
+/* At most `most` of one kind; returns how many there were. */
+static unsigned sweep_some_large(struct central *central, unsigned most) {
+  unsigned count = 0;
+  size_t pages = 0;
+  struct span *span;
+  for (; count < most && (span = central_claim_first(central)) != NULL; count++) {
+    pages += span->page_count;
+    central_sweep_claimed(span);
+  }
+  atomic_add_relaxed(&central_swept_pages[SWEEPER_COLLECTOR], pages);
+  return count;
+}
+
+void sweep_large(struct mutator *self) {
+  unsigned count = 0;
+  for (unsigned kind = 0; kind < MIDDEN_KINDS_MAX; kind++) {
+    struct central *central = central_if_exists(kind, 0);
+    unsigned swept = central == NULL ? 0 : LARGE_SLICE;
+    for (; swept == LARGE_SLICE && count < LARGE_MAX; count += swept) {
+      mutator_enter(self);
+      swept = sweep_some_large(central, LARGE_SLICE);
+      mutator_leave(self);
+    }
+  }
+}
+
+/* ---- reclaiming ---- */
+
 void sweep_reclaim(size_t pages) {
-  size_t total = (atomic_load_acquire(&heap_arena.used) - heap_arena.start) >> PAGE_SHIFT;
-  size_t freed = 0;
-  while (freed < pages && atomic_load_relaxed(&reclaim_page) < total) {
-    size_t page = atomic_add_relaxed(&reclaim_page, (size_t)RECLAIM_STEP_PAGES);
-    if (page < total) freed += reclaim_pages(page, min_size(page + RECLAIM_STEP_PAGES, total));
+  size_t freed = 0, looked = 0, swept = 0, end = sweep.end_page;
+  size_t most = max_size(RECLAIM_LOOK_PAGES, min_size(pages, end) * RECLAIM_LOOK_FACTOR);
+  /* What the cursor has passed is swept, or about to be. */
+  size_t passed = atomic_load_relaxed(&sweep.page);
+  if (passed >= end) return;
+  size_t at = atomic_load_relaxed(&sweep.reclaim_page);
+  while (at < passed && !atomic_cas_relaxed(&sweep.reclaim_page, &at, passed)) {
+  }
+  while (freed < pages && looked < most && atomic_load_relaxed(&sweep.reclaim_page) < end) {
+    size_t page = atomic_add_relaxed(&sweep.reclaim_page, (size_t)RECLAIM_STEP_PAGES);
+    if (page < end) freed += sweep_pages(page, min_size(page + RECLAIM_STEP_PAGES, end), true, SWEEPER_RECLAIM, &swept);
+    looked += RECLAIM_STEP_PAGES;
   }
 }

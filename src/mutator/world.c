@@ -5,17 +5,18 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/wait.h"
+#include "mutator/fiber.h"
 
 enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
 
 static struct {
   uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
-  int signal;               /* under the threads lock */
+  int signal;               /* atomic to read; written under the threads lock */
   size_t signalled;         /* threads that the last stop signalled; under the threads lock */
 } world CACHE_ALIGNED;
 
-int world_signal(void) { return world.signal; }
+int world_signal(void) { return atomic_load_relaxed(&world.signal); }
 
 size_t world_signalled(void) { return world.signalled; }
 
@@ -57,7 +58,7 @@ int world_init(int signal) {
 int world_change_signal(int signal) {
   int error = os_install_suspend_handler(signal, on_stop_signal);
   if (error != 0) return error;
-  world.signal = signal;
+  atomic_store_relaxed(&world.signal, signal);
   os_unblock_signal(signal);
   return 0;
 }
@@ -66,6 +67,7 @@ static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mu
 
 /* A thread that ended without detaching is found here; its cache goes with it. */
 static void forget_ended(struct mutator *mutator) {
+  fiber_abandon(mutator);
   mutator->state = MUTATOR_SAFE;
   mutator->stack_pointer = mutator->stack_base;
   mutator->thread_pointer = 0;

@@ -8,16 +8,20 @@ static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
 static void print_cycle(const struct collector_report *report) {
+  const size_t *by = report->swept.swept_pages;
   warn(
       "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark "
-      "%.3f, finish %.3f), sweep %.3f+%.3f ms (%zu+%zu pages), cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, "
-      "finalizers %zu, reason %s",
+      "%.3f, finish %.3f), sweep %.3f+%.3f ms, cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, finalizers %zu, "
+      "reason %s; before: %zu pages swept by cycle %zu, allocation %zu, free %zu, reclaim %zu, background %zu, debt "
+      "%zu, next cycle %zu; %zu freed",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
       mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), ms(report->pause_ns),
       ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns),
-      ms(report->sweep_before_ns), ms(report->sweep_after_ns), report->swept_by_others, report->swept_before,
-      ms(report->cpu_ns), report->markers, report->marked_objects, report->signalled, report->threads,
-      report->finalizers_ready, collector_reason_name(report->reason));
+      ms(report->sweep_before_ns), ms(report->sweep_after_ns), ms(report->cpu_ns), report->markers,
+      report->marked_objects, report->signalled, report->threads, report->finalizers_ready,
+      collector_reason_name(report->reason), report->swept.begun_pages, by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION],
+      by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND], by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE],
+      report->swept.freed_pages);
 }
 
 static bool prints; /* constant after start */

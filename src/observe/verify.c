@@ -4,8 +4,10 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "gc/ledger.h"
+#include "gc/stacks.h"
 #include "mutator/mutator.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 #include "span/page_info.h"
@@ -40,6 +42,7 @@ static void verify_span(const struct span *span) {
   CHECK(kind_exists(span->kind), "verify: span %p has kind %u", (void *)span->start, span->kind);
   verify_pages(span);
   verify_bits(span, alloc_side());
+  if (guard_active) guard_verify_stw(span);
   if (behind != 0) return;
   CHECK(!mark_bits_any(&heap_arena, mark_side, span->start, span_bytes(span)), "verify: swept span %p has marks",
         (void *)span->start);
@@ -146,4 +149,5 @@ void verify_heap_stw(void) {
   verify_centrals();
   verify_caches();
   verify_ledger(&living);
+  stacks_verify_stw();
 }

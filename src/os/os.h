@@ -55,6 +55,12 @@ void os_populate(void *start, size_t bytes);
 /* Takes access away from a range, for guard pages. */
 int os_protect_none(void *start, size_t bytes);
 
+/* Makes whole OS pages a guard: any access to them faults, their contents are gone.  And makes them ordinary pages again,
+ * which read as zero.  Where the kernel can (Linux 6.13) a guard costs no mapping of its own, of which a process may have
+ * some 65,000.  A child inherits guards.  0 or -errno, nothing changed. */
+int os_guard(void *start, size_t bytes);
+int os_unguard(void *start, size_t bytes);
+
 /* Memory that this process may use: the machine's or its control group's, in bytes. */
 uint64_t os_physical_memory_bytes(void);
 
@@ -89,6 +95,10 @@ uintptr_t os_thread_pointer(void);
 /* Starts a thread of the library itself: detached, every signal blocked, `name` of at most 15 characters shown by the
  * system's tools.  May allocate and take locks. */
 int os_start_thread(void (*run)(void *argument), void *argument, const char *name);
+
+/* Tells the scheduler that the calling thread is in no hurry: it takes no processor from another thread when it wakes up.
+ * A refusal is of no consequence. */
+void os_be_patient(void);
 
 /* Calls `function` with the callee-saved registers stored above `stack_pointer`, in memory that lies in the calling
  * thread's stack: who scans from stack_pointer to the stack's base sees every value that the caller may still use. */
@@ -173,7 +183,7 @@ int os_write_file(const char *path, const void *data, size_t bytes, uint64_t off
 
 /* ---- faults on purpose ---- */
 
-/* Tests: the call of os_commit, os_map, os_reserve or os_start_thread that is the nth from now fails, and each later
+/* Tests: the call of os_commit, os_map, os_reserve, os_guard, os_unguard or os_start_thread that is the nth from now fails, and each later
  * one where `forever`.  0 ends it. */
 void os_fail_after(uint32_t nth, bool forever);
 

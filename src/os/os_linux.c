@@ -31,6 +31,8 @@
 enum {
   ADVICE_POPULATE_WRITE = 23,  /* MADV_POPULATE_WRITE, Linux 5.14 */
   ADVICE_DONTNEED_LOCKED = 24, /* MADV_DONTNEED_LOCKED, Linux 5.18 */
+  ADVICE_GUARD_INSTALL = 102,  /* MADV_GUARD_INSTALL, Linux 6.13 */
+  ADVICE_GUARD_REMOVE = 103,   /* MADV_GUARD_REMOVE */
 };
 
 /* Constant after os_init. */
@@ -336,6 +338,27 @@ void os_advise_huge(void *start, size_t bytes, bool huge) {
 void os_populate(void *start, size_t bytes) { madvise(start, bytes, ADVICE_POPULATE_WRITE); }
 
 int os_protect_none(void *start, size_t bytes) { return mprotect(start, bytes, PROT_NONE) == 0 ? 0 : -errno; }
+
+/* Whether a guard was ever made by taking access away: then any guard may be of that sort.  Atomic. */
+static bool guards_by_protection;
+
+/* Guards by advice are refused by older kernels, and for memory that the program locked. */
+int os_guard(void *start, size_t bytes) {
+  if (os_linux_fault_due()) return -ENOMEM;
+  if (madvise(start, bytes, ADVICE_GUARD_INSTALL) == 0) return 0;
+  if (errno != EINVAL) return -errno;
+  atomic_store_release(&guards_by_protection, true);
+  int error = os_protect_none(start, bytes);
+  if (error == 0) os_release(start, bytes);
+  return error;
+}
+
+int os_unguard(void *start, size_t bytes) {
+  if (os_linux_fault_due()) return -ENOMEM;
+  if (atomic_load_acquire(&guards_by_protection) && mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return -errno;
+  if (madvise(start, bytes, ADVICE_GUARD_REMOVE) == 0 || errno == EINVAL) return 0;
+  return -errno;
+}
 
 /* /proc/self/statm opens with the mapped and the resident size in pages. */
 static bool read_own_sizes(uint64_t *mapped_bytes, uint64_t *resident_bytes) {

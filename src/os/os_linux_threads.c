@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -352,6 +353,11 @@ int os_start_thread(void (*run)(void *argument), void *argument, const char *nam
   if (error != 0) return -error;
   while (atomic_load_acquire(&start.taken) == 0) wait_on_word(&start.taken, 0);
   return 0;
+}
+
+void os_be_patient(void) {
+  struct sched_param parameter = {.sched_priority = 0};
+  sched_setscheduler(0, SCHED_BATCH, &parameter);
 }
 
 /* ---- the end of a thread ---- */

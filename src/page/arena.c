@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "meta/persist.h"
 #include "os/os.h"
 
@@ -116,6 +117,11 @@ static void advise_huge(const struct arena *arena, uintptr_t base, uintptr_t fro
   if (arena->huge_pages && to - base > least_bytes) os_advise_huge((void *)from, to - from, true);
 }
 
+void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse) {
+  if (!arena->huge_pages || arena->fake) return;
+  if (sparse || start - arena->start >= HUGE_HEAP_LEAST_BYTES) os_advise_huge((void *)start, bytes, !sparse);
+}
+
 /* Makes a table touchable for all pages below `end`. */
 static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
   size_t need_bytes = arena_page_of(arena, end) * table->page_bytes;
@@ -138,6 +144,7 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
   int error = os_commit((void *)arena->committed, target - arena->committed);
   if (error != 0) return error;
   advise_huge(arena, arena->start, arena->committed, target, HUGE_HEAP_LEAST_BYTES);
+  memcheck_hide(arena->committed, target - arena->committed);
   arena->committed = target;
   return 0;
 }

@@ -228,7 +228,7 @@ static void assert_no_page_info(const struct arena *arena, const struct span *sp
 #endif
 }
 
-void pageheap_free(struct pageheap *heap, struct span *span) {
+static void free_span(struct pageheap *heap, struct span *span, enum page_residency residency) {
   CHECK(span->link.list == NULL, "span %p at %p is freed while it is on a list", (void *)span, (void *)span->start);
   lock_acquire(&heap->lock);
   enum span_state state = span_state(span);
@@ -238,9 +238,18 @@ void pageheap_free(struct pageheap *heap, struct span *span) {
   *(state == SPAN_IN_USE ? &heap->stats.in_use_spans : &heap->stats.stack_spans) -= 1;
   heap->stats.idle_bytes += span_bytes(span);
   span->released_pages = 0;
+  if (residency == PAGE_RELEASED) {
+    residency_set(heap->arena, span->start, span->page_count, PAGE_RELEASED);
+    heap->stats.released_bytes += span_bytes(span);
+    span->released_pages = span->page_count;
+  }
   merge_and_file(heap, span);
   lock_release(&heap->lock);
 }
+
+void pageheap_free(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT); }
+
+void pageheap_free_released(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RELEASED); }
 
 /* ---- growing ---- */
 

@@ -95,6 +95,9 @@ int pageheap_reserve(struct pageheap *heap, size_t pages);
  * structure is the heap's afterwards.  Its pages count as written to. */
 void pageheap_free(struct pageheap *heap, struct span *span);
 
+/* The same for a span whose memory the caller has given back to the system, all of it. */
+void pageheap_free_released(struct pageheap *heap, struct span *span);
+
 /* Gives free pages back to the system, spans unused for longest first, until `goal_bytes` are released by this call or
  * nothing is left that has been unused for `unused_ns`; a span's high end goes first, since allocations take the low
  * one.  Whole OS pages only.  The lock is held for slices of at most 512 KiB at a time.  Returns the bytes released,

@@ -61,6 +61,9 @@ struct span {
   uint32_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
   size_t free_index; /* atomic; bytes from `start` before which every slot has been handed out since the last sweep */
   bool has_specials; /* atomic; an object of it has, or had, a finalizer or weak link */
+#ifdef MIDDEN_ASSERTS
+  uint32_t swept_in; /* atomic; the generation in which the structure was last swept, whatever it described */
+#endif
 };
 
 static inline size_t span_bytes(const struct span *span) { return span->page_count << PAGE_SHIFT; }

@@ -11,6 +11,7 @@ struct kind kind_table[MIDDEN_KINDS_MAX] = {
     [MIDDEN_RAW] = {.name = "raw", .scan = SCAN_NONE},
     [MIDDEN_ROOT] = {.name = "root", .scan = SCAN_CONSERVATIVE, .zeroed = true, .root = true},
     [MIDDEN_ROOT_DATA] = {.name = "root data", .scan = SCAN_NONE, .root = true},
+    [KIND_FIBER] = {.name = "fiber", .scan = SCAN_TRACE, .zeroed = true},
     [KIND_TINY] = {.name = "data (tiny)", .scan = SCAN_NONE, .zeroed = true},
 };
 unsigned kind_count = KINDS_OWN;

@@ -29,8 +29,11 @@ struct kind {
  * the number of elements. */
 enum { TYPE_ARRAY_TAG = 1 };
 
-/* Slots that tiny objects share; to the program they are MIDDEN_DATA. */
-enum { KIND_TINY = MIDDEN_KINDS_BUILT_IN, KINDS_OWN };
+/* Slots that tiny objects share, to the program MIDDEN_DATA; and fibers, whose trace function gc/stacks.c sets. */
+enum { KIND_TINY = MIDDEN_KINDS_BUILT_IN, KIND_FIBER, KINDS_OWN };
+
+/* Whether a kind is the library's own, of which the program allocates nothing by its number. */
+static inline bool kind_is_own(unsigned kind) { return kind >= MIDDEN_KINDS_BUILT_IN && kind < KINDS_OWN; }
 
 extern struct kind kind_table[MIDDEN_KINDS_MAX];
 extern unsigned kind_count; /* atomic */

@@ -5,7 +5,8 @@
  * slots for a cache, sets their allocation bits and moves free_index past them.
  *
  * Sweeping a span makes last cycle's marks its allocation bits (the sides have traded places by then), clears the other
- * side for the marks to come, counts, and puts free_index back to 0.  It touches bits and counts only: who may sweep,
+ * side for the marks to come, counts, and puts free_index back to 0.  It touches bits and counts only (and objects where they are
+ * guarded, span/guard.h): who may sweep,
  * and what happens with the span afterwards, is decided above. */
 #ifndef MIDDEN_SPAN_SLOTS_H
 #define MIDDEN_SPAN_SLOTS_H
@@ -15,10 +16,6 @@
 #include <stdint.h>
 
 #include "page/span.h"
-
-/* Fills freed slots with POISON_BYTE; constant after start. */
-extern bool slots_poison;
-enum { POISON_BYTE = 0xdf };
 
 /* Spans that hold objects of a class, and their bytes; atomic. */
 struct slots_spans {
@@ -43,7 +40,8 @@ bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run);
 /* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
 uint32_t slots_sweep(struct span *span);
 
-/* Whether nothing in an unswept span was marked. */
-bool slots_are_all_dead(const struct span *span);
+/* Whether nothing was marked in an unswept span of this range and class.  They are given one by one, since nobody need
+ * own the span: the answer holds if it is still unswept afterwards. */
+bool slots_are_all_dead(uintptr_t start, size_t page_count, unsigned size_class);
 
 #endif

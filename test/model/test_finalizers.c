@@ -9,6 +9,7 @@
  * "ignore self" without its references to itself).  Then the boxes in C and outside M become ready, those of
  * "unreachable" only if no other one that becomes ready reaches them.  A stale word only ever makes R larger, and
  * with it the ready set smaller: no box may become ready before the oracle says so, and hardly any later. */
+#include "span/guard.h"
 #include "support/heap_test.h"
 
 #include <setjmp.h>
@@ -610,7 +611,7 @@ static void test_link_in_a_dead_object(void **state) {
     test_collect_clean();
     test_collect_clean();
     uintptr_t **objects = fill_holes(&reused, hidden);
-    assert_true(reused > HOLDERS / 2);
+    assert_true(reused > HOLDERS / 2 || guard_active); /* guarded, empty spans go back to the page heap at once */
     box_drop(TARGET);
     test_collect_clean();
     assert_null(shadows[TARGET].after);
