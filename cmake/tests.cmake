@@ -1,7 +1,7 @@
 # The tests, each a program or a script that ctest runs.  Exit status 77 means "skipped".
 #
 #   test/unit/test_*.c, test/model/test_*.c, test/fault/*.c   white box: they see the headers of src/
-#   test/stress/*.c, *.cc, test/compat/*.c                          public headers only
+#   test/stress/*.c and *.cc, test/compat/*.c                 public headers only
 #   test/compat/gc_*.c     written against gc/gc.h: run on our libgc.so.1 and, if installed, on the stock one too;
 #                          gc_midden_*.c run on ours alone
 #   test/compat/clients/   programs of the system that use libgc, on the stock library and on ours, plain and stressed
@@ -201,7 +201,8 @@ endforeach()
 
 # ---- a program in C++, where there is a compiler for it ----
 
-if(NOT CMAKE_CROSSCOMPILING)
+# A sanitizer's runtime belongs to its compiler.
+if(NOT CMAKE_CROSSCOMPILING AND (NOT MIDDEN_SANITIZE OR CMAKE_C_COMPILER_ID STREQUAL "GNU"))
   include(CheckLanguage)
   check_language(CXX)
 endif()
