@@ -1,7 +1,7 @@
 # The tests, each a program or a script that ctest runs.  Exit status 77 means "skipped".
 #
 #   test/unit/test_*.c, test/model/test_*.c, test/fault/*.c   white box: they see the headers of src/
-#   test/stress/*.c, test/compat/*.c                          public headers only
+#   test/stress/*.c and *.cc, test/compat/*.c                 public headers only
 #   test/compat/gc_*.c     written against gc/gc.h: run on our libgc.so.1 and, if installed, on the stock one too;
 #                          gc_midden_*.c run on ours alone
 #   test/compat/clients/   programs of the system that use libgc, on the stock library and on ours, plain and stressed
@@ -198,6 +198,22 @@ foreach(folder unit model fault stress compat)
     midden_test_properties(${name} ${folder})
   endforeach()
 endforeach()
+
+# ---- a program in C++, where there is a compiler for it ----
+
+# A sanitizer's runtime belongs to its compiler.
+if(NOT CMAKE_CROSSCOMPILING AND (NOT MIDDEN_SANITIZE OR CMAKE_C_COMPILER_ID STREQUAL "GNU"))
+  include(CheckLanguage)
+  check_language(CXX)
+endif()
+if(CMAKE_CXX_COMPILER)
+  enable_language(CXX)
+  midden_test_program(test_stress_fiber_exceptions stress "${PROJECT_SOURCE_DIR}/test/stress/fiber_exceptions.cc")
+  set_target_properties(test_stress_fiber_exceptions PROPERTIES CXX_STANDARD 17)
+  target_link_libraries(test_stress_fiber_exceptions PRIVATE midden_static)
+  add_test(NAME stress/fiber_exceptions COMMAND test_stress_fiber_exceptions)
+  midden_test_properties(stress/fiber_exceptions stress)
+endif()
 
 # ---- programs written against the Boehm collector's headers ----
 

@@ -182,7 +182,7 @@ MIDDEN_API int midden_fiber_switch(struct midden_fiber *fiber, void *value, void
 
 /* Finishes the calling fiber, as a return from its function does.  `value` goes to who waits for it or, where `next` is not
  * NULL, to that fiber, which runs in its place and must be suspended.  Outside a fiber it stops the process. */
-MIDDEN_API MIDDEN_NORETURN void midden_fiber_finish(void *value, struct midden_fiber *next);
+MIDDEN_API void midden_fiber_finish(void *value, struct midden_fiber *next) MIDDEN_NORETURN;
 
 /* Frees the stack of a suspended fiber now; it counts as finished.  0, also where it has no stack any more or is NULL;
  * -EBUSY where it is running or waiting. */

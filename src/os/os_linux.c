@@ -29,6 +29,7 @@
 
 /* Kernel constants that older headers lack. */
 enum {
+  ADVICE_POPULATE_READ = 22,   /* MADV_POPULATE_READ, Linux 5.14 */
   ADVICE_POPULATE_WRITE = 23,  /* MADV_POPULATE_WRITE, Linux 5.14 */
   ADVICE_DONTNEED_LOCKED = 24, /* MADV_DONTNEED_LOCKED, Linux 5.18 */
   ADVICE_GUARD_INSTALL = 102,  /* MADV_GUARD_INSTALL, Linux 6.13 */
@@ -342,13 +343,19 @@ int os_protect_none(void *start, size_t bytes) { return mprotect(start, bytes, P
 /* Whether a guard was ever made by taking access away: then any guard may be of that sort.  Atomic. */
 static bool guards_by_protection;
 
-/* Guards by advice are refused by older kernels, and for memory that the program locked. */
+/* Older kernels refuse the advice, as all do for memory that the program locked; emulators let it pass and do nothing.  A
+ * guard that is one cannot be faulted in. */
+static int guard_by_advice(void *start, size_t bytes) {
+  if (madvise(start, bytes, ADVICE_GUARD_INSTALL) != 0) return -errno;
+  return madvise(start, bytes, ADVICE_POPULATE_READ) != 0 && errno == EFAULT ? 0 : -EINVAL;
+}
+
 int os_guard(void *start, size_t bytes) {
   if (os_linux_fault_due()) return -ENOMEM;
-  if (madvise(start, bytes, ADVICE_GUARD_INSTALL) == 0) return 0;
-  if (errno != EINVAL) return -errno;
+  int error = guard_by_advice(start, bytes);
+  if (error != -EINVAL) return error;
   atomic_store_release(&guards_by_protection, true);
-  int error = os_protect_none(start, bytes);
+  error = os_protect_none(start, bytes);
   if (error == 0) os_release(start, bytes);
   return error;
 }

@@ -9,8 +9,8 @@
  *
  * Both stacks have the same frame while the pointer changes, so one description of it (CFI) serves before and after.
  *
- * The way out is a jump instead of a return: the processor's stack of return addresses belongs to the other stack and
- * would mispredict.  This file says nothing of shadow stacks in a property note, so a program that links it runs without
+ * It is left by a return: all stacks call it from the same place, so the processor, which expects the return address of the
+ * stack that was left, is right.  This file says nothing of shadow stacks in a property note, so a program that links it runs without
  * them. */
 
         .text
@@ -52,19 +52,17 @@ os_switch:
         movq    32(%rsp), %r13
         movq    40(%rsp), %r14
         movq    48(%rsp), %r15
-        movq    56(%rsp), %rcx
         movq    %rdx, %rax
         .cfi_remember_state
-        addq    $64, %rsp
-        .cfi_def_cfa_offset 0
-        .cfi_register %rip, %rcx
+        addq    $56, %rsp
+        .cfi_def_cfa_offset 8
         .cfi_restore %rbx
         .cfi_restore %rbp
         .cfi_restore %r12
         .cfi_restore %r13
         .cfi_restore %r14
         .cfi_restore %r15
-        jmpq    *%rcx
+        ret
         .cfi_restore_state
 .Lcontrol_differs:
         ldmxcsr (%rsp)
