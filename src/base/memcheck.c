@@ -47,10 +47,14 @@ static void valgrind_quiet(bool quiet) {
 static void valgrind_allocated(void *start, size_t bytes, bool defined) {
   VALGRIND_MALLOCLIKE_BLOCK(start, bytes, 0, defined);
 }
+static unsigned valgrind_stack_begin(void *low, void *high) { return VALGRIND_STACK_REGISTER(low, high); }
+static void valgrind_stack_end(unsigned number) { VALGRIND_STACK_DEREGISTER(number); }
 
 #else
 
 static bool find_memcheck(void) { return false; }
+static unsigned valgrind_stack_begin(void *low, void *high) { return (void)low, (void)high, 0; }
+static void valgrind_stack_end(unsigned number) { (void)number; }
 static void valgrind_hide(void *start, size_t bytes) { (void)start, (void)bytes; }
 static void valgrind_open(void *start, size_t bytes) { (void)start, (void)bytes; }
 static void valgrind_freed(void *start) { (void)start; }
@@ -89,6 +93,14 @@ void memcheck_allocated(uintptr_t start, size_t bytes, bool defined) {
 void memcheck_freed(uintptr_t start, size_t slot_bytes) {
   if (memcheck_on_valgrind) valgrind_freed((void *)start);
   memcheck_hide_slow(start, slot_bytes);
+}
+
+unsigned memcheck_stack_begin(uintptr_t low, uintptr_t high) {
+  return memcheck_on_valgrind ? valgrind_stack_begin((void *)low, (void *)high) : 0;
+}
+
+void memcheck_stack_end(unsigned number) {
+  if (memcheck_on_valgrind) valgrind_stack_end(number);
 }
 
 void memcheck_quiet_begin(void) {

@@ -45,6 +45,10 @@ void memcheck_allocated(uintptr_t start, size_t bytes, bool defined);
 /* An object is no more: hides the `slot_bytes` that it lay in. */
 void memcheck_freed(uintptr_t start, size_t slot_bytes);
 
+/* Open memory in [low, high) is a stack to switch to, until the end of it; the number that stands for it. */
+unsigned memcheck_stack_begin(uintptr_t low, uintptr_t high);
+void memcheck_stack_end(unsigned number);
+
 /* Between these the calling thread may read anything: stacks are full of words that were never written.  They nest. */
 void memcheck_quiet_begin(void);
 void memcheck_quiet_end(void);

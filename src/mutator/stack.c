@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "meta/fixalloc.h"
 #include "os/os_switch.h"
 #include "page/pageheap.h"
@@ -94,6 +95,7 @@ static struct midden_stack *make(size_t usable) {
   }
   stack->low = stack->span->start + guard_bytes();
   stack->high = span_end(stack->span);
+  stack->checker_number = memcheck_stack_begin(stack->low, stack->high);
   return stack;
 }
 
@@ -108,6 +110,8 @@ static bool unmake(struct midden_stack *stack) {
   struct span *span = stack->span;
   destroy_context(stack);
   if (os_unguard((void *)span->start, guard_bytes()) != 0) return false;
+  memcheck_stack_end(stack->checker_number);
+  memcheck_hide(span->start, span_bytes(span));
   bool released = os_release((void *)span->start, span_bytes(span)) == 0;
   arena_advise_sparse(&heap_arena, span->start, span_bytes(span), false);
   if (released) {
@@ -213,17 +217,23 @@ static struct midden_stack *take_idle(size_t usable) {
   return stack;
 }
 
-static struct midden_stack *take_memory(size_t bytes) {
-  size_t usable = usable_bytes(bytes);
-  if (usable == 0) return NULL;
-  struct midden_stack *stack = take_idle(usable);
-  if (stack != NULL) return stack;
-  stack = make(usable);
+static struct midden_stack *make_counted(size_t usable) {
+  struct midden_stack *stack = make(usable);
   if (stack == NULL) return NULL;
   lock_acquire(&lock);
   made_count++;
   span_count++;
   lock_release(&lock);
+  return stack;
+}
+
+static struct midden_stack *take_memory(size_t bytes) {
+  size_t usable = usable_bytes(bytes);
+  if (usable == 0) return NULL;
+  struct midden_stack *stack = take_idle(usable);
+  if (stack == NULL) stack = make_counted(usable);
+  /* It was hidden, or what ran on it before left its mark. */
+  if (stack != NULL && memcheck_active) memcheck_open(stack->low, stack_usable(stack));
   return stack;
 }
 

@@ -45,7 +45,8 @@ struct midden_stack {
   uintptr_t low, high;        /* what may be used; the guard lies below */
   struct midden_fiber *fiber; /* whose it is; NULL: none's */
   uint32_t generation;        /* the heap's when it was taken */
-  void *thread_state; /* of the context that ran on it, to be destroyed before it is used again; see os_switch.h */
+  void *thread_state;      /* of the context that ran on it, to be destroyed before it is used again; see os_switch.h */
+  unsigned checker_number; /* what a memory checker knows it by; see base/memcheck.h */
   /* Registered stacks only. */
   bool is_running;
   uintptr_t pointer;      /* parked: what is in use starts here */

@@ -67,7 +67,8 @@ msan)
   for name in collected freed raw; do reports $name "MemorySanitizer: use-of-uninitialized-value"; done
   ;;
 valgrind) # which goes on after a report
-  reports "collected freed typed large raw overrun" \
+  # What is reported first lies on fresh pages: of an address used twice Valgrind tells the oldest story.
+  reports "typed freed collected large raw overrun" \
     "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collector_collect" \
     "8 bytes inside a block of size 80 free'd" "midden_free" \
     "Block was alloc'd at" "midden_alloc_kind" \
