@@ -121,11 +121,12 @@ static void read_options(struct options *options, int argc, char **argv) {
 
 /* ---- checking ---- */
 
-/* What one operation may cost on average, and the worst step, for each doubling of the number of spans in the trees.  A
- * search passes 2 ln n nodes on average, which is 1.4 log2 n.  An allocation searches two trees, before and after it
- * asks for a reclaim, and files a rest; a free files what it merges: no more than 6 passes for both together.  The worst
- * of thousands of steps has room for an unlucky tree, three times as deep. */
-static const double STEPS_PER_DOUBLING = 6 * 1.4 / 2, WORST_STEPS_PER_DOUBLING = 3 * 6 * 1.4;
+/* What one operation may cost on average, and the worst step of the shape, for each doubling of the number of spans in the
+ * trees.  A search or insertion passes 1.4 log2 n nodes on average.  An allocation searches the two trees, before it asks
+ * for a reclaim and after it, and files a rest; a free files what it merges: three to six passes for both together, so up
+ * to 4.2 log2 n for one, where large trees of both sorts are searched; shapes here reach 2.2.  The worst step of thousands
+ * meets the deepest places of both trees. */
+static const double STEPS_PER_DOUBLING = 3, WORST_STEPS_PER_DOUBLING = 16;
 
 /* An allocation looks at each of its pages at most twice to choose, and twice to split and to claim. */
 static const double READS_PER_PAGE = 4;
