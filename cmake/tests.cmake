@@ -40,6 +40,9 @@ function(midden_test_properties name label)
   if(MIDDEN_SANITIZE)
     math(EXPR timeout "${timeout} * 3")
   endif()
+  if(CMAKE_CROSSCOMPILING) # under an emulator
+    math(EXPR timeout "${timeout} * 5")
+  endif()
   set_tests_properties("${name}" PROPERTIES LABELS "${labels}" TIMEOUT ${timeout} SKIP_RETURN_CODE 77
     ENVIRONMENT "${SANITIZER_ENVIRONMENT};${ARGN}")
 endfunction()
@@ -123,6 +126,12 @@ if(NOT MIDDEN_SANITIZE AND NOT MIDDEN_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
     midden_test_properties(checkers/${tool} checkers)
   endforeach()
 endif()
+
+# ---- benchmarks that check counts ----
+
+add_dependencies(tests bench_pageheap)
+add_test(NAME bench/pageheap COMMAND bench_pageheap --check)
+midden_test_properties(bench/pageheap bench)
 
 # ---- examples ----
 

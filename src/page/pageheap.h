@@ -17,6 +17,11 @@
  * Age.  Merged spans take the time of the part with the most resident pages (the one just freed, among equals): a large
  * span does not grow young because a page beside it comes and goes.
  *
+ * Cost.  With n free spans, an allocation or a free takes O(log n) steps in the trees and O(1) in the lists.  Besides
+ * that, an allocation writes table entries for each of its pages, and looks at the residency of no more pages than it
+ * takes and skips to be aligned; of none where its span is wholly resident.  A free looks at none, however large the spans
+ * that it merges.
+ *
  * Invariants (pageheap_verify):
  *   no two neighbouring spans are FREE;
  *   the table names a free span at its first and last page, any other span at each of its pages;
@@ -68,6 +73,7 @@ struct pageheap {
   struct pageheap_stats stats; /* under lock; free_spans is filled in by pageheap_read_stats */
   size_t grow_bytes;           /* the least by which the arena grows; 1 MiB unless set after init */
   size_t release_unit_bytes;   /* pages go back in units of this: the OS page, or ours if larger; constant after init */
+  uint64_t residency_reads;    /* under lock; pages whose residency allocations have looked up so far; tests bound it */
 };
 
 /* The heap's pages. */
