@@ -8,8 +8,9 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/calls.h"
 #include "gc/collector.h"
-#include "gc/finalizer.h"
+#include "gc/settle.h"
 #include "meta/persist.h"
 #include "mutator/stack.h"
 #include "mutator/world.h"
@@ -34,7 +35,10 @@ bool midden_owns(const void *address) {
   return cache_find_object(cache_self, address, &object);
 }
 
-static int kind_for_program(unsigned kind) { return kind == KIND_TINY ? MIDDEN_DATA : (int)kind; }
+static int kind_for_program(unsigned kind) {
+  if (kind == KIND_WEAK_TABLE) return MIDDEN_CONSERVATIVE;
+  return kind >= KIND_TINY && kind < KINDS_OWN ? MIDDEN_DATA : (int)kind;
+}
 
 int midden_kind_of(const void *address) {
   struct object object;
@@ -177,6 +181,9 @@ void midden_stats(struct midden_stats *wanted) {
   mutator_leave(self);
   add_totals(&stats);
   stats.finalizers_run = specials_finalizers_run();
-  stats.finalizers_ready = finalizer_ready_count();
+  stats.finalizers_ready = calls_count();
+  stats.finalizer_cycles = atomic_load_relaxed(&settle_finalizer_cycles);
+  stats.cleanups_run = specials_cleanups_run();
+  stats.cleanups_stuck = atomic_load_relaxed(&settle_cleanups_stuck);
   memcpy(wanted, &stats, min_size(wanted->size, sizeof stats));
 }

@@ -3,6 +3,7 @@
 #include "alloc/central.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "gc/special.h"
 #include "gc/stacks.h"
 #include "mutator/mutator.h"
 #include "page/pageheap.h"
@@ -106,4 +107,5 @@ void verify_heap_stw(void) {
   verify_centrals();
   verify_caches();
   stacks_verify_stw();
+  special_verify_stw();
 }
