@@ -315,7 +315,7 @@ MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
 /* Frees an object now.  The program promises that no reference to it is used again.  NULL is let pass; anything else that
  * is not the first byte of a living object stops the process with a message.  A finalizer of it does not run; its weak
- * links are cleared. */
+ * links are cleared, and its cleanups are taken off it. */
 MIDDEN_API void midden_free(void *object);
 
 /* Called when memory ran out, after a collection; what it returns is returned to the caller.  NULL restores the default,
@@ -394,17 +394,40 @@ MIDDEN_API int midden_finalizer_set(void *object, midden_finalizer_fn *function,
                                     enum midden_finalizer_order order, midden_finalizer_fn **old_function,
                                     void **old_argument);
 
-/* Runs at most `max` finalizers that are ready, in the calling thread; returns how many. */
+typedef void midden_cleanup_fn(void *argument);
+
+/* Adds a cleanup to an object, of which it may have any number; `object` is its first byte.  When the object is
+ * unreachable, and no finalizer of it is left to run, its memory is reclaimed and its cleanups become ready in the order
+ * in which they were added: they cannot see the object.  `argument` is kept until the cleanup has run; where it refers to
+ * the object, directly or through others, the object is never reclaimed and the cleanup never runs (each collection
+ * counts such objects: midden_stats.cleanups_stuck).  *handle, if not NULL, then names the cleanup; it is not 0.  0; -EINVAL
+ * where `object` is not the first byte of a living object, `function` is NULL or `argument` lies in the object; -ENOMEM. */
+MIDDEN_API int midden_cleanup_add(void *object, midden_cleanup_fn *function, void *argument, uint64_t *handle);
+
+/* Takes a cleanup off an object.  0; -ENOENT where the object does not have it (any more); -EINVAL as above. */
+MIDDEN_API int midden_cleanup_remove(void *object, uint64_t handle);
+
+/* Runs at most `max` finalizers and cleanups that are ready, in the calling thread; returns how many. */
 MIDDEN_API size_t midden_finalizers_run(size_t max);
 
-/* Whether finalizers are ready to run. */
+/* Whether finalizers or cleanups are ready to run. */
 MIDDEN_API bool midden_finalizers_ready(void);
 
-/* Makes every finalizer ready, whether its object is reachable or not: for the program's end. */
+/* Makes every finalizer ready, whether its object is reachable or not: for the program's end.  Cleanups are not meant. */
 MIDDEN_API void midden_finalizers_ready_all(void);
 
-/* Called after a collection that made finalizers ready, in the thread that collected, with no lock held.  NULL: nobody
- * is told, and the program asks by midden_finalizers_run. */
+/* Starts the dispatcher: a thread of the library, attached and with all signals blocked, that runs finalizers and cleanups
+ * as they become ready, one at a time, and sleeps otherwise.  While it runs the notification below is not called.  A fork's
+ * child has none until it starts one.  0; -EALREADY where there is one, or one that is being stopped; -EAGAIN or -ENOMEM
+ * where the system refuses the thread. */
+MIDDEN_API int midden_dispatcher_start(void);
+
+/* Stops the dispatcher and waits until the call that it is in has returned; what is still ready stays in the queue.  0;
+ * -ESRCH where there is none; -EDEADLK in the dispatcher itself. */
+MIDDEN_API int midden_dispatcher_stop(void);
+
+/* Called after a collection that made finalizers or cleanups ready, in the thread that collected, with no lock held.
+ * NULL: nobody is told, and the program asks by midden_finalizers_run. */
 typedef void midden_notify_fn(void *argument);
 MIDDEN_API void midden_set_finalizer_notify(midden_notify_fn *notify, void *argument);
 
@@ -416,14 +439,74 @@ enum midden_weak_when {
 /* Makes *link a weak link: the collector stores NULL there when `target` dies.  The word itself is not changed now and
  * may hold the target's address in any disguise; it must lie where the collector does not read it as a pointer.  The
  * registration ends when it is cleared, or when the object that holds the link dies.  0; -EEXIST where that link is
- * registered (it now follows the new target); -EINVAL for an unaligned link or a target that is no object; -ENOMEM. */
+ * registered (it now follows the new target); -EINVAL for an unaligned link, one that lies in the heap but in no object,
+ * or a target that is no object; -ENOMEM. */
 MIDDEN_API int midden_weak_link(void **link, const void *target, enum midden_weak_when when);
 
 /* 0, or -ENOENT where the link is not registered. */
 MIDDEN_API int midden_weak_unlink(void **link, enum midden_weak_when when);
 
-/* Moves the registration of `from` to `to`; the word is not copied.  0; -ENOENT; -EEXIST where `to` is registered. */
+/* Moves the registration of `from` to `to`; the word is not copied.  0; -ENOENT; -EEXIST where `to` is registered; -EINVAL
+ * as above, for `to`; -ENOMEM.  With an error `from` stays registered. */
 MIDDEN_API int midden_weak_move(void **from, void **to, enum midden_weak_when when);
+
+/* ---------------------------------------------------------------- weak references, ephemerons, weak tables */
+
+/* All of these are objects: they live while the program refers to them, and are passed as what the functions below
+ * returned, their first byte.  Any other pointer is told apart: functions that return an error then return -EINVAL, the
+ * others NULL or 0.  Targets and keys may be given by any address inside an object, which is the address handed out again.
+ * They count as dead, and these objects are cleared, once they are not reachable, before any finalizer may run that could
+ * reach them; and when midden_free frees them.  All threads may call all of these at the same time. */
+
+/* A weak reference: finds its target while that lives, and does not keep it alive. */
+struct midden_weak;
+
+/* A weak reference to a target, or to nothing (NULL); each call makes another one.  May collect.  NULL where `target` is
+ * in no living object, or there is no memory. */
+MIDDEN_API struct midden_weak *midden_weak_new(const void *target);
+
+/* The target, which the caller then holds like any other object; NULL where it died, or there is none. */
+MIDDEN_API void *midden_weak_get(const struct midden_weak *weak);
+
+/* Gives a weak reference another target, or none (NULL).  0; -EINVAL where `target` is in no living object; -ENOMEM, when
+ * the reference has its old target or none. */
+MIDDEN_API int midden_weak_set(struct midden_weak *weak, const void *target);
+
+/* A pair of a key and a value.  The value is kept while both the key and the ephemeron are reachable, and does not keep
+ * the key: it may refer to it.  When the key dies both are cleared. */
+struct midden_ephemeron;
+
+/* May collect.  `value` may be anything.  NULL where `key` is in no living object, or there is no memory. */
+MIDDEN_API struct midden_ephemeron *midden_ephemeron_new(const void *key, const void *value);
+
+/* The key, or the value, which the caller then holds; NULL where the key died. */
+MIDDEN_API void *midden_ephemeron_key(const struct midden_ephemeron *ephemeron);
+MIDDEN_API void *midden_ephemeron_value(const struct midden_ephemeron *ephemeron);
+
+/* A table from keys, by their address, to values: an ephemeron for each entry.  An entry vanishes with its key; what a
+ * value refers to is kept while its key lives, the key itself is not.  It grows and shrinks with its entries. */
+struct midden_weak_table;
+
+/* May collect.  NULL where there is no memory. */
+MIDDEN_API struct midden_weak_table *midden_weak_table_new(void);
+
+/* The value of a key, NULL where there is no entry. */
+MIDDEN_API void *midden_weak_table_get(const struct midden_weak_table *table, const void *key);
+
+/* Enters a key, or replaces its value.  May collect.  0; -EINVAL where `key` is in no living object; -ENOMEM. */
+MIDDEN_API int midden_weak_table_set(struct midden_weak_table *table, const void *key, const void *value);
+
+/* 0, or -ENOENT where there is no entry. */
+MIDDEN_API int midden_weak_table_remove(struct midden_weak_table *table, const void *key);
+
+/* How many entries there are; takes a time that grows with the table.  May collect. */
+MIDDEN_API size_t midden_weak_table_count(struct midden_weak_table *table);
+
+/* Calls `visit` for each entry until it returns false; returns how often.  It may do anything, also to the table: an entry
+ * that is there all the time is visited once, one that comes or goes meanwhile at most once. */
+typedef bool midden_weak_table_visit_fn(void *key, void *value, void *argument);
+MIDDEN_API size_t midden_weak_table_each(struct midden_weak_table *table, midden_weak_table_visit_fn *visit,
+                                         void *argument);
 
 /* ---------------------------------------------------------------- collections */
 
@@ -528,11 +611,15 @@ struct midden_stats {
   uint64_t sweeping_background_ns; /* by the library's own thread, where there is one */
   uint64_t releasing_ns;           /* giving free pages back to the system */
   uint64_t finalizers_run;
-  size_t finalizers_ready;
-  size_t threads;        /* attached */
-  size_t stacks_idle;    /* part of `stacks` that waits for a new fiber or stack */
-  size_t stacks_scanned; /* bytes of all stacks that the last collection read, threads' and others' */
-  size_t fibers;         /* with a stack */
+  size_t finalizers_ready; /* cleanups included */
+  size_t threads;          /* attached */
+  size_t stacks_idle;      /* part of `stacks` that waits for a new fiber or stack */
+  size_t stacks_scanned;   /* bytes of all stacks that the last collection read, threads' and others' */
+  size_t fibers;           /* with a stack */
+  size_t
+      finalizer_cycles; /* found by the last collection: unreachable objects that reach themselves, never finalized */
+  uint64_t cleanups_run;
+  size_t cleanups_stuck; /* found by the last collection: objects that their own cleanup's argument keeps */
 };
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be

@@ -3,6 +3,8 @@
  * A fast path is: class of the size, window of kind and class, bump, compare.  The slow path fills the window inside a
  * critical section; outside of it, it pays for what is due: a collection at the pacer's trigger, or the last resorts when
  * memory has run out. */
+#include "api/allocate.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,10 +16,10 @@
 #include "api/start.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/cell.h"
 #include "gc/collector.h"
-#include "gc/finalizer.h"
+#include "gc/settle.h"
 #include "gc/sweep.h"
-#include "gc/weak.h"
 #include "page/pageheap.h"
 #include "span/guard.h"
 #include "span/mark_bits.h"
@@ -305,8 +307,8 @@ static void free_found(struct mutator *self, const struct object *object) {
   struct span *span = object->span;
   central_ensure_swept(span);
   if (UNLIKELY(atomic_load_relaxed(&span->has_specials))) {
-    finalizer_object_freed(object->start);
-    weak_object_freed(object->start, object->start + span_slot_bytes(span));
+    if (kind_is_cell(span->kind)) cell_freed((struct cell *)object->start);
+    settle_object_freed(object->start);
   }
   if (UNLIKELY(guard_active) && span->size_class == 0) guard_freed(span, object->start);
   bool was_living = span->size_class == 0 ? mark_bit_clear(&heap_arena, alloc_side(), object->start)
@@ -361,7 +363,7 @@ void *midden_realloc(void *address, size_t bytes) {
   }
   if (is_shared(&object)) return realloc_tiny(address, bytes);
   unsigned kind = object.span->kind;
-  if (kind == MIDDEN_TYPED || kind == KIND_FIBER) return NULL;
+  if (!is_for_program(kind)) return NULL;
   size_t usable = object_usable_bytes(&object);
   bool stays = !guard_active && bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
   if (!stays) return move(address, usable, kind, bytes);

@@ -25,7 +25,10 @@ bool midden_owns(const void *address) {
   return cache_find_object(cache_self, address, &object);
 }
 
-static int kind_for_program(unsigned kind) { return kind == KIND_TINY ? MIDDEN_DATA : (int)kind; }
+static int kind_for_program(unsigned kind) {
+  if (kind == KIND_WEAK_TABLE) return MIDDEN_CONSERVATIVE;
+  return kind >= KIND_TINY && kind < KINDS_OWN ? MIDDEN_DATA : (int)kind;
+}
 
 int midden_kind_of(const void *address) {
   struct object object;

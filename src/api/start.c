@@ -10,6 +10,7 @@
 #include "base/memcheck.h"
 #include "gc/background.h"
 #include "gc/collector.h"
+#include "gc/settle.h"
 #include "gc/sweep.h"
 #include "gc/work.h"
 #include "mutator/roots.h"
@@ -56,7 +57,10 @@ static void start_debugging(const struct midden_options *options) {
   guard_poison = (options->debug & MIDDEN_DEBUG_POISON) != 0;
   guard_active = guard_poison || (options->debug & MIDDEN_DEBUG_REDZONE) != 0 || memcheck_active;
   cache_single_slots = stress || guard_active;
-  if ((options->debug & MIDDEN_DEBUG_VERIFY) != 0) collector_verifier = verify_heap_stw;
+  if ((options->debug & MIDDEN_DEBUG_VERIFY) != 0) {
+    collector_verifier = verify_heap_stw;
+    settle_names_stuck = true;
+  }
   trace_init(options->trace != 0, options->trace_file);
 }
 

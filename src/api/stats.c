@@ -8,9 +8,10 @@
 #include "api/specials.h"
 #include "api/start.h"
 #include "base/bits.h"
+#include "gc/calls.h"
 #include "gc/collector.h"
-#include "gc/finalizer.h"
 #include "gc/ledger.h"
+#include "gc/settle.h"
 #include "meta/persist.h"
 #include "mutator/stack.h"
 #include "mutator/world.h"
@@ -140,7 +141,10 @@ void midden_stats(struct midden_stats *wanted) {
   add_metadata(&stats);
   add_work(&stats);
   stats.finalizers_run = specials_finalizers_run();
-  stats.finalizers_ready = finalizer_ready_count();
+  stats.finalizers_ready = calls_count();
+  stats.finalizer_cycles = atomic_load_relaxed(&settle_finalizer_cycles);
+  stats.cleanups_run = specials_cleanups_run();
+  stats.cleanups_stuck = atomic_load_relaxed(&settle_cleanups_stuck);
   memcpy(wanted, &stats, min_size(wanted->size, sizeof stats));
 }
 

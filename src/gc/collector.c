@@ -6,14 +6,14 @@
 #include "base/check.h"
 #include "base/memcheck.h"
 #include "gc/background.h"
-#include "gc/finalizer.h"
+#include "gc/calls.h"
 #include "gc/ledger.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
 #include "gc/rootset.h"
+#include "gc/settle.h"
 #include "gc/stacks.h"
 #include "gc/sweep.h"
-#include "gc/weak.h"
 #include "meta/persist.h"
 #include "mutator/fiber.h"
 #include "mutator/roots.h"
@@ -126,6 +126,7 @@ static void mark_job(void *argument, unsigned marker) {
   memcheck_quiet_begin();
   work_join();
   rootset_mark_share(tracer);
+  settle_mark_share_stw(tracer);
   mark_drain(tracer);
   memcheck_quiet_end();
   report->cpu_ns = os_thread_cpu_ns() - cpu;
@@ -153,27 +154,20 @@ static void begin_marking(const struct cycle *cycle) {
     collector.marker[i] = (struct marker_report){0};
   }
   work_begin();
+  settle_begin_stw();
 }
 
 static void mark_heap(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   uint64_t start = os_now_ns();
   rootset_mark_root_objects(first);
-  finalizer_mark_roots_stw(first);
+  settle_mark_queue_stw(first);
   report_program_roots(first);
   cycle->report.roots_start_ns = start - collector.start_ns;
   cycle->report.roots_ns = os_now_ns() - start;
   markers_run(cycle->markers, mark_job, NULL);
   drain_alone(first);
   cycle->report.mark_ns = os_now_ns() - start - cycle->report.roots_ns;
-}
-
-static void settle_dead(void) {
-  weak_clear_dead_stw(MIDDEN_WEAK_BEFORE_FINALIZERS);
-  finalizer_settle_stw(&collector.tracers[0], drain_alone);
-  weak_clear_dead_stw(MIDDEN_WEAK_AFTER_FINALIZERS);
-  weak_forget_dead_links_stw();
-  stacks_free_dead_stw();
 }
 
 /* ---- after marking ---- */
@@ -283,9 +277,10 @@ static void run_stopped(struct cycle *cycle) {
     mark_heap(cycle);
     uint64_t marked = os_now_ns();
     set_phase(COLLECTOR_MARK_TERMINATION);
-    settle_dead();
+    settle_dead_stw(&(struct settle_markers){collector.tracers, cycle->markers, drain_alone});
+    stacks_free_dead_stw();
     finish_cycle(cycle);
-    cycle->report.finalizers_ready = finalizer_ready_count();
+    cycle->report.finalizers_ready = calls_count();
     cycle->report.finish_start_ns = marked - collector.start_ns;
     cycle->report.finish_ns = os_now_ns() - marked;
   }
@@ -311,6 +306,7 @@ static void sweep_after(struct cycle *cycle) {
   mutator_enter(cycle->self);
   stacks_trim();
   mutator_leave(cycle->self);
+  settle_finish(cycle->self);
   uint64_t end = os_now_ns();
   cycle->report.sweep_after_ns = end - start;
   cycle->report.end_ns = end - collector.start_ns;
@@ -410,15 +406,14 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
 
 void collector_notify_finalizers(void) {
   midden_notify_fn *function = atomic_load_acquire(&collector_hooks.finalizers_ready);
-  if (function != NULL && finalizer_ready_count() != 0) function(collector_hooks.finalizers_argument);
+  if (function != NULL && calls_count() != 0) function(collector_hooks.finalizers_argument);
 }
 
 void collector_init(const struct pacer *pacer, unsigned markers) {
   collector.pacer = *pacer;
   collector.markers = markers;
   collector.start_ns = os_now_ns();
-  weak_init();
-  finalizer_init();
+  settle_init();
   stacks_init();
   stacks_init_kind();
   set_goal(pacer_first_goal(pacer));

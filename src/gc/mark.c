@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
+#include "gc/settle.h"
 #include "span/guard.h"
 #include "span/kind.h"
 #include "span/mark_bits.h"
@@ -32,7 +33,11 @@ struct heap_view {
   uint64_t *marks;
   const uint64_t *allocations;
   bool tainted; /* on Valgrind: words must be laundered before anything is computed from them */
+  bool watched; /* see mark_watch */
 };
+
+static bool watched;                 /* constant while markers run */
+static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
   return (struct heap_view){.start = heap_arena.start,
@@ -40,7 +45,8 @@ static inline struct heap_view view_heap(void) {
                             .page_info = heap_arena.page_info,
                             .marks = heap_arena.mark_bits[mark_side],
                             .allocations = heap_arena.mark_bits[alloc_side()],
-                            .tainted = memcheck_on_valgrind};
+                            .tainted = memcheck_on_valgrind,
+                            .watched = watched};
 }
 
 /* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
@@ -49,6 +55,42 @@ static inline uint64_t bit_mask_of(uintptr_t slot) { return UINT64_C(1) << (slot
 
 static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
   return heap.page_info[(address - heap.start) >> PAGE_SHIFT];
+}
+
+/* ---- watching ---- */
+
+void mark_watch(bool watch) { watched = watch; }
+
+bool mark_watch_was_incomplete(void) { return atomic_exchange_acq_rel(&watch_is_incomplete, 0u) != 0; }
+
+/* Notes an object that was just marked, if something follows from that.  What follows is marked by the drain: to do it here
+ * could come back here, as deep as a chain of ephemerons is long. */
+static NOINLINE void note_marked(struct midden_tracer *tracer, uintptr_t object) {
+  if (!settle_is_watched(object)) return;
+  struct work_buffer *buffer = tracer->woken;
+  if (buffer == NULL || buffer->count == WORK_ITEMS) {
+    buffer = work_get_empty();
+    if (buffer == NULL) {
+      atomic_store_relaxed(&watch_is_incomplete, 1u);
+      return;
+    }
+    buffer->next = tracer->woken;
+    tracer->woken = buffer;
+  }
+  buffer->items[buffer->count++] = object;
+}
+
+/* Marks what follows from one of the objects noted; false if there is none. */
+static bool mark_woken(struct midden_tracer *tracer) {
+  struct work_buffer *buffer = tracer->woken;
+  if (buffer == NULL) return false;
+  uintptr_t object = buffer->items[--buffer->count];
+  if (buffer->count == 0) {
+    tracer->woken = buffer->next;
+    work_put_empty(buffer);
+  }
+  settle_mark_consequences(tracer, object);
+  return true;
 }
 
 /* ---- grey objects ---- */
@@ -64,6 +106,7 @@ ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, 
   }
   tracer->marked.objects[row][size_class]++;
   if (UNLIKELY(size_class == 0)) tracer->marked.large_bytes[row] += span_bytes(object_span(heap.start + slot));
+  if (UNLIKELY(heap.watched)) note_marked(tracer, heap.start + slot);
   return true;
 }
 
@@ -134,7 +177,8 @@ ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, bool parallel) {
   uint64_t mask = bit_mask_of(slot);
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
-  if (parallel) return (atomic_or_relaxed(word, mask) & mask) == 0;
+  /* Sequentially consistent for the sake of ephemerons; see gc/cell.h. */
+  if (parallel) return (atomic_or_seq_cst(word, mask) & mask) == 0;
   *word = seen | mask;
   return true;
 }
@@ -310,6 +354,7 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel, bool taint
     } else if (waiting == 0) {
       settle_candidates(tracer, parallel);
       if (tracer->buffer != NULL && tracer->buffer->count != 0) continue;
+      if (UNLIKELY(heap.watched) && mark_woken(tracer)) continue;
       if (!refill(tracer, parallel)) return;
       continue;
     }

@@ -38,8 +38,9 @@ struct midden_tracer {
   unsigned next_candidate;
   struct work_buffer *buffer; /* grey objects; NULL: none yet */
   struct tally marked;
-  size_t stack_bytes; /* of stacks read */
-  bool parallel;      /* others mark at the same time */
+  size_t stack_bytes;        /* of stacks read */
+  struct work_buffer *woken; /* objects that were marked while marking is watched, and have consequences; or NULL */
+  bool parallel;             /* others mark at the same time */
 };
 
 void mark_begin(struct midden_tracer *tracer, bool parallel);
@@ -72,6 +73,14 @@ void mark_by_hand(const void *address);
  * that is NULL. */
 void mark_open_by_hand_stw(void);
 void mark_close_by_hand_stw(struct tally *marked);
+
+/* The world stopped, nobody marks: from now on each object that is newly marked is asked for what follows from it
+ * (settle_is_watched), which is marked too before a drain ends; or no longer. */
+void mark_watch(bool watch);
+
+/* Whether there was no memory to note such objects since the last call: then all that follows from any must be looked for
+ * again. */
+bool mark_watch_was_incomplete(void);
 
 /* Whether the object that holds an address is marked; false for every other address. */
 bool mark_is_marked(const void *address);

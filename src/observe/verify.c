@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "gc/ledger.h"
+#include "gc/special.h"
 #include "gc/stacks.h"
 #include "mutator/mutator.h"
 #include "page/pageheap.h"
@@ -150,4 +151,5 @@ void verify_heap_stw(void) {
   verify_caches();
   verify_ledger(&living);
   stacks_verify_stw();
+  special_verify_stw();
 }

@@ -149,6 +149,7 @@ static void clear_upper_fields(struct span *span) {
   span->live_count = 0;
   atomic_store_relaxed(&span->free_index, 0);
   atomic_store_relaxed(&span->has_specials, false);
+  atomic_store_relaxed(&span->specials, (struct special_set *)NULL);
 }
 
 /* Makes an owner's span of a free one that is filed nowhere. */

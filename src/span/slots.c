@@ -24,7 +24,8 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   span->live_count = 0;
   span->free_index = 0;
   span->in_cache = false;
-  span->has_specials = false;
+  span->has_specials = kind_is_cell(kind);
+  ASSERT(span->specials == NULL);
   if (UNLIKELY(guard_active)) guard_span_ready(span);
   page_info_set(&heap_arena, span);
   count_span(span, true);
@@ -38,6 +39,7 @@ static size_t range_bits_bytes(size_t page_count, unsigned size_class) {
 static size_t bits_bytes(const struct span *span) { return range_bits_bytes(span->page_count, span->size_class); }
 
 void slots_destroy(struct span *span) {
+  ASSERT(span->specials == NULL);
   page_info_clear(&heap_arena, span);
   count_span(span, false);
   mark_bits_clear(&heap_arena, 0, span->start, bits_bytes(span));

@@ -756,7 +756,7 @@ static void random_graph_run(bool *may_run, bool all) {
   }
 }
 
-static void random_graph_round(int count, bool *queue, bool *ready, size_t *late) {
+NOINLINE_TEST static void random_graph_round(int count, bool *queue, bool *ready, size_t *late) {
   size_t expected = oracle_collect(ready, count);
   size_t waiting = test_stats().finalizers_ready;
   test_collect_clean();
@@ -785,9 +785,13 @@ static void random_graph(int count) {
     for (int i = 0; i < count; i++) {
       if (shadows[i].rooted && (drops == 3 || rng_one_in(&test_rng, 2))) box_drop(i);
     }
-    for (int i = 0; i < 5; i++) random_graph_round(count, queue, ready, &late);
+    for (int i = 0; i < 5; i++) {
+      test_scrub_stack(); /* no frame of a round has a hole in which a box is left over */
+      random_graph_round(count, queue, ready, &late);
+    }
   }
   while (oracle_collect(ready, count) != 0 || midden_finalizers_ready()) {
+    test_scrub_stack();
     random_graph_round(count, queue, ready, &late);
     REQUIRE(++rounds < 5 * BOXES, "finalizers are late for ever");
   }
