@@ -1,11 +1,12 @@
 # The tests, each a program or a script that ctest runs.  Exit status 77 means "skipped".
 #
 #   test/unit/test_*.c, test/model/test_*.c, test/fault/*.c   white box: they see the headers of src/
-#   test/stress/*.c, test/compat/*.c                          public headers only
+#   test/stress/*.c and *.cc, test/compat/*.c                 public headers only
 #   test/compat/gc_*.c     written against gc/gc.h: run on our libgc.so.1 and, if installed, on the stock one too;
 #                          gc_midden_*.c run on ours alone
 #   test/compat/clients/   programs of the system that use libgc, on the stock library and on ours, plain and stressed
 #   test/unit/dl_NAME.c    a library for dlopen; unit tests find its path in the macro DL_NAME_PATH
+#   test/checkers/         a program that misuses objects, under each memory checker
 #   test/cli/*.sh          the `midden` command, with the program of probe.c
 #   test/support/*.c       linked to every test
 #
@@ -38,6 +39,9 @@ function(midden_test_properties name label)
   endif()
   if(MIDDEN_SANITIZE)
     math(EXPR timeout "${timeout} * 3")
+  endif()
+  if(CMAKE_CROSSCOMPILING) # under an emulator
+    math(EXPR timeout "${timeout} * 5")
   endif()
   set_tests_properties("${name}" PROPERTIES LABELS "${labels}" TIMEOUT ${timeout} SKIP_RETURN_CODE 77
     ENVIRONMENT "${SANITIZER_ENVIRONMENT};${ARGN}")
@@ -107,6 +111,27 @@ if(TARGET libgc AND NOT CMAKE_CROSSCOMPILING AND NOT MIDDEN_SANITIZE MATCHES "th
     endforeach()
   endforeach()
 endif()
+
+# ---- memory checkers ----
+
+# A program that misuses objects, instrumented or on Valgrind, with the library as it is shipped: not instrumented.
+if(NOT MIDDEN_SANITIZE AND NOT MIDDEN_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
+  foreach(tool asan msan valgrind redzone)
+    set(compiler "${CMAKE_C_COMPILER}")
+    if(tool STREQUAL "msan")
+      set(compiler clang) # gcc has none
+    endif()
+    add_test(NAME checkers/${tool} COMMAND sh "${PROJECT_SOURCE_DIR}/test/checkers/checkers.sh" ${tool} "${compiler}"
+      "$<TARGET_FILE:midden_static>" "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/test/checkers/probe.c")
+    midden_test_properties(checkers/${tool} checkers)
+  endforeach()
+endif()
+
+# ---- benchmarks that check counts ----
+
+add_dependencies(tests bench_pageheap)
+add_test(NAME bench/pageheap COMMAND bench_pageheap --check)
+midden_test_properties(bench/pageheap bench)
 
 # ---- examples ----
 
@@ -182,6 +207,22 @@ foreach(folder unit model fault stress compat)
     midden_test_properties(${name} ${folder})
   endforeach()
 endforeach()
+
+# ---- a program in C++, where there is a compiler for it ----
+
+# A sanitizer's runtime belongs to its compiler.
+if(NOT CMAKE_CROSSCOMPILING AND (NOT MIDDEN_SANITIZE OR CMAKE_C_COMPILER_ID STREQUAL "GNU"))
+  include(CheckLanguage)
+  check_language(CXX)
+endif()
+if(CMAKE_CXX_COMPILER)
+  enable_language(CXX)
+  midden_test_program(test_stress_fiber_exceptions stress "${PROJECT_SOURCE_DIR}/test/stress/fiber_exceptions.cc")
+  set_target_properties(test_stress_fiber_exceptions PROPERTIES CXX_STANDARD 17)
+  target_link_libraries(test_stress_fiber_exceptions PRIVATE midden_static)
+  add_test(NAME stress/fiber_exceptions COMMAND test_stress_fiber_exceptions)
+  midden_test_properties(stress/fiber_exceptions stress)
+endif()
 
 # ---- programs written against the Boehm collector's headers ----
 

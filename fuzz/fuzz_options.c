@@ -117,9 +117,15 @@ static bool reference_count(const char *text, long low, long high) {
 static bool reference_word(const char *name, const char *word) {
   if (strcmp(name, "MIDDEN_MODE") == 0) return strcasecmp(word, "auto") == 0 || strcasecmp(word, "stw") == 0;
   if (strcasecmp(word, "none") == 0 || strcmp(word, "0") == 0) return true;
+  bool is_file = strncasecmp(word, "file:", 5) == 0 && strlen(word) > 5 && strlen(word) < 5 + 1024;
+  if (strcmp(name, "MIDDEN_TRACE") == 0 && is_file) return true;
   if (strcmp(name, "MIDDEN_TRACE") == 0) return strcasecmp(word, "gc") == 0 || strcmp(word, "1") == 0;
   if (strncasecmp(word, "stress:", 7) == 0) return strlen(word + 7) < 16 && reference_count(word + 7, 1, INT_MAX);
-  return strcasecmp(word, "verify") == 0 || strcasecmp(word, "poison") == 0 || strcasecmp(word, "stress") == 0;
+  static const char *const words[] = {"verify", "poison", "stress", "redzone", "notools"};
+  for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    if (strcasecmp(word, words[i]) == 0) return true;
+  }
+  return false;
 }
 
 static bool reference_words(const char *name, const char *text) {
@@ -163,6 +169,8 @@ static void choose_text(struct fuzz_input *input, char *text, size_t capacity) {
                                       "stw",
                                       "verify",
                                       "poison",
+                                      "redzone",
+                                      "notools",
                                       "stress",
                                       "stress:",
                                       "gc",
@@ -225,7 +233,7 @@ static bool is_sensible(const struct midden_options *options) {
          options->memory_limit_bytes != 0 && options->max_heap_bytes != 0 && options->min_heap_bytes != 0 &&
          options->initial_heap_bytes != 0 && options->markers >= 1 && options->markers <= 64 &&
          options->suspend_signal >= 0 && options->suspend_signal <= 64 && options->stress_interval > 0 &&
-         options->debug < 8 && (options->background == 1 || options->background == -1);
+         options->debug < 32 && (options->background == 1 || options->background == -1);
 }
 
 static void check_sizes(void) {

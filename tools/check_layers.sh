@@ -8,7 +8,7 @@
 #   src/LAYER        includes the public headers, its own layer and those below it, by paths relative to src/;
 #   outside src/os   no header of the operating system (base/check.c may write its last words);
 #   shim, cli, bench, examples, test/stress, test/compat, include
-#                    never reach into src/.
+#                    never reach into src/, except for bench/pageheap, which measures the layer page by itself.
 set -eu
 
 LAYERS="base os meta page span alloc mutator gc observe api"
@@ -70,7 +70,8 @@ complain() {
 
 check() {
   cd "$1"
-  find src include shim cli bench examples test/stress test/compat -name '*.[ch]' 2>/dev/null | sort | complain
+  find src include shim cli bench examples test/stress test/compat -name '*.[ch]' ! -path 'bench/pageheap/*' 2>/dev/null |
+    sort | complain
 }
 
 # plant FILE LINE: a file with one include.
@@ -89,6 +90,7 @@ self_test() {
   plant src/page/public.c '<midden/midden.h>'
   plant src/os/system.c '<sys/mman.h>'
   plant cli/good.c '"cli.h"'
+  plant bench/pageheap/lab.c '"page/span.h"'
   plant src/gc/gc.h '"base/lock.h"'
   plant shim/libgc/include/gc/gc.h '<stddef.h>'
   plant test/compat/gc_good.c '<gc/gc.h>'
@@ -106,12 +108,13 @@ self_test() {
   plant src/extra/no_layer.c '"base/lock.h"'
   plant src/gc/cycle.h '<stddef.h>'
   plant src/os/os.h '<stddef.h>'
+  plant bench/workloads/inner.c '"os/os.h"'
   plant cli/inner.c '"gc/cycle.h"'
   plant examples/dots.c '"../src/base/lock.h"'
   plant test/stress/inner.c '"os/os.h"'
   found=$(check "$tree")
   echo "$found"
-  [ "$(echo "$found" | wc -l)" -eq 9 ] || { echo "expected nine complaints"; exit 1; }
+  [ "$(echo "$found" | wc -l)" -eq 10 ] || { echo "expected ten complaints"; exit 1; }
   echo "each planted include was found"
 }
 

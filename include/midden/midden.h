@@ -22,9 +22,11 @@
 #if defined(__GNUC__)
 #define MIDDEN_API __attribute__((visibility("default")))
 #define MIDDEN_ALLOCATES(...) __attribute__((malloc, alloc_size(__VA_ARGS__)))
+#define MIDDEN_NORETURN __attribute__((noreturn))
 #else
 #define MIDDEN_API
 #define MIDDEN_ALLOCATES(...)
+#define MIDDEN_NORETURN
 #endif
 
 #ifdef __cplusplus
@@ -47,8 +49,14 @@ enum midden_mode {
 
 enum midden_debug {
   MIDDEN_DEBUG_VERIFY = 1, /* walk every structure and its invariants after each collection */
-  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf */
-  MIDDEN_DEBUG_STRESS = 4  /* collect at every stress_interval-th allocation */
+  MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf, and stop the process where one was written to; with REDZONE */
+  MIDDEN_DEBUG_STRESS = 4, /* collect at every stress_interval-th allocation */
+  /* Put a zone behind each object, and stop the process where one was written to: found when the object is freed or
+   * collected, and by midden_verify.  midden_size gives exactly the size asked for, midden_realloc always moves. */
+  MIDDEN_DEBUG_REDZONE = 8,
+  /* Tell no memory checker (AddressSanitizer, MemorySanitizer, Valgrind) of objects.  They are told by default where one is
+   * there, and objects are guarded as by REDZONE then. */
+  MIDDEN_DEBUG_NO_TOOLS = 16
 };
 
 /* Zero in any field but `size` stands for the default.  Every option is also an environment variable, which wins:
@@ -70,6 +78,7 @@ struct midden_options {
   bool ignore_modules;       /* static data of loaded objects is no root */
   bool small_pages;          /* no advice to use huge pages once the heap is large */
   int background;            /* 1: a thread of the library's own sweeps behind the program; -1: none; default 1 */
+  const char *trace_file;    /* a file of JSON trace events, see docs/trace.md; copied; default none */
   int scavenge_after_ms;     /* unused memory goes back after this time, whatever the goal; default 300000; -1: never */
   int idle_collect_ms;       /* after this time without allocation a thread of the library collects; default 1000; -1:
                                 never.  Finalizer notifications and events may then come in that thread */
@@ -133,6 +142,93 @@ MIDDEN_API void midden_fork_prepare(void);
 MIDDEN_API void midden_fork_parent(void);
 MIDDEN_API void midden_fork_child(void);
 MIDDEN_API void midden_fork_manual(bool manual);
+
+/* ---------------------------------------------------------------- fibers */
+
+/* A fiber is a function that runs on a stack of its own and can be suspended anywhere in it.  It is an object of the heap:
+ * what its stack holds lives as long as it is reachable, or runs, or waits for one that it resumed; a suspended fiber that
+ * nobody can reach is reclaimed with its stack and what only that kept.  Nothing on the stack is told: no destructor of C++
+ * runs.  (A finalizer of the fiber may free what the collector does not know of.)
+ *
+ * A suspended fiber may be resumed by any attached thread; who is first gets it.  Code in it must not keep addresses of
+ * thread-local variables (errno is one) across a call that may suspend it.  The stack overflows into a guard page: SIGSEGV.
+ * None of these calls is allowed while the thread is blocking, in a callback of the collector or inside midden_locked_call;
+ * a call of a function that is given what is no fiber stops the process. */
+struct midden_fiber;
+typedef void *midden_fiber_fn(void *argument);
+
+enum midden_fiber_state {
+  MIDDEN_FIBER_SUSPENDED, /* may be resumed */
+  MIDDEN_FIBER_RUNNING,   /* on some thread */
+  MIDDEN_FIBER_WAITING,   /* for a fiber that it resumed */
+  MIDDEN_FIBER_FINISHED,  /* or freed */
+  MIDDEN_FIBER_LOST       /* its thread ended while it ran or waited, or did so on the other side of a fork */
+};
+
+/* A suspended fiber that will call `function(argument)` when it is first resumed, on a stack of at least `stack_bytes`
+ * (at least 32 KiB whatever is asked for; 0: 64 KiB).  May collect.  NULL where `function` is NULL or there is no memory. */
+MIDDEN_API struct midden_fiber *midden_fiber_new(midden_fiber_fn *function, void *argument, size_t stack_bytes);
+
+/* Runs a suspended fiber on the calling thread, until it suspends or finishes.  `value` is what its midden_fiber_yield
+ * returns (nothing sees that of the first call); *result, unless `result` is NULL, receives what it yielded or returned.  0;
+ * -EBUSY where it is running or waiting; -EINVAL where it has finished or is NULL; -EOWNERDEAD where it is lost.  Any
+ * depth of fibers that resume others. */
+MIDDEN_API int midden_fiber_resume(struct midden_fiber *fiber, void *value, void **result);
+
+/* Suspends the calling fiber; who resumed it goes on with `value`.  Returns the value that it is resumed with, perhaps on
+ * another thread.  Outside a fiber it stops the process. */
+MIDDEN_API void *midden_fiber_yield(void *value);
+
+/* Suspends the calling fiber and runs `fiber` in its place: who waits for the one from now on waits for the other.  Returns
+ * when the calling fiber is resumed; values and errors as for midden_fiber_resume, which this is outside a fiber. */
+MIDDEN_API int midden_fiber_switch(struct midden_fiber *fiber, void *value, void **result);
+
+/* Finishes the calling fiber, as a return from its function does.  `value` goes to who waits for it or, where `next` is not
+ * NULL, to that fiber, which runs in its place and must be suspended.  Outside a fiber it stops the process. */
+MIDDEN_API void midden_fiber_finish(void *value, struct midden_fiber *next) MIDDEN_NORETURN;
+
+/* Frees the stack of a suspended fiber now; it counts as finished.  0, also where it has no stack any more or is NULL;
+ * -EBUSY where it is running or waiting. */
+MIDDEN_API int midden_fiber_free(struct midden_fiber *fiber);
+
+/* The fiber that runs on the calling thread, or NULL. */
+MIDDEN_API struct midden_fiber *midden_fiber_current(void);
+
+/* A snapshot: other threads may resume it meanwhile. */
+MIDDEN_API enum midden_fiber_state midden_fiber_state(const struct midden_fiber *fiber);
+
+/* ---------------------------------------------------------------- stacks */
+
+/* Stacks for programs that switch by themselves (swapcontext, a library of coroutines, assembly).  Each is a root until it
+ * is freed: while it is parked, from where it was left to its high end; while a thread runs on it, as that thread's. */
+struct midden_stack;
+
+/* Memory for a stack of at least `bytes` (as for midden_fiber_new), a guard page below it.  Parked, and holds nothing.
+ * Freed ones are used again.  NULL where there is no memory. */
+MIDDEN_API struct midden_stack *midden_stack_alloc(size_t bytes);
+
+/* The same for memory of the program's own, [low, high), which must stay until it is freed here.  It may lie in an object
+ * of the heap, which this does not keep alive.  NULL where that is empty or there is no memory. */
+MIDDEN_API struct midden_stack *midden_stack_register(void *low, void *high);
+
+/* Frees a parked stack, or forgets it where the memory is the program's.  0, also for NULL; -EBUSY where a thread runs on
+ * it. */
+MIDDEN_API int midden_stack_free(struct midden_stack *stack);
+
+/* The lowest byte, and one past the last. */
+MIDDEN_API void *midden_stack_low(const struct midden_stack *stack);
+MIDDEN_API void *midden_stack_high(const struct midden_stack *stack);
+
+/* Says where the used part of a parked stack begins: low <= pointer <= high, and high for nothing.  0; -EINVAL; -EBUSY
+ * where a thread runs on it. */
+MIDDEN_API int midden_stack_set_pointer(struct midden_stack *stack, void *pointer);
+
+/* Around a switch.  Begin is called on `from`, by the function that then switches, and end on `to`, right after; NULL stands
+ * for the thread's own stack.  In between the thread is not stopped and may call nothing here.  What `from` holds is
+ * scanned from 1 KiB below the caller's frame, in which the switch must have saved the registers, and the registers are
+ * scanned as they were at begin.  Not in fibers; a stack that is not parked, or not the one in use, stops the process. */
+MIDDEN_API void midden_stack_switch_begin(struct midden_stack *from, struct midden_stack *to);
+MIDDEN_API void midden_stack_switch_end(void);
 
 /* ---------------------------------------------------------------- kinds */
 
@@ -222,7 +318,7 @@ MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
 /* Frees an object now.  The program promises that no reference to it is used again.  NULL is let pass; anything else that
  * is not the first byte of a living object stops the process with a message.  A finalizer of it does not run; its weak
- * links are cleared. */
+ * links are cleared, and its cleanups are taken off it. */
 MIDDEN_API void midden_free(void *object);
 
 /* Called when memory ran out, after a collection; what it returns is returned to the caller.  NULL restores the default,
@@ -249,8 +345,8 @@ MIDDEN_API int midden_kind_of(const void *address);
  * variable that holds one keeps nothing alive. */
 MIDDEN_API void midden_heap_bounds(uintptr_t *start, uintptr_t *end);
 
-/* In a start or event callback, trace function or root callback of a running mark phase: whether an object is marked so
- * far; or marks it (not what it refers to). */
+/* In a trace function, a root callback, or an event callback from MIDDEN_EVENT_STOPPED to MARK_START: whether an object is
+ * marked so far; or marks it (not what it refers to), which at any other time does nothing. */
 MIDDEN_API bool midden_is_marked(const void *object);
 MIDDEN_API void midden_mark(const void *object);
 
@@ -301,17 +397,40 @@ MIDDEN_API int midden_finalizer_set(void *object, midden_finalizer_fn *function,
                                     enum midden_finalizer_order order, midden_finalizer_fn **old_function,
                                     void **old_argument);
 
-/* Runs at most `max` finalizers that are ready, in the calling thread; returns how many. */
+typedef void midden_cleanup_fn(void *argument);
+
+/* Adds a cleanup to an object, of which it may have any number; `object` is its first byte.  When the object is
+ * unreachable, and no finalizer of it is left to run, its memory is reclaimed and its cleanups become ready in the order
+ * in which they were added: they cannot see the object.  `argument` is kept until the cleanup has run; where it refers to
+ * the object, directly or through others, the object is never reclaimed and the cleanup never runs (each collection
+ * counts such objects: midden_stats.cleanups_stuck).  *handle, if not NULL, then names the cleanup; it is not 0.  0; -EINVAL
+ * where `object` is not the first byte of a living object, `function` is NULL or `argument` lies in the object; -ENOMEM. */
+MIDDEN_API int midden_cleanup_add(void *object, midden_cleanup_fn *function, void *argument, uint64_t *handle);
+
+/* Takes a cleanup off an object.  0; -ENOENT where the object does not have it (any more); -EINVAL as above. */
+MIDDEN_API int midden_cleanup_remove(void *object, uint64_t handle);
+
+/* Runs at most `max` finalizers and cleanups that are ready, in the calling thread; returns how many. */
 MIDDEN_API size_t midden_finalizers_run(size_t max);
 
-/* Whether finalizers are ready to run. */
+/* Whether finalizers or cleanups are ready to run. */
 MIDDEN_API bool midden_finalizers_ready(void);
 
-/* Makes every finalizer ready, whether its object is reachable or not: for the program's end. */
+/* Makes every finalizer ready, whether its object is reachable or not: for the program's end.  Cleanups are not meant. */
 MIDDEN_API void midden_finalizers_ready_all(void);
 
-/* Called after a collection that made finalizers ready, in the thread that collected, with no lock held.  NULL: nobody
- * is told, and the program asks by midden_finalizers_run. */
+/* Starts the dispatcher: a thread of the library, attached and with all signals blocked, that runs finalizers and cleanups
+ * as they become ready, one at a time, and sleeps otherwise.  While it runs the notification below is not called.  A fork's
+ * child has none until it starts one.  0; -EALREADY where there is one, or one that is being stopped; -EAGAIN or -ENOMEM
+ * where the system refuses the thread. */
+MIDDEN_API int midden_dispatcher_start(void);
+
+/* Stops the dispatcher and waits until the call that it is in has returned; what is still ready stays in the queue.  0;
+ * -ESRCH where there is none; -EDEADLK in the dispatcher itself. */
+MIDDEN_API int midden_dispatcher_stop(void);
+
+/* Called after a collection that made finalizers or cleanups ready, in the thread that collected, with no lock held.
+ * NULL: nobody is told, and the program asks by midden_finalizers_run. */
 typedef void midden_notify_fn(void *argument);
 MIDDEN_API void midden_set_finalizer_notify(midden_notify_fn *notify, void *argument);
 
@@ -323,14 +442,74 @@ enum midden_weak_when {
 /* Makes *link a weak link: the collector stores NULL there when `target` dies.  The word itself is not changed now and
  * may hold the target's address in any disguise; it must lie where the collector does not read it as a pointer.  The
  * registration ends when it is cleared, or when the object that holds the link dies.  0; -EEXIST where that link is
- * registered (it now follows the new target); -EINVAL for an unaligned link or a target that is no object; -ENOMEM. */
+ * registered (it now follows the new target); -EINVAL for an unaligned link, one that lies in the heap but in no object,
+ * or a target that is no object; -ENOMEM. */
 MIDDEN_API int midden_weak_link(void **link, const void *target, enum midden_weak_when when);
 
 /* 0, or -ENOENT where the link is not registered. */
 MIDDEN_API int midden_weak_unlink(void **link, enum midden_weak_when when);
 
-/* Moves the registration of `from` to `to`; the word is not copied.  0; -ENOENT; -EEXIST where `to` is registered. */
+/* Moves the registration of `from` to `to`; the word is not copied.  0; -ENOENT; -EEXIST where `to` is registered; -EINVAL
+ * as above, for `to`; -ENOMEM.  With an error `from` stays registered. */
 MIDDEN_API int midden_weak_move(void **from, void **to, enum midden_weak_when when);
+
+/* ---------------------------------------------------------------- weak references, ephemerons, weak tables */
+
+/* All of these are objects: they live while the program refers to them, and are passed as what the functions below
+ * returned, their first byte.  Any other pointer is told apart: functions that return an error then return -EINVAL, the
+ * others NULL or 0.  Targets and keys may be given by any address inside an object, which is the address handed out again.
+ * They count as dead, and these objects are cleared, once they are not reachable, before any finalizer may run that could
+ * reach them; and when midden_free frees them.  All threads may call all of these at the same time. */
+
+/* A weak reference: finds its target while that lives, and does not keep it alive. */
+struct midden_weak;
+
+/* A weak reference to a target, or to nothing (NULL); each call makes another one.  May collect.  NULL where `target` is
+ * in no living object, or there is no memory. */
+MIDDEN_API struct midden_weak *midden_weak_new(const void *target);
+
+/* The target, which the caller then holds like any other object; NULL where it died, or there is none. */
+MIDDEN_API void *midden_weak_get(const struct midden_weak *weak);
+
+/* Gives a weak reference another target, or none (NULL).  0; -EINVAL where `target` is in no living object; -ENOMEM, when
+ * the reference has its old target or none. */
+MIDDEN_API int midden_weak_set(struct midden_weak *weak, const void *target);
+
+/* A pair of a key and a value.  The value is kept while both the key and the ephemeron are reachable, and does not keep
+ * the key: it may refer to it.  When the key dies both are cleared. */
+struct midden_ephemeron;
+
+/* May collect.  `value` may be anything.  NULL where `key` is in no living object, or there is no memory. */
+MIDDEN_API struct midden_ephemeron *midden_ephemeron_new(const void *key, const void *value);
+
+/* The key, or the value, which the caller then holds; NULL where the key died. */
+MIDDEN_API void *midden_ephemeron_key(const struct midden_ephemeron *ephemeron);
+MIDDEN_API void *midden_ephemeron_value(const struct midden_ephemeron *ephemeron);
+
+/* A table from keys, by their address, to values: an ephemeron for each entry.  An entry vanishes with its key; what a
+ * value refers to is kept while its key lives, the key itself is not.  It grows and shrinks with its entries. */
+struct midden_weak_table;
+
+/* May collect.  NULL where there is no memory. */
+MIDDEN_API struct midden_weak_table *midden_weak_table_new(void);
+
+/* The value of a key, NULL where there is no entry. */
+MIDDEN_API void *midden_weak_table_get(const struct midden_weak_table *table, const void *key);
+
+/* Enters a key, or replaces its value.  May collect.  0; -EINVAL where `key` is in no living object; -ENOMEM. */
+MIDDEN_API int midden_weak_table_set(struct midden_weak_table *table, const void *key, const void *value);
+
+/* 0, or -ENOENT where there is no entry. */
+MIDDEN_API int midden_weak_table_remove(struct midden_weak_table *table, const void *key);
+
+/* How many entries there are; takes a time that grows with the table.  May collect. */
+MIDDEN_API size_t midden_weak_table_count(struct midden_weak_table *table);
+
+/* Calls `visit` for each entry until it returns false; returns how often.  It may do anything, also to the table: an entry
+ * that is there all the time is visited once, one that comes or goes meanwhile at most once. */
+typedef bool midden_weak_table_visit_fn(void *key, void *value, void *argument);
+MIDDEN_API size_t midden_weak_table_each(struct midden_weak_table *table, midden_weak_table_visit_fn *visit,
+                                         void *argument);
 
 /* ---------------------------------------------------------------- collections */
 
@@ -385,38 +564,111 @@ MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argum
 
 /* ---------------------------------------------------------------- figures */
 
-/* Exact when nothing else runs; each figure is read whole at any time.  Bytes unless the name says otherwise. */
+/* Exact when nothing else runs.  While other threads allocate and free, each figure is true of some moment of the call;
+ * figures that count what ever happened never run backwards, no more counts as freed than as allocated, and the heap's
+ * pages add up: heap_system == heap_in_use + heap_idle + stacks.  Bytes unless the name says otherwise.
+ *
+ * An object is a slot that was handed out: its bytes are the slot's.  Tiny objects (see midden_alloc_data) share one.  An
+ * object that a collection did not mark is freed at the end of its mark phase; its memory is used again later. */
 struct midden_stats {
-  size_t size;               /* set by the caller: sizeof(struct midden_stats) */
-  size_t heap_system;        /* arena handed to the page heap */
-  size_t heap_in_use;        /* spans that hold objects */
-  size_t heap_idle;          /* free spans */
-  size_t heap_released;      /* part of heap_idle that was given back to the system */
-  size_t heap_live;          /* marked by the last collection, plus allocated since */
-  size_t heap_marked;        /* marked by the last collection */
-  size_t heap_goal;          /* heap_live at which the next collection starts */
-  size_t objects_marked;     /* objects marked by the last collection */
-  size_t stacks;             /* stack spans */
-  size_t metadata;           /* all memory beside the arena */
-  uint64_t allocated;        /* ever, in slots handed to threads */
+  size_t size;              /* set by the caller: sizeof(struct midden_stats) */
+  size_t heap_system;       /* arena handed to the page heap */
+  size_t heap_in_use;       /* spans that hold objects */
+  size_t heap_idle;         /* free spans */
+  size_t heap_released;     /* part of heap_idle that was given back to the system */
+  size_t heap_fresh;        /* part of heap_idle that was never touched */
+  size_t heap_live;         /* what the pacer steers by: marked by the last collection, plus windows filled since */
+  size_t heap_marked;       /* marked by the last collection */
+  size_t heap_goal;         /* heap_live at which the next collection starts */
+  size_t heap_spans;        /* number of spans that hold objects */
+  size_t objects;           /* number of living objects */
+  size_t object_bytes;      /* their bytes: allocated - freed */
+  size_t scannable_bytes;   /* part of object_bytes in objects that may hold pointers */
+  size_t objects_marked;    /* objects marked by the last collection */
+  size_t stacks;            /* stack spans */
+  size_t stack_spans;       /* their number */
+  size_t metadata;          /* all memory beside the arena: the sum of the next seven */
+  size_t metadata_spans;    /* span structures */
+  size_t metadata_tables;   /* tables beside the arena, as far as they are committed */
+  size_t metadata_bits;     /* mark and allocation bits, as far as they are committed */
+  size_t metadata_threads;  /* threads and their caches */
+  size_t metadata_marking;  /* work buffers, lists of roots */
+  size_t metadata_specials; /* finalizers and weak links */
+  size_t metadata_other;
+  uint64_t allocated;        /* ever */
   uint64_t allocated_large;  /* the part of it that went to large objects */
-  uint64_t freed_explicitly; /* by midden_free, ever */
+  uint64_t freed;            /* ever, by collections and by midden_free */
+  uint64_t freed_large;      /* the part of it that was large objects */
+  uint64_t freed_explicitly; /* the part of it that midden_free freed */
+  uint64_t objects_allocated;
+  uint64_t objects_allocated_large;
+  uint64_t objects_freed;
+  uint64_t objects_freed_large;
+  uint64_t objects_freed_explicitly;
+  uint64_t tiny_allocations; /* objects of at most 8 bytes; a running thread may be one ahead or behind */
   uint64_t collections;
-  uint64_t pause_total_ns; /* the world stopped, all collections */
+  uint64_t collections_heap; /* by reason: the goal was reached; */
+  uint64_t collections_forced;
+  uint64_t collections_out_of_memory;
+  uint64_t collections_stress;
+  uint64_t pause_total_ns; /* the world stopped, all collections; see midden_pauses */
   uint64_t pause_max_ns;
   uint64_t pause_last_ns;
-  uint64_t collector_cpu_ns; /* spent by marking and sweeping, all threads */
+  uint64_t collector_cpu_ns;       /* the sum of the next five */
+  uint64_t marking_cpu_ns;         /* of all markers while they mark in parallel */
+  uint64_t sweeping_cycle_ns;      /* by collecting threads, around a collection */
+  uint64_t sweeping_allocation_ns; /* by threads that look for free slots */
+  uint64_t sweeping_background_ns; /* by the library's own thread, where there is one */
+  uint64_t releasing_ns;           /* giving free pages back to the system */
   uint64_t finalizers_run;
-  size_t finalizers_ready;
-  size_t threads;           /* attached */
-  size_t held;              /* what the memory limit is on: pages in use, stacks, idle pages with memory, metadata */
-  uint64_t released_total;  /* pages given back to the system, ever */
-  uint64_t scavenge_cpu_ns; /* spent by the background thread on giving memory back */
-  uint64_t limit_yields;    /* collections for the memory limit that were put off: see midden_set_memory_limit */
+  size_t finalizers_ready; /* cleanups included */
+  size_t threads;          /* attached */
+  size_t stacks_idle;      /* part of `stacks` that waits for a new fiber or stack */
+  size_t stacks_scanned;   /* bytes of all stacks that the last collection read, threads' and others' */
+  size_t fibers;           /* with a stack */
+  size_t
+      finalizer_cycles; /* found by the last collection: unreachable objects that reach themselves, never finalized */
+  uint64_t cleanups_run;
+  size_t cleanups_stuck;     /* found by the last collection: objects that their own cleanup's argument keeps */
+  size_t held;               /* what the memory limit is on: pages in use, stacks, idle pages with memory, metadata */
+  uint64_t released_total;   /* pages given back to the system, ever */
+  uint64_t collections_idle; /* by reason, too: the program had stopped allocating */
+  uint64_t limit_yields;     /* collections for the memory limit that were put off: see midden_set_memory_limit */
 };
 
-/* Fills *stats, as far as stats->size goes. */
+/* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be
+ * called in an event callback. */
 MIDDEN_API void midden_stats(struct midden_stats *stats);
+
+/* The objects of a size class.  allocated - freed == in_use. */
+struct midden_class_stats {
+  size_t slot_bytes;   /* bytes of an object; 0: of any size */
+  size_t spans;        /* number of spans that hold, or held, such objects */
+  size_t span_bytes;   /* bytes of those spans */
+  size_t in_use;       /* number of living objects */
+  size_t in_use_bytes; /* their bytes */
+  size_t scannable;    /* number of those that may hold pointers */
+  uint64_t allocated;  /* objects, ever */
+  uint64_t freed;      /* objects, ever */
+};
+
+/* Fills the first `count` elements of `classes`, as many as there are classes; returns how many there are.  The first is
+ * that of large objects, the others have slots of growing size.  The sums over all classes are midden_stats' figures, and
+ * hold under the same conditions.  NULL counts as an empty array. */
+MIDDEN_API size_t midden_stats_classes(struct midden_class_stats *classes, size_t count);
+
+enum { MIDDEN_PAUSE_BUCKETS = 64 };
+
+/* How long the world was stopped, by collections.  The figures fit each other at any time. */
+struct midden_pauses {
+  size_t size; /* set by the caller: sizeof(struct midden_pauses) */
+  uint64_t count, total_ns, max_ns, last_ns;
+  uint64_t limit_ns[MIDDEN_PAUSE_BUCKETS]; /* where a bucket begins: 0, then from 1000 on by the square root of two */
+  uint64_t pauses[MIDDEN_PAUSE_BUCKETS];   /* how many were at least limit_ns[i] and less than limit_ns[i + 1] */
+};
+
+/* Fills *pauses, as far as pauses->size goes; does nothing where pauses is NULL. */
+MIDDEN_API void midden_pauses(struct midden_pauses *pauses);
 
 /* Calls `visit` for every living object as of the last collection and all allocated since, the world stopped.  The rules
  * of a trace function hold. */

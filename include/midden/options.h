@@ -18,9 +18,11 @@
   X(markers, "MIDDEN_MARKERS", COUNT, 1, 64, "processors, at most 8", "threads that mark")                          \
   X(suspend_signal, "MIDDEN_SUSPEND_SIGNAL", COUNT, 1, 64, "SIGPWR", "number of the signal that stops a thread")    \
   X(debug, "MIDDEN_DEBUG", WORDS, 0, 0, "none",                                                                     \
-    "verify: check every structure after each collection; poison: overwrite freed memory; stress[:N]: collect at "  \
-    "every N-th allocation (1000)")                                                                                 \
-  X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none", "gc: a line on standard error for each collection")                 \
+    "verify: check every structure after each collection; redzone: put a zone behind each object, and check it; "   \
+    "poison: the same, and overwrite freed memory, and check that; stress[:N]: collect at every N-th allocation "   \
+    "(1000); notools: do not tell AddressSanitizer, MemorySanitizer or Valgrind of objects")                        \
+  X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none",                                                                     \
+    "gc: a line on standard error for each collection; file:PATH: a file of trace events for timeline viewers")     \
   X(ignore_modules, "MIDDEN_IGNORE_MODULES", COUNT, 0, 1, "0", "1: static data of loaded objects is no root")       \
   X(small_pages, "MIDDEN_SMALL_PAGES", COUNT, 0, 1, "0", "1: no advice to use huge pages once the heap is large")   \
   X(background, "MIDDEN_BACKGROUND", SWITCH, 0, 1, "1",                                                             \

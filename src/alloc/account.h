@@ -17,8 +17,18 @@ extern size_t account_live_bytes;
 /* The figure at which a collection is due; written by the pacer.  Atomic. */
 extern size_t account_trigger_bytes;
 
-/* What the caches of threads that ended had counted.  Atomic. */
-extern struct account_retired { uint64_t allocated_bytes, large_bytes, freed_bytes; } account_retired;
+/* Time that goes into keeping the heap, by what it was spent on. */
+enum account_work {
+  ACCOUNT_MARKING,
+  ACCOUNT_SWEEPING_IN_CYCLE,      /* by the collecting thread */
+  ACCOUNT_SWEEPING_BY_ALLOCATION, /* by threads that look for free slots */
+  ACCOUNT_SWEEPING_IN_BACKGROUND,
+  ACCOUNT_RELEASING, /* giving free pages back to the system */
+  ACCOUNT_WORKS
+};
+extern uint64_t account_work_ns[ACCOUNT_WORKS]; /* ever; atomic */
+
+static inline void account_work(enum account_work work, uint64_t ns) { atomic_add_relaxed(&account_work_ns[work], ns); }
 
 /* Whether somebody wants to know that the program allocates or frees (gc/idle.h): the first who does resets it.  Atomic. */
 enum account_watch {

@@ -5,8 +5,10 @@
 #include "alloc/account.h"
 #include "alloc/central.h"
 #include "base/bits.h"
+#include "base/wait.h"
 #include "meta/persist.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
 
@@ -19,6 +21,7 @@ enum {
 struct cache cache_none;
 THREAD_LOCAL struct cache *cache_self = &cache_none;
 bool cache_single_slots;
+struct cache_retired cache_retired;
 
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot) {
   const struct cache_bin *bin = cache_bin_of(cache, span->kind, span->size_class);
@@ -26,51 +29,80 @@ bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t 
 }
 
 bool cache_find_object(struct cache *cache, const void *address, struct object *object) {
-  return object_find(address, object) && !cache_window_holds(cache, object->span, object->start);
+  if (!object_find(address, object) || cache_window_holds(cache, object->span, object->start)) return false;
+  if (!guard_active) return true;
+  size_t bytes = guard_size(object->span, object->start);
+  return bytes == 0 || (uintptr_t)address - object->start < bytes; /* 0: damaged; let its freeing tell */
 }
 
 static bool add_bins(struct cache *cache, unsigned kind) {
   if (kind < CACHE_INLINE_KINDS || cache->more_bins[kind] != NULL) return true;
   struct cache_bin *bins = persist_alloc(SIZE_CLASS_COUNT * sizeof *bins, CACHE_LINE_BYTES, PERSIST_MUTATOR);
-  cache->more_bins[kind] = bins;
+  atomic_store_release(&cache->more_bins[kind], bins); /* pairs with cache_read_allocated */
   return bins != NULL;
 }
 
 void cache_account(struct cache *cache) {
   if (cache->unaccounted_bytes == 0) return;
   account_add(cache->unaccounted_bytes);
-  cache->unaccounted_bytes = 0;
+  atomic_store_relaxed(&cache->unaccounted_bytes, (size_t)0);
 }
 
-static void count_allocated(struct cache *cache, size_t bytes) {
-  atomic_store_relaxed(&cache->allocated_bytes, cache->allocated_bytes + bytes);
-  cache->unaccounted_bytes += bytes;
+static void account_later(struct cache *cache, size_t bytes) {
+  atomic_store_relaxed(&cache->unaccounted_bytes, cache->unaccounted_bytes + bytes);
   if (cache->unaccounted_bytes >= ACCOUNT_STEP_BYTES) cache_account(cache);
 }
 
-void cache_count_large(struct cache *cache, size_t bytes) {
-  atomic_store_relaxed(&cache->large_bytes, cache->large_bytes + bytes);
-  count_allocated(cache, bytes);
+/* Around a change of a window and its count. */
+static void begin_change(struct cache *cache) { atomic_store_relaxed(&cache->version, cache->version + 1); }
+static void end_change(struct cache *cache) { atomic_store_release(&cache->version, cache->version + 1); }
+
+void cache_count_large(struct cache *cache, unsigned kind, size_t bytes) {
+  enum tally_row row = tally_row_of(kind);
+  begin_change(cache);
+  tally_count(&cache->claimed.objects[row][0], 1);
+  tally_count(&cache->claimed.large_bytes[row], bytes);
+  end_change(cache);
+  account_later(cache, bytes);
   cache_account(cache);
 }
 
-static void open_window(struct cache *cache, struct cache_bin *bin, const struct slot_run *run, bool clear) {
-  if (clear) memset((void *)run->start, 0, run->end - run->start);
-  bin->next = (char *)run->start;
+void cache_count_large_freed(struct cache *cache, unsigned kind, size_t bytes) {
+  enum tally_row row = tally_row_of(kind);
+  tally_count(&cache->freed.objects[row][0], 1);
+  tally_count(&cache->freed.large_bytes[row], bytes);
+}
+
+/* The division by the slot's size, which every window would pay, is a multiplication. */
+static size_t slots_in(size_t bytes, unsigned size_class) {
+  return size_class_slot_of(bytes, size_class_magic[size_class]);
+}
+
+/* A window's count and bounds change together. */
+ALWAYS_INLINE void open_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                               struct slot_run run, size_t slots) {
+  uint64_t *claimed = &cache->claimed.objects[tally_row_of(kind)][size_class];
+  begin_change(cache);
+  atomic_store_release(&bin->next, (char *)run.start);
   atomic_signal_barrier(); /* a handler between the two stores sees an empty window or the new one */
-  bin->limit = (char *)run->end;
-  count_allocated(cache, run->end - run->start);
+  atomic_store_release(&bin->limit, (char *)run.end);
+  tally_count(claimed, slots);
+  if (UNLIKELY(kind == KIND_TINY)) tally_count(&cache->tiny_slots, slots);
+  end_change(cache);
+  account_later(cache, run.end - run.start);
 }
 
 /* A slot that this thread freed becomes a window of one. */
-static bool reopen_freed(struct cache *cache, struct cache_bin *bin, const struct kind *kind, size_t slot_bytes) {
+static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
   void *slot = bin->freed;
   if (slot == NULL) return false;
   bin->freed = *(void **)slot;
   bin->freed_count--;
   mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
+  size_t slot_bytes = size_class_bytes[size_class];
+  if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
   struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
-  open_window(cache, bin, &run, kind->zeroed);
+  open_window(cache, bin, kind, size_class, run, 1);
   return true;
 }
 
@@ -86,13 +118,14 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   struct central *central = central_of(kind, size_class);
   if (central == NULL || !add_bins(cache, kind)) return false;
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
-  const struct kind *properties = &kind_table[kind];
-  if (reopen_freed(cache, bin, properties, size_class_bytes[size_class])) return true;
+  if (reopen_freed(cache, bin, kind, size_class)) return true;
   size_t window_bytes = cache_single_slots ? 1 : WINDOW_BYTES;
   for (;;) {
     struct slot_run run;
     if (bin->span != NULL && slots_claim(bin->span, window_bytes, &run)) {
-      open_window(cache, bin, &run, properties->zeroed && !run.clear);
+      size_t bytes = run.end - run.start;
+      if (kind_table[kind].zeroed && !run.clear && !guard_active) memset((void *)run.start, 0, bytes);
+      open_window(cache, bin, kind, size_class, run, slots_in(bytes, size_class));
       return true;
     }
     if (bin->span != NULL) central_give(central, bin->span);
@@ -115,7 +148,7 @@ static bool keep_freed(struct cache *cache, const struct span *span, uintptr_t s
 
 static void count_freed(struct cache *cache, size_t bytes) {
   if (cache->unaccounted_bytes >= bytes) {
-    cache->unaccounted_bytes -= bytes;
+    atomic_store_relaxed(&cache->unaccounted_bytes, cache->unaccounted_bytes - bytes);
   } else {
     account_subtract(bytes);
   }
@@ -125,21 +158,22 @@ bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
   size_t slot_bytes = span->slot_bytes_small;
   /* The acquire pairs with the release in slots_claim: who sees the index past the slot knows that it was passed over. */
   bool is_mine = slot - span->start < atomic_load_acquire(&span->free_index);
-  if (slots_poison) memset((void *)slot, POISON_BYTE, slot_bytes);
+  if (UNLIKELY(guard_active)) guard_freed(span, slot);
   if (!mark_bit_clear(&heap_arena, alloc_side(), slot)) return false;
-  atomic_store_relaxed(&cache->freed_bytes, cache->freed_bytes + slot_bytes);
-  /* What is not kept while it could be counts as live still: the next collection finds it. */
-  if (!is_mine || keep_freed(cache, span, slot)) count_freed(cache, slot_bytes);
+  tally_count(&cache->freed.objects[tally_row_of(span->kind)][span->size_class], 1);
+  /* What is not kept while it could be counts as live still: the next collection finds it.  A guarded slot is never
+   * kept, so that its use after the free shows for as long as possible. */
+  if (!is_mine || (!guard_active && keep_freed(cache, span, slot))) count_freed(cache, slot_bytes);
   return true;
 }
 
-typedef void bin_function(struct cache_bin *bin, unsigned kind, unsigned size_class);
+typedef void bin_function(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class);
 
 static void each_bin(struct cache *cache, bin_function *function) {
   unsigned kinds = atomic_load_acquire(&kind_count);
   for (unsigned kind = 0; kind < kinds; kind++) {
     if (kind >= CACHE_INLINE_KINDS && cache->more_bins[kind] == NULL) continue;
-    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) function(cache_bin_of(cache, kind, i), kind, i);
+    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) function(cache, cache_bin_of(cache, kind, i), kind, i);
   }
 }
 
@@ -150,7 +184,8 @@ static void return_span(struct cache_bin *bin, unsigned kind, unsigned size_clas
   bin->freed_count = 0;
 }
 
-static void flush_bin(struct cache_bin *bin, unsigned kind, unsigned size_class) {
+static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  (void)cache;
   mark_bits_set_slots(&heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit,
                       size_class_bytes[size_class]);
   return_span(bin, kind, size_class);
@@ -161,10 +196,27 @@ void cache_flush_stw(struct cache *cache) {
   each_bin(cache, flush_bin);
 }
 
-static void retire_bin(struct cache_bin *bin, unsigned kind, unsigned size_class) {
+/* Slots that were claimed and not allocated. */
+static uint64_t window_slots(const struct cache_bin *bin, unsigned size_class) {
+  const char *limit = atomic_load_acquire(&bin->limit), *next = atomic_load_acquire(&bin->next);
+  return slots_in((size_t)(limit - next), size_class);
+}
+
+/* The window's slots count as never claimed. */
+static void close_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  uint64_t left = window_slots(bin, size_class);
+  begin_change(cache);
+  atomic_store_release(&bin->next, NULL);
+  atomic_store_release(&bin->limit, NULL);
+  tally_count(&cache->claimed.objects[tally_row_of(kind)][size_class], -left);
+  if (kind == KIND_TINY) tally_count(&cache->tiny_slots, -left);
+  end_change(cache);
+}
+
+static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
   uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
-  bin->next = bin->limit = NULL;
   if (next < limit) {
+    close_window(cache, bin, kind, size_class);
     central_ensure_swept(object_span(next));
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
   }
@@ -174,8 +226,51 @@ static void retire_bin(struct cache_bin *bin, unsigned kind, unsigned size_class
 void cache_retire(struct cache *cache) {
   cache_account(cache);
   each_bin(cache, retire_bin);
-  atomic_add_relaxed(&account_retired.allocated_bytes, cache->allocated_bytes);
-  atomic_add_relaxed(&account_retired.large_bytes, cache->large_bytes);
-  atomic_add_relaxed(&account_retired.freed_bytes, cache->freed_bytes);
+}
+
+/* ---- counting ---- */
+
+static void subtract_windows(struct cache *cache, struct tally *allocated, uint64_t *tiny_slots) {
+  unsigned kinds = atomic_load_acquire(&kind_count);
+  for (unsigned kind = 0; kind < kinds; kind++) {
+    if (kind >= CACHE_INLINE_KINDS && atomic_load_acquire(&cache->more_bins[kind]) == NULL) continue;
+    uint64_t *objects = allocated->objects[tally_row_of(kind)];
+    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
+      uint64_t left = window_slots(cache_bin_of(cache, kind, i), i);
+      objects[i] -= left;
+      if (kind == KIND_TINY) *tiny_slots -= left;
+    }
+  }
+}
+
+/* Two tiny objects for each slot that left its window, less the one that the last slot still has room for. */
+static uint64_t count_tiny(const struct cache *cache, uint64_t slots) {
+  const char *next = atomic_load_acquire(&cache->tiny_next), *limit = atomic_load_acquire(&cache->tiny_limit);
+  return 2 * slots - (slots != 0 && next != limit);
+}
+
+void cache_read_allocated(struct cache *cache, struct tally *allocated, uint64_t *tiny_allocations) {
+  struct tally sum;
+  uint64_t tiny_slots;
+  for (;;) {
+    uint32_t version = atomic_load_acquire(&cache->version);
+    if (version % 2 == 0) {
+      sum = (struct tally){0};
+      tally_add(&sum, &cache->claimed);
+      tiny_slots = atomic_load_acquire(&cache->tiny_slots);
+      subtract_windows(cache, &sum, &tiny_slots);
+      if (atomic_load_relaxed(&cache->version) == version) break;
+    }
+    wait_yield(); /* a few stores, and it is even again */
+  }
+  tally_add(allocated, &sum);
+  *tiny_allocations += count_tiny(cache, tiny_slots);
+}
+
+void cache_read_freed(const struct cache *cache, struct tally *freed) { tally_add(freed, &cache->freed); }
+
+void cache_fold_counts_locked(struct cache *cache) {
+  cache_read_allocated(cache, &cache_retired.allocated, &cache_retired.tiny_allocations);
+  cache_read_freed(cache, &cache_retired.freed);
   cache->tiny_next = cache->tiny_limit = NULL;
 }

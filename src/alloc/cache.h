@@ -13,7 +13,22 @@
  * Freed slots.  A slot below its span's free_index in a swept span is handed out again by nobody until the span is
  * next swept, so the thread that freed it may keep it.  Any other freed slot just waits for a claim or a sweep to find
  * its clear bit.  Which of the two it is must be asked before the bit is cleared: as soon as it is clear, the thread that
- * allocates from the span may claim the slot and move free_index past it. */
+ * allocates from the span may claim the slot and move free_index past it.
+ *
+ * Counting.  The fast path counts nothing: `claimed` counts slots when a window is opened, and who wants to know how many
+ * were allocated takes off what is left in the windows.  `freed` counts what midden_free freed.  Both are written by the
+ * owner alone.  A window and its count change together, while `version` is odd; a reader copies both between two looks at
+ * the same even version (cache_read_allocated):
+ *
+ *     owner    version odd, relaxed; counts and window, release; version even, release
+ *     reader   version, acquire; counts and windows, acquire; version again
+ *
+ * If the reader sees a store of the change, it sees the odd version or a later one at its second look.  `next` is the one word that moves at any other time,
+ * and each of its values is a true one.
+ *
+ * An object may be freed by another thread than the one that allocated it.  The program hands it over by its own means,
+ * then the free is counted with a release: who reads all the frees first, and then the windows, sees no object freed
+ * that it does not see allocated. */
 #ifndef MIDDEN_ALLOC_CACHE_H
 #define MIDDEN_ALLOC_CACHE_H
 
@@ -26,6 +41,7 @@
 #include "span/kind.h"
 #include "span/object.h"
 #include "span/size_class.h"
+#include "span/tally.h"
 
 /* Kinds up to this one have their bins inside the cache; the others' are allocated when first used. */
 enum { CACHE_INLINE_KINDS = MIDDEN_RAW + 1 };
@@ -41,16 +57,26 @@ struct cache {
   struct cache_bin bins[CACHE_INLINE_KINDS][SIZE_CLASS_COUNT];
   struct cache_bin *more_bins[MIDDEN_KINDS_MAX]; /* by kind, from CACHE_INLINE_KINDS on; NULL until used */
   char *tiny_next, *tiny_limit;                  /* rest of a slot that several tiny objects share; a root */
-  size_t unaccounted_bytes;                      /* handed out and not yet in account_live_bytes */
-  uint64_t allocated_bytes, large_bytes;         /* ever; atomic, written by the owner */
-  uint64_t freed_bytes;                          /* ever, by midden_free; atomic, written by the owner */
+  size_t unaccounted_bytes; /* handed out and not yet in account_live_bytes; atomic, written by the owner */
+  uint32_t version;         /* atomic; odd while a window and its count change */
+  uint64_t tiny_slots;      /* claimed for tiny objects, ever; counted in `claimed` too */
+  struct tally claimed;     /* slots that came into windows, and large objects, ever */
+  struct tally freed;       /* by midden_free, ever */
 };
+
+/* What the caches of threads that ended had allocated and freed.  Under the lock of the list of mutators. */
+struct cache_retired {
+  struct tally allocated, freed;
+  uint64_t tiny_allocations;
+};
+extern struct cache_retired cache_retired;
 
 /* The calling thread's cache.  A thread that has none yet sees an empty one, whose windows send it to the slow path. */
 extern THREAD_LOCAL struct cache *cache_self;
 extern struct cache cache_none;
 
-/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start. */
+/* Debug: each window holds a single slot, so that every allocation comes by.  Constant after start, and true where
+ * objects are guarded. */
 extern bool cache_single_slots;
 
 static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind, unsigned size_class) {
@@ -63,14 +89,14 @@ static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind,
 ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
   char *slot = bin->next;
   if (UNLIKELY(slot_bytes > (size_t)(bin->limit - slot))) return NULL;
-  bin->next = slot + slot_bytes;
+  atomic_store_plain(&bin->next, slot + slot_bytes); /* see cache_read_allocated */
   return slot;
 }
 
 /* Whether a slot waits in the cache's window for an object to come: its allocation bit is set, but it is no object. */
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot);
 
-/* Finds the living object that holds `address`, as object_find, this cache's windows left out. */
+/* Finds the living object that holds `address`, as object_find, this cache's windows and guard zones left out. */
 bool cache_find_object(struct cache *cache, const void *address, struct object *object);
 
 /* Critical sections only, from here on. */
@@ -81,8 +107,9 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class);
 /* Frees an object of a small class in a swept span.  False, and nothing done, if its bit was clear already. */
 bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot);
 
-/* Counts a large object. */
-void cache_count_large(struct cache *cache, size_t bytes);
+/* Count a large object. */
+void cache_count_large(struct cache *cache, unsigned kind, size_t bytes);
+void cache_count_large_freed(struct cache *cache, unsigned kind, size_t bytes);
 
 /* Adds what is not yet accounted to account_live_bytes. */
 void cache_account(struct cache *cache);
@@ -93,5 +120,15 @@ void cache_flush_stw(struct cache *cache);
 
 /* The thread ends: gives back everything, windows included. */
 void cache_retire(struct cache *cache);
+
+/* From here on no critical section, but the lock of the list of mutators. */
+
+/* Adds what the cache had counted to cache_retired, as it leaves the list. */
+void cache_fold_counts_locked(struct cache *cache);
+
+/* Adds what was allocated from the cache, ever, and freed by its thread.  The owner may run; see "Counting" for the order
+ * in which to call them.  Tiny objects: a thread that is about to hand one out may count for two. */
+void cache_read_allocated(struct cache *cache, struct tally *allocated, uint64_t *tiny_allocations);
+void cache_read_freed(const struct cache *cache, struct tally *freed);
 
 #endif

@@ -1,8 +1,10 @@
 #include "alloc/central.h"
 
+#include "alloc/account.h"
 #include "base/atomic.h"
 #include "base/wait.h"
 #include "meta/persist.h"
+#include "os/os.h"
 #include "page/pageheap.h"
 #include "span/slots.h"
 
@@ -161,14 +163,22 @@ static struct span *search_unswept_locked(struct central *central, struct list *
   return NULL;
 }
 
-struct span *central_take(struct central *central) {
+static struct span *search_all_unswept_locked(struct central *central) {
   unsigned unswept = central_unswept_side();
   int tries = SEARCH_LIMIT;
+  if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) return NULL;
+  uint64_t start = os_now_ns();
+  struct span *span = search_unswept_locked(central, &central->partial[unswept], &tries);
+  if (span == NULL) span = search_unswept_locked(central, &central->full[unswept], &tries);
+  account_work(ACCOUNT_SWEEPING_BY_ALLOCATION, os_now_ns() - start);
+  return span;
+}
+
+struct span *central_take(struct central *central) {
   lock_acquire(&central->lock);
   struct link *link = list_pop_front(&central->partial[central_swept_side()]);
   struct span *span = link != NULL ? span_from(link) : NULL;
-  if (span == NULL) span = search_unswept_locked(central, &central->partial[unswept], &tries);
-  if (span == NULL) span = search_unswept_locked(central, &central->full[unswept], &tries);
+  if (span == NULL) span = search_all_unswept_locked(central);
   if (span != NULL) span->in_cache = true;
   lock_release(&central->lock);
   return span;

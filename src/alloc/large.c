@@ -20,15 +20,16 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
                           .bytes = span_bytes(span),
                           .must_clear = kind_table[kind].zeroed && span->needs_zero};
   central_add_large(span);
-  cache_count_large(cache, large->bytes);
+  cache_count_large(cache, kind, large->bytes);
   return true;
 }
 
 void large_free(struct cache *cache, struct span *span) {
   size_t bytes = span_bytes(span);
+  unsigned kind = span->kind;
   central_remove_large(span);
   slots_destroy(span);
   pageheap_free(&heap_pages, span);
-  atomic_store_relaxed(&cache->freed_bytes, cache->freed_bytes + bytes);
+  cache_count_large_freed(cache, kind, bytes);
   account_subtract(bytes);
 }

@@ -3,6 +3,8 @@
  * A fast path is: class of the size, window of kind and class, bump, compare.  The slow path fills the window inside a
  * critical section; outside of it, it pays for what is due: a collection at the pacer's trigger, or the last resorts when
  * memory has run out. */
+#include "api/allocate.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,14 +12,16 @@
 #include "alloc/cache.h"
 #include "alloc/central.h"
 #include "alloc/large.h"
+#include "api/allocate.h"
 #include "api/start.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/cell.h"
 #include "gc/collector.h"
-#include "gc/finalizer.h"
+#include "gc/settle.h"
 #include "gc/sweep.h"
-#include "gc/weak.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 
@@ -67,10 +71,47 @@ static void pay_dues(struct mutator *self, size_t bytes) {
   if (UNLIKELY(start_stress_interval != 0)) stress();
 }
 
+/* ---- guarded objects ----
+ *
+ * Where objects are guarded no window ever holds a slot, so that every allocation comes by here (span/guard.h). */
+
+/* Slots of a power of two are aligned to their size, up to a page: the bytes to ask for.  More than a page: as it is. */
+static size_t aligned_slot_bytes(size_t bytes, size_t alignment) {
+  size_t rounded = max_size(bytes, alignment);
+  if (alignment <= GRANULE_BYTES || rounded > PAGE_BYTES) return rounded;
+  return (size_t)1 << (highest_bit(rounded - 1) + 1);
+}
+
+/* A free slot of at least `bytes`, or NULL.  Critical sections. */
+static void *take_slot(struct mutator *self, unsigned kind, size_t bytes, size_t alignment) {
+  if (bytes > SIZE_CLASS_MAX_BYTES || (alignment > GRANULE_BYTES && bytes > PAGE_BYTES)) {
+    struct large large;
+    return large_alloc(&self->cache, kind, bytes, max_size(alignment, PAGE_BYTES), &large) ? large.start : NULL;
+  }
+  unsigned size_class = size_class_of(bytes);
+  if (!cache_refill(&self->cache, kind, size_class)) return NULL;
+  return cache_bump(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class]);
+}
+
+static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignment) {
+  struct mutator *self = start_self();
+  size_t slot_bytes = aligned_slot_bytes(guard_slot_bytes(kind, bytes), alignment);
+  pay_dues(self, bytes);
+  for (unsigned attempt = 0;; attempt++) {
+    mutator_enter(self);
+    void *slot = take_slot(self, kind, slot_bytes, alignment);
+    if (slot != NULL) guard_allocated(object_span((uintptr_t)slot), (uintptr_t)slot, bytes);
+    mutator_leave(self);
+    if (slot != NULL) return slot;
+    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return fail(bytes);
+  }
+}
+
 /* ---- small objects ---- */
 
 static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_t bytes) {
   struct mutator *self = start_self();
+  if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
   pay_dues(self, 0);
   for (unsigned attempt = 0;; attempt++) {
     mutator_enter(self);
@@ -92,6 +133,7 @@ ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
 
 static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
   struct mutator *self = start_self();
+  if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, alignment);
   collector_press_for(self, bytes);
   pay_dues(self, bytes);
   for (unsigned attempt = 0;; attempt++) {
@@ -113,6 +155,8 @@ ALWAYS_INLINE void *alloc_any(unsigned kind, size_t bytes) {
   return alloc_large(kind, bytes, PAGE_BYTES);
 }
 
+void *allocate_object(unsigned kind, size_t bytes) { return alloc_any(kind, bytes); }
+
 /* ---- the entry points ---- */
 
 void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIVE, bytes); }
@@ -121,25 +165,40 @@ void *midden_alloc_root(size_t bytes) { return alloc_any(MIDDEN_ROOT, bytes); }
 
 enum { TINY_BYTES = 8 };
 
+/* The first half of a slot that others will share. */
+ALWAYS_INLINE void *share_tiny(char *slot) {
+  struct cache *cache = cache_self;
+  atomic_store_plain(&cache->tiny_next, slot + GRANULE_BYTES);
+  atomic_store_plain(&cache->tiny_limit, slot + GRANULE_BYTES);
+  atomic_signal_barrier(); /* limit first: between the two stores the rest is empty */
+  atomic_store_plain(&cache->tiny_next, slot + TINY_BYTES);
+  return slot;
+}
+
+/* Guarded objects share nothing. */
+static NOINLINE void *alloc_tiny_slow(size_t bytes) {
+  start_ensure();
+  if (UNLIKELY(guard_active)) return alloc_guarded(MIDDEN_DATA, bytes, GRANULE_BYTES);
+  char *slot = alloc_small_slow(KIND_TINY, size_class_of(GRANULE_BYTES), GRANULE_BYTES);
+  return slot == NULL ? NULL : share_tiny(slot);
+}
+
 void *midden_alloc_data(size_t bytes) {
   if (bytes > TINY_BYTES) return alloc_any(MIDDEN_DATA, bytes);
   struct cache *cache = cache_self;
   char *tiny = cache->tiny_next;
   if (tiny != cache->tiny_limit) {
-    cache->tiny_next = tiny + TINY_BYTES;
+    atomic_store_plain(&cache->tiny_next, tiny + TINY_BYTES);
     return tiny;
   }
-  tiny = alloc_small(KIND_TINY, GRANULE_BYTES);
-  if (tiny == NULL) return NULL;
-  cache = cache_self; /* there is one by now */
-  cache->tiny_limit = cache->tiny_next = tiny + GRANULE_BYTES;
-  atomic_signal_barrier(); /* limit first: between the two stores the rest is empty */
-  cache->tiny_next = tiny + TINY_BYTES;
-  return tiny;
+  unsigned size_class = size_class_of(GRANULE_BYTES);
+  struct cache_bin *bin = cache_bin_of(cache, KIND_TINY, size_class);
+  tiny = LIKELY(bin != NULL) ? cache_bump(bin, GRANULE_BYTES) : NULL;
+  return LIKELY(tiny != NULL) ? share_tiny(tiny) : alloc_tiny_slow(bytes);
 }
 
 /* Whether objects of a kind may be allocated by its number. */
-static bool is_for_program(unsigned kind) { return kind != MIDDEN_TYPED && kind != KIND_TINY && kind_exists(kind); }
+static bool is_for_program(unsigned kind) { return kind != MIDDEN_TYPED && !kind_is_own(kind) && kind_exists(kind); }
 
 void *midden_alloc_kind(midden_kind kind, size_t bytes) {
   if (UNLIKELY(!is_for_program(kind))) return NULL;
@@ -149,10 +208,10 @@ void *midden_alloc_kind(midden_kind kind, size_t bytes) {
 void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t bytes) {
   if (!is_power_of_two(alignment) || !is_for_program(kind)) return NULL;
   if (alignment <= GRANULE_BYTES) return alloc_any(kind, bytes);
-  /* Slots of a power of two are aligned to their size, up to a page. */
-  size_t rounded = max_size(bytes, alignment);
-  if (rounded <= PAGE_BYTES) return alloc_small(kind, (size_t)1 << (highest_bit(rounded - 1) + 1));
-  return alloc_large(kind, rounded, alignment);
+  start_ensure();
+  if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, alignment);
+  size_t slot_bytes = aligned_slot_bytes(bytes, alignment);
+  return slot_bytes <= PAGE_BYTES ? alloc_small(kind, slot_bytes) : alloc_large(kind, slot_bytes, alignment);
 }
 
 /* Takes what is left of a window and links it behind `first`; returns how many slots that were. */
@@ -170,7 +229,7 @@ static size_t link_window(struct cache_bin *bin, size_t slot_bytes, void *first)
 /* The list is made and stored in one critical section: where objects of the kind are not scanned, a collection in between
  * would see its first element only. */
 size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
-  void *first = midden_alloc_kind(kind, bytes);
+  void *first = midden_alloc_kind(kind, max_size(bytes, sizeof(void *)));
   size_t count = 0;
   if (first == NULL) {
     *list = NULL;
@@ -179,7 +238,7 @@ size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
   struct mutator *self = start_self();
   mutator_enter(self);
   *(void **)first = NULL;
-  if (bytes <= SIZE_CLASS_MAX_BYTES) {
+  if (bytes <= SIZE_CLASS_MAX_BYTES && !guard_active) {
     unsigned size_class = size_class_of(bytes);
     count = link_window(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class], first);
   }
@@ -190,21 +249,36 @@ size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
 
 /* ---- typed objects ---- */
 
-/* The trailer is written last: until then the collector sees an object without a type, and without references. */
-static void *alloc_typed(const struct midden_type *type, size_t count, size_t trailer_bytes) {
-  size_t bytes;
-  if (type == NULL || type->size == 0 || type->size % sizeof(uintptr_t) != 0) return NULL;
-  if (__builtin_mul_overflow(type->size, count, &bytes) || __builtin_add_overflow(bytes, trailer_bytes, &bytes))
-    return fail(SIZE_MAX);
-  char *object = alloc_any(MIDDEN_TYPED, bytes);
-  if (object == NULL) return NULL;
-  size_t slot_bytes = bytes <= SIZE_CLASS_MAX_BYTES ? size_class_bytes[size_class_of(bytes)]
-                                                    : span_bytes(object_span((uintptr_t)object));
+/* Writes the trailer, last of all: until then the collector sees an object without a type, and without references. */
+ALWAYS_INLINE void *stamp(char *object, size_t slot_bytes, const struct midden_type *type, size_t count,
+                          size_t trailer_bytes) {
   uintptr_t *trailer = (uintptr_t *)(void *)(object + slot_bytes);
   bool is_array = trailer_bytes > sizeof(uintptr_t);
   if (is_array) trailer[-2] = count;
   atomic_store_release(&trailer[-1], (uintptr_t)type | (is_array ? TYPE_ARRAY_TAG : 0));
   return object;
+}
+
+/* A guard knows of the trailer, and must not take it for a part of the object. */
+static NOINLINE void *alloc_typed_slow(const struct midden_type *type, size_t count, size_t bytes,
+                                       size_t trailer_bytes) {
+  start_ensure();
+  char *object =
+      guard_active ? alloc_guarded(MIDDEN_TYPED, bytes - trailer_bytes, GRANULE_BYTES) : alloc_any(MIDDEN_TYPED, bytes);
+  if (object == NULL) return NULL;
+  return stamp(object, span_slot_bytes(object_span((uintptr_t)object)), type, count, trailer_bytes);
+}
+
+static void *alloc_typed(const struct midden_type *type, size_t count, size_t trailer_bytes) {
+  size_t bytes;
+  if (type == NULL || type->size == 0 || type->size % sizeof(uintptr_t) != 0) return NULL;
+  if (__builtin_mul_overflow(type->size, count, &bytes) || __builtin_add_overflow(bytes, trailer_bytes, &bytes))
+    return fail(SIZE_MAX);
+  if (UNLIKELY(bytes > SIZE_CLASS_MAX_BYTES)) return alloc_typed_slow(type, count, bytes, trailer_bytes);
+  unsigned size_class = size_class_of(bytes);
+  char *object = cache_bump(cache_bin_of(cache_self, MIDDEN_TYPED, size_class), size_class_bytes[size_class]);
+  if (UNLIKELY(object == NULL)) return alloc_typed_slow(type, count, bytes, trailer_bytes);
+  return stamp(object, size_class_bytes[size_class], type, count, trailer_bytes);
 }
 
 void *midden_alloc_type(const struct midden_type *type) { return alloc_typed(type, 1, sizeof(uintptr_t)); }
@@ -234,9 +308,10 @@ static void free_found(struct mutator *self, const struct object *object) {
   struct span *span = object->span;
   central_ensure_swept(span);
   if (UNLIKELY(atomic_load_relaxed(&span->has_specials))) {
-    finalizer_object_freed(object->start);
-    weak_object_freed(object->start, object->start + span_slot_bytes(span));
+    if (kind_is_cell(span->kind)) cell_freed((struct cell *)object->start);
+    settle_object_freed(object->start);
   }
+  if (UNLIKELY(guard_active) && span->size_class == 0) guard_freed(span, object->start);
   bool was_living = span->size_class == 0 ? mark_bit_clear(&heap_arena, alloc_side(), object->start)
                                           : cache_free_slot(&self->cache, span, object->start);
   if (!was_living) report_bad_free((void *)object->start);
@@ -256,7 +331,7 @@ void midden_free(void *address) {
     mutator_leave(self);
     return;
   }
-  if (!found || object.start != (uintptr_t)address) report_bad_free(address);
+  if (!found || object.start != (uintptr_t)address || object.span->kind == KIND_FIBER) report_bad_free(address);
   free_found(self, &object);
   mutator_leave(self);
 }
@@ -289,9 +364,9 @@ void *midden_realloc(void *address, size_t bytes) {
   }
   if (is_shared(&object)) return realloc_tiny(address, bytes);
   unsigned kind = object.span->kind;
-  if (kind == MIDDEN_TYPED) return NULL;
+  if (!is_for_program(kind)) return NULL;
   size_t usable = object_usable_bytes(&object);
-  bool stays = bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
+  bool stays = !guard_active && bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
   if (!stays) return move(address, usable, kind, bytes);
   if (kind_table[kind].zeroed) memset((char *)address + bytes, 0, usable - bytes);
   return address;

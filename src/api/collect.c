@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "gc/collector.h"
 #include "gc/sweep.h"
+#include "mutator/stack.h"
 #include "page/pageheap.h"
 
 void midden_collect(void) {
@@ -105,7 +106,10 @@ size_t midden_release_memory(void) {
   struct mutator *self = start_self();
   sweep_finish(self);
   mutator_enter(self);
-  size_t released = pageheap_release(&heap_pages, SIZE_MAX, 0);
+  uint64_t start = os_now_ns();
+  size_t released = stacks_trim_all();
+  released += pageheap_release(&heap_pages, SIZE_MAX, 0);
+  account_work(ACCOUNT_RELEASING, os_now_ns() - start);
   mutator_leave(self);
   return released;
 }

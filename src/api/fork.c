@@ -1,5 +1,6 @@
 #include "api/fork.h"
 
+#include "api/dispatcher.h"
 #include "api/start.h"
 #include "base/atomic.h"
 #include "gc/collector.h"
@@ -25,6 +26,7 @@ void midden_fork_child(void) {
   struct mutator *self = start_self();
   mutator_open_gate();
   collector_forked();
+  dispatcher_forked();
   mutator_forget_others(self);
   lock_release(&mutator_list_lock);
   collector_release();

@@ -1,20 +1,12 @@
-/* Questions about addresses, and figures. */
+/* Questions about addresses, and walks over the heap. */
 #include <errno.h>
-#include <string.h>
 
-#include "alloc/account.h"
-#include "api/specials.h"
 #include "api/start.h"
-#include "base/atomic.h"
-#include "base/bits.h"
 #include "base/check.h"
 #include "gc/collector.h"
-#include "gc/finalizer.h"
-#include "gc/scavenger.h"
-#include "meta/persist.h"
 #include "mutator/world.h"
 #include "observe/verify.h"
-#include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 
@@ -33,7 +25,10 @@ bool midden_owns(const void *address) {
   return cache_find_object(cache_self, address, &object);
 }
 
-static int kind_for_program(unsigned kind) { return kind == KIND_TINY ? MIDDEN_DATA : (int)kind; }
+static int kind_for_program(unsigned kind) {
+  if (kind == KIND_WEAK_TABLE) return MIDDEN_CONSERVATIVE;
+  return kind >= KIND_TINY && kind < KINDS_OWN ? MIDDEN_DATA : (int)kind;
+}
 
 int midden_kind_of(const void *address) {
   struct object object;
@@ -67,7 +62,8 @@ static void visit_span(const struct span *span, const struct visit *visit) {
   uintptr_t end = span_end(span);
   uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
   for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
-    visit->function((void *)object, span_slot_bytes(span), (unsigned)kind_for_program(span->kind), visit->argument);
+    visit->function((void *)object, guard_active ? guard_size(span, object) : span_slot_bytes(span),
+                    (unsigned)kind_for_program(span->kind), visit->argument);
 }
 
 /* Slots that a cache holds for objects to come are not objects: their bits are taken away for the visit. */
@@ -110,67 +106,3 @@ static void verify(void *argument) {
 void midden_verify(void) { with_world_stopped(verify, NULL); }
 
 void midden_set_fatal_hook(void (*hook)(const char *message)) { check_fatal_hook = hook; }
-
-/* ---- figures ---- */
-
-/* The list of mutators is this thread's already while it has the world stopped. */
-static void add_caches(struct mutator *self, struct midden_stats *stats) {
-  bool held = world_is_stopped() && collector_is_mine(self);
-  if (!held) mutator_lock_safely(self, &mutator_list_lock);
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    const struct cache *cache = &mutator_from(link)->cache;
-    stats->allocated += atomic_load_relaxed(&cache->allocated_bytes);
-    stats->allocated_large += atomic_load_relaxed(&cache->large_bytes);
-    stats->freed_explicitly += atomic_load_relaxed(&cache->freed_bytes);
-    stats->heap_live += atomic_load_relaxed(&cache->unaccounted_bytes);
-    stats->threads += !mutator_from(link)->is_own;
-  }
-  if (!held) lock_release(&mutator_list_lock);
-}
-
-static void add_pages(struct midden_stats *stats) {
-  struct pageheap_stats pages;
-  pageheap_read_stats(&heap_pages, &pages);
-  stats->heap_system = pages.system_bytes;
-  stats->heap_in_use = pages.in_use_bytes;
-  stats->heap_idle = pages.idle_bytes;
-  stats->heap_released = pages.released_bytes;
-  stats->stacks = pages.stack_bytes;
-  stats->metadata = persist_total_bytes();
-  stats->held = pages.in_use_bytes + pages.stack_bytes + pageheap_stats_idle_resident(&pages) + stats->metadata;
-  stats->released_total = pages.released_total_bytes;
-}
-
-static void add_totals(struct midden_stats *stats) {
-  struct collector_totals totals;
-  collector_read_totals(&totals);
-  stats->heap_marked = totals.marked_bytes;
-  stats->objects_marked = totals.marked_objects;
-  stats->heap_goal = totals.goal_bytes;
-  stats->collections = totals.collections;
-  stats->pause_total_ns = totals.pause_total_ns;
-  stats->pause_max_ns = totals.pause_max_ns;
-  stats->pause_last_ns = totals.pause_last_ns;
-  stats->collector_cpu_ns = totals.cpu_ns;
-  stats->limit_yields = totals.limit_yields;
-  struct scavenger_stats scavenged;
-  scavenger_read_stats(&heap_scavenger, &scavenged);
-  stats->scavenge_cpu_ns = scavenged.cpu_ns;
-}
-
-void midden_stats(struct midden_stats *wanted) {
-  struct mutator *self = start_self();
-  struct midden_stats stats = {.size = wanted->size};
-  stats.allocated = atomic_load_relaxed(&account_retired.allocated_bytes);
-  stats.allocated_large = atomic_load_relaxed(&account_retired.large_bytes);
-  stats.freed_explicitly = atomic_load_relaxed(&account_retired.freed_bytes);
-  stats.heap_live = atomic_load_relaxed(&account_live_bytes);
-  add_caches(self, &stats);
-  mutator_enter(self);
-  add_pages(&stats);
-  mutator_leave(self);
-  add_totals(&stats);
-  stats.finalizers_run = specials_finalizers_run();
-  stats.finalizers_ready = finalizer_ready_count();
-  memcpy(wanted, &stats, min_size(wanted->size, sizeof stats));
-}

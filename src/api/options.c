@@ -19,7 +19,8 @@ enum {
   DEFAULT_STRESS_INTERVAL = 1000,
   DEFAULT_SCAVENGE_AFTER_MS = 5 * 60 * 1000,
   DEFAULT_IDLE_COLLECT_MS = 1000,
-  SIGNAL_LIMIT = 64
+  SIGNAL_LIMIT = 64,
+  TRACE_PATH_BYTES = 1024
 };
 
 /* Where a text cannot be read, says so and what is allowed. */
@@ -78,6 +79,10 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
     options->debug |= MIDDEN_DEBUG_VERIFY;
   } else if (is_word(text, length, "poison")) {
     options->debug |= MIDDEN_DEBUG_POISON;
+  } else if (is_word(text, length, "redzone")) {
+    options->debug |= MIDDEN_DEBUG_REDZONE;
+  } else if (is_word(text, length, "notools")) {
+    options->debug |= MIDDEN_DEBUG_NO_TOOLS;
   } else if (parse_stress(text, length, options)) {
     options->debug |= MIDDEN_DEBUG_STRESS;
   } else {
@@ -86,11 +91,22 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
   return true;
 }
 
+/* The environment may change; the path stays. */
+static bool parse_trace_file(const char *path, size_t length, struct midden_options *options) {
+  static char copy[TRACE_PATH_BYTES];
+  if (length == 0 || length >= sizeof copy) return false;
+  memcpy(copy, path, length);
+  copy[length] = '\0';
+  options->trace_file = copy;
+  return true;
+}
+
 static bool parse_trace_word(const char *text, size_t length, struct midden_options *options) {
   if (is_word(text, length, "gc") || is_word(text, length, "1")) {
     options->trace = 1;
     return true;
   }
+  if (length >= 5 && strncasecmp(text, "file:", 5) == 0) return parse_trace_file(text + 5, length - 5, options);
   return is_word(text, length, "none") || is_word(text, length, "0");
 }
 
@@ -163,12 +179,15 @@ static void read_environment(struct midden_options *options) {
 
 /* ---- defaults ---- */
 
+#define DEBUG_ALL                                                                                     \
+  (unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_REDZONE | \
+             MIDDEN_DEBUG_NO_TOOLS)
+
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
          options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
-         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) &&
-         (options->debug & ~(unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS)) == 0;
+         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) && (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {

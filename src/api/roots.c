@@ -56,10 +56,7 @@ void midden_trace_range(struct midden_tracer *tracer, const void *start, const v
 
 bool midden_is_marked(const void *object) { return mark_is_marked(object); }
 
-void midden_mark(const void *address) {
-  struct object object;
-  if (object_find(address, &object)) mark_bit_set(&heap_arena, mark_side, object.start);
-}
+void midden_mark(const void *object) { mark_by_hand(object); }
 
 static enum scan_mode scan_mode_of(const struct midden_kind_options *options) {
   if (options->trace != NULL) return SCAN_TRACE;

@@ -1,20 +1,32 @@
-/* Finalizers and weak links as the program sees them. */
+/* Finalizers, cleanups and weak links as the program sees them. */
 #include "api/specials.h"
 
 #include <errno.h>
 
+#include "api/dispatcher.h"
 #include "api/start.h"
 #include "base/atomic.h"
 #include "base/bits.h"
+#include "gc/calls.h"
+#include "gc/cleanup.h"
 #include "gc/collector.h"
 #include "gc/finalizer.h"
 #include "gc/weak.h"
 #include "midden/midden.h"
+#include "mutator/world.h"
 #include "span/object.h"
 
-static uint64_t finalizers_run; /* atomic */
+static uint64_t finalizers_run, cleanups_run; /* atomic */
 
 uint64_t specials_finalizers_run(void) { return atomic_load_relaxed(&finalizers_run); }
+uint64_t specials_cleanups_run(void) { return atomic_load_relaxed(&cleanups_run); }
+
+/* Whether an address is the first byte of a living object. */
+static bool find_start(struct mutator *self, const void *address, struct object *object) {
+  return cache_find_object(&self->cache, address, object) && object->start == (uintptr_t)address;
+}
+
+/* ---- finalizers and cleanups ---- */
 
 int midden_finalizer_set(void *address, midden_finalizer_fn *function, void *argument,
                          enum midden_finalizer_order order, midden_finalizer_fn **old_function, void **old_argument) {
@@ -22,46 +34,104 @@ int midden_finalizer_set(void *address, midden_finalizer_fn *function, void *arg
   struct object object;
   if ((unsigned)order > MIDDEN_FINALIZE_UNREACHABLE) return -EINVAL;
   mutator_enter(self);
-  bool found = cache_find_object(&self->cache, address, &object) && object.start == (uintptr_t)address;
   int error = -EINVAL;
-  if (found) error = finalizer_set(object.start, function, argument, order, old_function, old_argument);
+  if (find_start(self, address, &object))
+    error = finalizer_set(object.start, function, argument, order, old_function, old_argument);
   mutator_leave(self);
   return error;
 }
 
-static bool take(struct mutator *self, struct finalizer_call *call) {
+/* An argument in the object itself would keep it for ever. */
+static int add_cleanup(struct mutator *self, void *address, midden_cleanup_fn *function, void *argument,
+                       uint64_t *handle) {
+  struct object object, other;
+  if (function == NULL || !find_start(self, address, &object)) return -EINVAL;
+  if (cache_find_object(&self->cache, argument, &other) && other.start == object.start) return -EINVAL;
+  return cleanup_add(object.start, function, argument, handle);
+}
+
+int midden_cleanup_add(void *address, midden_cleanup_fn *function, void *argument, uint64_t *handle) {
+  struct mutator *self = start_self();
+  uint64_t given = 0;
   mutator_enter(self);
-  bool taken = finalizer_take(call);
+  int error = add_cleanup(self, address, function, argument, &given);
+  mutator_leave(self);
+  if (error == 0 && handle != NULL) *handle = given;
+  return error;
+}
+
+int midden_cleanup_remove(void *address, uint64_t handle) {
+  struct mutator *self = start_self();
+  struct object object;
+  mutator_enter(self);
+  int error = find_start(self, address, &object) ? cleanup_remove(object.start, handle) : -EINVAL;
+  mutator_leave(self);
+  return error;
+}
+
+/* ---- running them ---- */
+
+static bool take(struct mutator *self, struct due_call *due) {
+  mutator_enter(self);
+  bool taken = calls_take(due);
   mutator_leave(self);
   return taken;
 }
 
+static void run(const struct due_call *due) {
+  if (due->finalizer != NULL) {
+    due->finalizer(due->object, due->argument);
+    atomic_add_relaxed(&finalizers_run, UINT64_C(1));
+  } else {
+    due->cleanup(due->argument);
+    atomic_add_relaxed(&cleanups_run, UINT64_C(1));
+  }
+}
+
 size_t midden_finalizers_run(size_t max) {
   struct mutator *self = start_self();
-  struct finalizer_call call;
+  struct due_call due;
   size_t count = 0;
-  for (; count < max && finalizer_ready_count() != 0 && take(self, &call); count++) {
-    call.function(call.object, call.argument);
-    atomic_add_relaxed(&finalizers_run, UINT64_C(1));
-  }
+  for (; count < max && calls_count() != 0 && take(self, &due); count++) run(&due);
   return count;
 }
 
-bool midden_finalizers_ready(void) { return finalizer_ready_count() != 0; }
+bool midden_finalizers_ready(void) { return calls_count() != 0; }
 
 void midden_finalizers_ready_all(void) {
   struct mutator *self = start_self();
-  mutator_enter(self);
-  finalizer_ready_all();
-  mutator_leave(self);
+  bool mine = collector_is_mine(self);
+  if (!mine) collector_acquire(self);
+  bool stopped = world_is_stopped();
+  if (!stopped) collector_stop_world(self);
+  finalizer_ready_all_stw();
+  if (!stopped) collector_resume_world();
+  if (!mine) collector_release();
   collector_notify_finalizers();
 }
 
-void midden_set_finalizer_notify(midden_notify_fn *notify, void *argument) {
-  start_ensure();
-  collector_hooks.finalizers_argument = argument;
-  atomic_store_release(&collector_hooks.finalizers_ready, notify);
+static struct {
+  midden_notify_fn *function; /* atomic */
+  void *argument;
+} notify;
+
+/* The dispatcher comes first: where one runs, the program has nothing to do. */
+static void tell(void *unused) {
+  (void)unused;
+  midden_notify_fn *function = atomic_load_acquire(&notify.function);
+  if (!dispatcher_wake() && function != NULL) function(notify.argument);
 }
+
+void specials_listen(void) { atomic_store_release(&collector_hooks.finalizers_ready, tell); }
+
+void midden_set_finalizer_notify(midden_notify_fn *function, void *argument) {
+  start_ensure();
+  notify.argument = argument;
+  atomic_store_release(&notify.function, function);
+  specials_listen();
+}
+
+/* ---- weak links ---- */
 
 static bool is_link(void *const *link, enum midden_weak_when when) {
   return link != NULL && is_aligned((uintptr_t)link, sizeof(void *)) && (unsigned)when <= MIDDEN_WEAK_AFTER_FINALIZERS;

@@ -7,10 +7,12 @@
 #include "api/options.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "gc/background.h"
 #include "gc/collector.h"
 #include "gc/idle.h"
 #include "gc/scavenger.h"
+#include "gc/settle.h"
 #include "gc/sweep.h"
 #include "gc/work.h"
 #include "meta/persist.h"
@@ -19,7 +21,7 @@
 #include "observe/trace.h"
 #include "observe/verify.h"
 #include "page/pageheap.h"
-#include "span/slots.h"
+#include "span/guard.h"
 
 enum { STARTED = 1, FAILED = 2 };
 
@@ -58,11 +60,16 @@ static void start_roots(const struct midden_options *options) {
 }
 
 static void start_debugging(const struct midden_options *options) {
-  slots_poison = (options->debug & MIDDEN_DEBUG_POISON) != 0;
-  cache_single_slots = (options->debug & MIDDEN_DEBUG_STRESS) != 0;
-  start_stress_interval = cache_single_slots ? options->stress_interval : 0;
-  if ((options->debug & MIDDEN_DEBUG_VERIFY) != 0) collector_verifier = verify_heap_stw;
-  if (options->trace != 0) collector_reporter = trace_cycle;
+  bool stress = (options->debug & MIDDEN_DEBUG_STRESS) != 0;
+  start_stress_interval = stress ? options->stress_interval : 0;
+  guard_poison = (options->debug & MIDDEN_DEBUG_POISON) != 0;
+  guard_active = guard_poison || (options->debug & MIDDEN_DEBUG_REDZONE) != 0 || memcheck_active;
+  cache_single_slots = stress || guard_active;
+  if ((options->debug & MIDDEN_DEBUG_VERIFY) != 0) {
+    collector_verifier = verify_heap_stw;
+    settle_names_stuck = true;
+  }
+  trace_init(options->trace != 0, options->trace_file);
 }
 
 static void start_background(const struct midden_options *options) {
@@ -81,6 +88,7 @@ static int start_locked(const struct midden_options *given) {
   struct midden_options options;
   int error = options_resolve(&options, given);
   if (error == 0) error = work_init();
+  memcheck_init((options.debug & MIDDEN_DEBUG_NO_TOOLS) == 0);
   if (error == 0) error = start_memory(&options);
   if (error == 0) error = world_init(options.suspend_signal);
   if (error != 0) return error;

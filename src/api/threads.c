@@ -68,6 +68,7 @@ void *midden_active_call(void *(*function)(void *argument), void *argument) {
   mutator_leave_safe(self);
   self->is_blocked = false;
   void *result = function(argument);
+  CHECK(mutator_self() == self, "midden_active_call: the fiber that called it was moved to another thread");
   self->is_blocked = true;
   mutator_enter_safe(self, stack_pointer);
   return result;

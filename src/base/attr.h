@@ -29,6 +29,17 @@ extern char attr_not_a_root_end[] __asm__("__stop_midden_private") __attribute__
 #define NO_SANITIZE __attribute__((no_sanitize("address", "thread", "undefined")))
 #endif
 
+/* A function that reads objects as the collector does: whole slots, of which the memory checkers are told that nobody
+ * may touch them (base/memcheck.h). */
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#define READS_SLOTS __attribute__((no_sanitize("memory")))
+#endif
+#endif
+#if !defined(READS_SLOTS)
+#define READS_SLOTS __attribute__((no_sanitize("address")))
+#endif
+
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

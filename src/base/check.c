@@ -22,7 +22,7 @@ static void print_line(char *line, size_t capacity, const char *format, va_list 
 }
 
 void warn(const char *format, ...) {
-  char line[512];
+  char line[1024];
   va_list arguments;
   va_start(arguments, format);
   print_line(line, sizeof line, format, arguments);
@@ -30,7 +30,7 @@ void warn(const char *format, ...) {
 }
 
 void fatal(const char *format, ...) {
-  char line[512];
+  char line[1024];
   va_list arguments;
   va_start(arguments, format);
   print_line(line, sizeof line, format, arguments);

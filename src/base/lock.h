@@ -18,17 +18,22 @@
 
 /* The one order in which locks nest. */
 enum lock_rank {
-  LOCK_RANK_INIT,      /* start of the library */
-  LOCK_RANK_COLLECTOR, /* one cycle at a time; held across a stop */
-  LOCK_RANK_THREADS,   /* the list of mutators; held across a stop */
-  LOCK_RANK_ROOTS,     /* ranges that are roots */
-  LOCK_RANK_SPECIALS,  /* finalizers and weak links */
-  LOCK_RANK_KINDS,     /* which kinds have central lists */
-  LOCK_RANK_CENTRAL,   /* central lists; one at a time */
-  LOCK_RANK_PAGEHEAP,  /* page heap, arena and span table */
-  LOCK_RANK_WORK,      /* pool of work buffers */
-  LOCK_RANK_META,      /* fixed-size allocators and persistent memory */
-  LOCK_RANK_LEAF,      /* taken last, nothing under it */
+  LOCK_RANK_INIT,         /* start of the library */
+  LOCK_RANK_COLLECTOR,    /* one cycle at a time; held across a stop */
+  LOCK_RANK_THREADS,      /* the list of mutators; held across a stop */
+  LOCK_RANK_ROOTS,        /* ranges that are roots */
+  LOCK_RANK_TABLES,       /* weak tables, by stripes; one at a time */
+  LOCK_RANK_LINKS,        /* weak links */
+  LOCK_RANK_SPECIALS,     /* specials of spans, by stripes; one at a time */
+  LOCK_RANK_CALLS,        /* finalizers and cleanups that are ready */
+  LOCK_RANK_SPECIAL_SETS, /* which spans have specials */
+  LOCK_RANK_STACKS,       /* stacks of fibers, and those that wait for one */
+  LOCK_RANK_KINDS,        /* which kinds have central lists */
+  LOCK_RANK_CENTRAL,      /* central lists; one at a time */
+  LOCK_RANK_PAGEHEAP,     /* page heap, arena and span table */
+  LOCK_RANK_WORK,         /* pool of work buffers */
+  LOCK_RANK_META,         /* fixed-size allocators and persistent memory */
+  LOCK_RANK_LEAF,         /* taken last, nothing under it */
   LOCK_RANK_COUNT
 };
 

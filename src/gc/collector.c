@@ -4,20 +4,25 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "gc/background.h"
-#include "gc/finalizer.h"
+#include "gc/calls.h"
 #include "gc/idle.h"
+#include "gc/ledger.h"
 #include "gc/limiter.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
 #include "gc/rootset.h"
 #include "gc/scavenger.h"
+#include "gc/settle.h"
+#include "gc/stacks.h"
 #include "gc/sweep.h"
-#include "gc/weak.h"
 #include "meta/persist.h"
+#include "mutator/fiber.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
@@ -38,10 +43,10 @@ static NOT_A_ROOT struct {
   unsigned markers;
   uint32_t disabled;              /* atomic */
   uint64_t start_ns;              /* when the library started */
-  struct collector_totals totals; /* each figure atomic to read */
+  struct collector_totals totals; /* see there */
   uint32_t owner;                 /* atomic; the thread that holds the lock, or 0 */
   struct midden_tracer tracers[MARKERS_MAX];
-  uint64_t tracer_cpu_ns[MARKERS_MAX];
+  struct marker_report marker[MARKERS_MAX];
 } collector;
 
 /* One cycle, on the collecting thread's stack. */
@@ -55,6 +60,15 @@ struct cycle {
   unsigned markers;
   struct collector_report report;
 };
+
+const char *collector_reason_name(enum collector_reason reason) {
+  static const char *const names[] = {[COLLECT_HEAP] = "heap",
+                                      [COLLECT_FORCED] = "forced",
+                                      [COLLECT_OUT_OF_MEMORY] = "out of memory",
+                                      [COLLECT_STRESS] = "stress",
+                                      [COLLECT_IDLE] = "idle"};
+  return names[reason];
+}
 
 /* ---- phases and events ---- */
 
@@ -109,14 +123,23 @@ static void flush_caches(void) {
     cache_flush_stw(&mutator_from(link)->cache);
 }
 
+static uint64_t since_start(void) { return os_now_ns() - collector.start_ns; }
+
 static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
+  struct marker_report *report = &collector.marker[marker];
   uint64_t cpu = os_thread_cpu_ns();
+  report->thread = os_thread_id();
+  report->start_ns = since_start();
+  memcheck_quiet_begin();
   work_join();
   rootset_mark_share(tracer);
+  settle_mark_share_stw(tracer);
   mark_drain(tracer);
-  collector.tracer_cpu_ns[marker] += os_thread_cpu_ns() - cpu;
+  memcheck_quiet_end();
+  report->cpu_ns = os_thread_cpu_ns() - cpu;
+  report->end_ns = since_start();
 }
 
 /* For what the last phases add: usually little, so one marker does it. */
@@ -137,28 +160,23 @@ static void report_program_roots(struct midden_tracer *tracer) {
 static void begin_marking(const struct cycle *cycle) {
   for (unsigned i = 0; i < cycle->markers; i++) {
     mark_begin(&collector.tracers[i], cycle->markers > 1);
-    collector.tracer_cpu_ns[i] = 0;
+    collector.marker[i] = (struct marker_report){0};
   }
   work_begin();
+  settle_begin_stw();
 }
 
 static void mark_heap(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   uint64_t start = os_now_ns();
   rootset_mark_root_objects(first);
-  finalizer_mark_roots_stw(first);
+  settle_mark_queue_stw(first);
   report_program_roots(first);
+  cycle->report.roots_start_ns = start - collector.start_ns;
   cycle->report.roots_ns = os_now_ns() - start;
   markers_run(cycle->markers, mark_job, NULL);
   drain_alone(first);
   cycle->report.mark_ns = os_now_ns() - start - cycle->report.roots_ns;
-}
-
-static void settle_dead(void) {
-  weak_clear_dead_stw(MIDDEN_WEAK_BEFORE_FINALIZERS);
-  finalizer_settle_stw(&collector.tracers[0], drain_alone);
-  weak_clear_dead_stw(MIDDEN_WEAK_AFTER_FINALIZERS);
-  weak_forget_dead_links_stw();
 }
 
 /* ---- after marking ---- */
@@ -167,7 +185,8 @@ static void settle_dead(void) {
 static void take_footprint(size_t object_bytes) {
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
-  collector.footprint = (struct pacer_footprint){.fixed_bytes = pages.stack_bytes + persist_total_bytes(),
+  size_t stack_bytes = min_size(pages.stack_bytes, stacks_resident_estimate());
+  collector.footprint = (struct pacer_footprint){.fixed_bytes = stack_bytes + persist_total_bytes(),
                                                  .in_use_bytes = pages.in_use_bytes,
                                                  .object_bytes = object_bytes};
 }
@@ -179,15 +198,20 @@ static void set_goal(size_t goal_bytes) {
 
 static void count_marked(struct cycle *cycle) {
   struct collector_report *report = &cycle->report;
+  struct tally marked = {0};
+  size_t stack_bytes = 0;
   for (unsigned i = 0; i < cycle->markers; i++) {
-    struct midden_tracer *tracer = &collector.tracers[i];
-    report->marked_bytes += tracer->marked_bytes;
-    report->marked_objects += tracer->marked_objects;
-    report->cpu_ns += collector.tracer_cpu_ns[i];
-    mark_end(tracer);
+    mark_end(&collector.tracers[i]);
+    tally_add(&marked, &collector.tracers[i].marked);
+    stack_bytes += collector.tracers[i].stack_bytes;
+    report->cpu_ns += collector.marker[i].cpu_ns;
   }
-  atomic_store_relaxed(&collector.totals.marked_bytes, report->marked_bytes);
-  atomic_store_relaxed(&collector.totals.marked_objects, report->marked_objects);
+  mark_close_by_hand_stw(&marked);
+  report->marked_bytes = tally_bytes(&marked);
+  report->marked_scanned_bytes = tally_row_bytes(&marked, TALLY_SCANNED);
+  report->marked_objects = tally_objects(&marked);
+  atomic_store_relaxed(&collector.totals.stack_bytes, stack_bytes);
+  ledger_close_cycle_stw(&marked);
 }
 
 static void finish_cycle(struct cycle *cycle) {
@@ -202,6 +226,7 @@ static void finish_cycle(struct cycle *cycle) {
 
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
 static void abandon_cycle(void) {
+  mark_close_by_hand_stw(NULL);
   size_t count = arena_chunk_count(&heap_arena);
   for (size_t i = 0; i < count; i++) {
     if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
@@ -214,14 +239,46 @@ static bool is_stop_asked_for(const struct cycle *cycle) {
   return cycle->stop != NULL && cycle->stop(cycle->stop_argument);
 }
 
+/* The steps are by the square root of two: 1 us, 1.41 us, 2 us, ... 1.5 hours. */
+uint64_t collector_pause_limit_ns(unsigned bucket) {
+  if (bucket == 0) return 0;
+  uint64_t power = UINT64_C(1000) << ((bucket - 1) / 2);
+  return bucket % 2 == 1 ? power : power / 1000 * 1414 + power % 1000;
+}
+
+static unsigned pause_bucket(uint64_t ns) {
+  unsigned bucket = 0;
+  while (bucket + 1 < COLLECTOR_PAUSE_BUCKETS && ns >= collector_pause_limit_ns(bucket + 1)) bucket++;
+  return bucket;
+}
+
+static void add_one(uint64_t *figure) { atomic_store_relaxed(figure, *figure + 1); }
+
+static void add_to_totals_stw(const struct collector_report *report) {
+  struct collector_totals *totals = &collector.totals;
+  atomic_store_relaxed(&totals->collections, report->number);
+  atomic_store_relaxed(&totals->pause_total_ns, totals->pause_total_ns + report->pause_ns);
+  atomic_store_relaxed(&totals->pause_last_ns, report->pause_ns);
+  if (report->pause_ns > totals->pause_max_ns) atomic_store_relaxed(&totals->pause_max_ns, report->pause_ns);
+  add_one(&totals->pauses[pause_bucket(report->pause_ns)]);
+  add_one(&totals->by_reason[report->reason]);
+  atomic_store_relaxed(&totals->marked_bytes, report->marked_bytes);
+  atomic_store_relaxed(&totals->marked_objects, report->marked_objects);
+  account_work(ACCOUNT_MARKING, report->cpu_ns);
+}
+
 /* From stopping the world to letting it go: the pause. */
 static void run_stopped(struct cycle *cycle) {
   uint64_t start = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
   cycle->self->stack_pointer = cycle->stack_pointer;
+  mark_open_by_hand_stw();
+  memcheck_quiet_begin();
   announce(MIDDEN_EVENT_STOPPED);
   announce(MIDDEN_EVENT_MARK_START);
+  cycle->report.threads = mutator_list.count;
+  cycle->report.signalled = world_signalled();
   set_phase(COLLECTOR_MARK);
   flush_caches();
   begin_marking(cycle);
@@ -232,41 +289,50 @@ static void run_stopped(struct cycle *cycle) {
     mark_heap(cycle);
     uint64_t marked = os_now_ns();
     set_phase(COLLECTOR_MARK_TERMINATION);
-    settle_dead();
+    settle_dead_stw(&(struct settle_markers){collector.tracers, cycle->markers, drain_alone});
+    stacks_free_dead_stw();
     finish_cycle(cycle);
+    cycle->report.finalizers_ready = calls_count();
+    cycle->report.finish_start_ns = marked - collector.start_ns;
     cycle->report.finish_ns = os_now_ns() - marked;
   }
   announce(MIDDEN_EVENT_MARK_END);
   set_phase(COLLECTOR_OFF);
   if (collector_verifier != NULL) collector_verifier();
   announce(MIDDEN_EVENT_RESUMING);
+  memcheck_quiet_end();
   cycle->report.stop_ns = stopped - start;
-  cycle->report.pause_ns = os_now_ns() - start; /* before those that wake take the processor from this thread */
+  uint64_t resuming = os_now_ns(); /* before those that wake take the processor from this thread */
+  cycle->report.pause_ns = resuming - start;
+  cycle->report.stop_start_ns = start - collector.start_ns;
+  cycle->report.resume_ns = resuming - collector.start_ns;
+  if (!cycle->given_up) add_to_totals_stw(&cycle->report);
   collector_resume_world();
-}
-
-static void add_to_totals(const struct collector_report *report) {
-  struct collector_totals *totals = &collector.totals;
-  atomic_store_relaxed(&totals->collections, report->number);
-  atomic_store_relaxed(&totals->pause_total_ns, totals->pause_total_ns + report->pause_ns);
-  atomic_store_relaxed(&totals->pause_last_ns, report->pause_ns);
-  if (report->pause_ns > totals->pause_max_ns) atomic_store_relaxed(&totals->pause_max_ns, report->pause_ns);
-  atomic_store_relaxed(&totals->cpu_ns, totals->cpu_ns + report->cpu_ns + report->sweep_ns);
 }
 
 static void sweep_after(struct cycle *cycle) {
   announce(MIDDEN_EVENT_SWEEP_START);
   uint64_t start = os_now_ns();
+  if (guard_active) sweep_finish(cycle->self); /* what died is to be checked and hidden now, not when it is reused */
   sweep_large(cycle->self);
-  cycle->report.sweep_ns += os_now_ns() - start;
+  mutator_enter(cycle->self);
+  stacks_trim();
+  mutator_leave(cycle->self);
+  settle_finish(cycle->self);
+  uint64_t end = os_now_ns();
+  cycle->report.sweep_after_ns = end - start;
+  cycle->report.end_ns = end - collector.start_ns;
+  account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_after_ns);
   announce(MIDDEN_EVENT_SWEEP_END);
 }
 
 static void sweep_before(struct cycle *cycle) {
   set_phase(COLLECTOR_SWEEP_TERMINATION);
   uint64_t start = os_now_ns();
+  cycle->report.sweep_start_ns = start - collector.start_ns;
   sweep_finish(cycle->self);
-  cycle->report.sweep_ns = os_now_ns() - start;
+  cycle->report.sweep_before_ns = os_now_ns() - start;
+  account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_before_ns);
 }
 
 /* How much there may be to mark: all that was allocated, or, when a cycle has shown how much of it lives, twice that. */
@@ -282,7 +348,7 @@ static unsigned choose_markers(void) {
 
 /* Processor time of this cycle: that of the collecting thread, and of those that helped it to mark. */
 static uint64_t cycle_cpu_ns(const struct cycle *cycle, uint64_t own_ns) {
-  for (unsigned i = 1; i < cycle->markers; i++) own_ns += collector.tracer_cpu_ns[i];
+  for (unsigned i = 1; i < cycle->markers; i++) own_ns += collector.marker[i].cpu_ns;
   return own_ns;
 }
 
@@ -309,7 +375,7 @@ static bool run_cycle(struct cycle *cycle) {
   announce(MIDDEN_EVENT_START);
   if (collector_is_disabled()) return false;
   cycle->report.number = collector.totals.collections + 1;
-  cycle->report.start_ns = os_now_ns() - collector.start_ns;
+  cycle->report.start_ns = since_start();
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
   cycle->report.markers = cycle->markers = choose_markers();
   uint64_t cpu_before_ns = os_thread_cpu_ns();
@@ -321,7 +387,6 @@ static bool run_cycle(struct cycle *cycle) {
   if (!cycle->given_up) {
     sweep_after(cycle);
     settle_memory(cycle, cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns));
-    add_to_totals(&cycle->report);
   }
   announce(MIDDEN_EVENT_END);
   return true;
@@ -381,6 +446,12 @@ struct request {
   bool given_up;
 };
 
+/* The next cycle may begin before this one is reported. */
+static void copy_marker_reports(struct collector_report *report, struct marker_report *copy) {
+  for (unsigned i = 0; i < report->markers; i++) copy[i] = collector.marker[i];
+  report->marker = copy;
+}
+
 static void collect(uintptr_t stack_pointer, void *argument) {
   struct request *request = argument;
   struct mutator *self = mutator_self();
@@ -392,6 +463,8 @@ static void collect(uintptr_t stack_pointer, void *argument) {
                         .stop_argument = request->argument,
                         .report = {.reason = request->reason}};
   bool ran = is_called_for(request->reason, collections) && run_cycle(&cycle);
+  struct marker_report marker[MARKERS_MAX];
+  copy_marker_reports(&cycle.report, marker);
   collector_release();
   request->given_up = cycle.given_up;
   if (!ran) return;
@@ -414,15 +487,16 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
 
 void collector_notify_finalizers(void) {
   midden_notify_fn *function = atomic_load_acquire(&collector_hooks.finalizers_ready);
-  if (function != NULL && finalizer_ready_count() != 0) function(collector_hooks.finalizers_argument);
+  if (function != NULL && calls_count() != 0) function(collector_hooks.finalizers_argument);
 }
 
 void collector_init(const struct pacer *pacer, unsigned markers) {
   collector.pacer = *pacer;
   collector.markers = markers;
   collector.start_ns = os_now_ns();
-  weak_init();
-  finalizer_init();
+  settle_init();
+  stacks_init();
+  stacks_init_kind();
   set_goal(pacer_first_goal(pacer));
   pageheap_set_limit(&heap_pages, pacer->memory_limit_bytes);
   limiter_init(&collector.limiter, os_process_cpu_ns());
@@ -473,18 +547,21 @@ unsigned collector_set_markers(unsigned markers) {
 
 void collector_read_totals(struct collector_totals *totals) {
   const struct collector_totals *from = &collector.totals;
-  *totals = (struct collector_totals){
+  struct collector_totals read = {
       .collections = atomic_load_relaxed(&from->collections),
       .pause_total_ns = atomic_load_relaxed(&from->pause_total_ns),
       .pause_max_ns = atomic_load_relaxed(&from->pause_max_ns),
       .pause_last_ns = atomic_load_relaxed(&from->pause_last_ns),
-      .cpu_ns = atomic_load_relaxed(&from->cpu_ns),
       .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
       .marked_objects = atomic_load_relaxed(&from->marked_objects),
       .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
       .limit_yields = atomic_load_relaxed(&collector.limiter.yield_count),
       .limit_level_ns = atomic_load_relaxed(&collector.limiter.level_ns),
+      .stack_bytes = atomic_load_relaxed(&from->stack_bytes),
   };
+  for (unsigned i = 0; i < COLLECT_REASONS; i++) read.by_reason[i] = atomic_load_relaxed(&from->by_reason[i]);
+  for (unsigned i = 0; i < COLLECTOR_PAUSE_BUCKETS; i++) read.pauses[i] = atomic_load_relaxed(&from->pauses[i]);
+  *totals = read;
 }
 
 void collector_forked(void) {

@@ -26,27 +26,55 @@
 
 enum collector_phase { COLLECTOR_OFF, COLLECTOR_SWEEP_TERMINATION, COLLECTOR_MARK, COLLECTOR_MARK_TERMINATION };
 
-enum collector_reason { COLLECT_HEAP, COLLECT_FORCED, COLLECT_OUT_OF_MEMORY, COLLECT_STRESS, COLLECT_IDLE };
+enum collector_reason {
+  COLLECT_HEAP,
+  COLLECT_FORCED,
+  COLLECT_OUT_OF_MEMORY,
+  COLLECT_STRESS,
+  COLLECT_IDLE,
+  COLLECT_REASONS
+};
+
+/* When a marker worked, both since the library started; and the processor time it took. */
+struct marker_report {
+  uint32_t thread; /* the kernel's name of it */
+  uint64_t start_ns, end_ns, cpu_ns;
+};
+
+const char *collector_reason_name(enum collector_reason reason);
 
 /* What one cycle did; handed to the reporter and kept as the last. */
 struct collector_report {
   uint64_t number;
   enum collector_reason reason;
   unsigned markers;
-  uint64_t start_ns;                                        /* since the library started */
+  /* When it began and ended, and its steps began; all since the library started. */
+  uint64_t start_ns, sweep_start_ns, stop_start_ns, roots_start_ns, finish_start_ns, resume_ns, end_ns;
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
-  uint64_t sweep_ns;                                        /* before and after the stop, in the collecting thread */
+  uint64_t sweep_before_ns, sweep_after_ns;                 /* around the stop, in the collecting thread */
   uint64_t cpu_ns;                                          /* of all markers */
   struct sweep_stats swept;                                 /* since the last cycle's mark phase */
   uint64_t limit_yields;                                    /* times the limiter put this cycle off */
-  size_t live_before_bytes, marked_bytes, marked_objects, goal_bytes;
+  size_t live_before_bytes, marked_bytes, marked_scanned_bytes, marked_objects, goal_bytes;
+  size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
+  size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */
+  const struct marker_report *marker; /* `markers` of them; valid while the report is made */
 };
 
+/* Pauses by length: the bucket i counts those from collector_pause_limit_ns(i) on and below that of i + 1. */
+enum { COLLECTOR_PAUSE_BUCKETS = 64 };
+uint64_t collector_pause_limit_ns(unsigned bucket);
+
+/* Written with the world stopped, at the end of a cycle: who holds the lock of the list of mutators reads figures that
+ * fit each other.  Each is atomic to read without it. */
 struct collector_totals {
-  uint64_t collections, pause_total_ns, pause_max_ns, pause_last_ns, cpu_ns;
+  uint64_t collections, pause_total_ns, pause_max_ns, pause_last_ns;
+  uint64_t by_reason[COLLECT_REASONS];
+  uint64_t pauses[COLLECTOR_PAUSE_BUCKETS];
   size_t marked_bytes, marked_objects, goal_bytes;
   uint64_t limit_yields;   /* collections that the limiter put off */
   uint64_t limit_level_ns; /* what is in its bucket */
+  size_t stack_bytes;      /* of stacks, read by the last cycle */
 };
 
 struct collector_hooks {
@@ -61,7 +89,8 @@ struct collector_hooks {
 extern struct collector_hooks collector_hooks;
 extern struct lock collector_lock;
 
-/* Called after each cycle with the world running; set at start. */
+/* Called after each cycle with the world running, by several threads at once if their cycles end shortly after each other;
+ * set at start. */
 extern void (*collector_reporter)(const struct collector_report *report);
 
 /* Called at the end of each cycle with the world stopped; NULL for none.  Set at start. */

@@ -2,192 +2,164 @@
 
 #include <errno.h>
 
-#include "base/atomic.h"
-#include "gc/table.h"
-#include "gc/weak.h"
-#include "meta/fixalloc.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 
-struct finalizer {
-  uintptr_t object;
-  midden_finalizer_fn *function;
-  void *argument;
-  enum midden_finalizer_order order;
-  struct finalizer *next; /* in the queue, or in a list while settling */
-};
-
-static struct fixalloc records;
-static struct table by_object; /* struct finalizer */
-
-static struct {
-  struct finalizer *first, **last;
-  size_t count; /* atomic */
-} queue = {.last = &queue.first};
-
-void finalizer_init(void) { fixalloc_init(&records, sizeof(struct finalizer), true, PERSIST_SPECIAL); }
-
 /* ---- the program's calls ---- */
 
-static int set_locked(struct finalizer *existing, const struct finalizer *wanted) {
-  if (wanted->function == NULL) {
-    if (existing != NULL) fixalloc_free(&records, table_remove(&by_object, wanted->object));
-    return 0;
-  }
-  if (existing != NULL) {
-    *existing = *wanted;
-    return 0;
-  }
-  struct finalizer *record = fixalloc_alloc(&records);
-  if (record == NULL) return -ENOMEM;
-  *record = *wanted;
-  int error = table_add(&by_object, wanted->object, record);
-  if (error != 0) fixalloc_free(&records, record);
-  atomic_store_relaxed(&object_span(wanted->object)->has_specials, true);
+static int add_locked(struct span *span, const struct call *wanted) {
+  struct call *call = special_alloc(false);
+  if (call == NULL) return -ENOMEM;
+  *call = *wanted;
+  int error = special_add_locked(span, &call->many.special);
+  if (error != 0) special_free(&call->many.special);
   return error;
+}
+
+static void replace_locked(struct span *span, struct call *existing, const struct call *wanted) {
+  existing->finalizer = wanted->finalizer;
+  existing->argument = wanted->argument;
+  existing->many.special.order = wanted->many.special.order;
+  existing->many.special.refers = wanted->many.special.refers;
+  existing->many.special.named = false;
+  if (wanted->many.special.refers) span->specials->refers = true;
+}
+
+static void remove_locked(struct span *span, struct special *record) {
+  special_remove_locked(span, record);
+  special_free(record);
+}
+
+static int set_locked(struct span *span, struct call *existing, const struct call *wanted) {
+  if (wanted->finalizer == NULL) {
+    if (existing != NULL) remove_locked(span, &existing->many.special);
+    return 0;
+  }
+  if (existing == NULL) return add_locked(span, wanted);
+  replace_locked(span, existing, wanted);
+  return 0;
 }
 
 int finalizer_set(uintptr_t object, midden_finalizer_fn *function, void *argument, enum midden_finalizer_order order,
                   midden_finalizer_fn **old_function, void **old_argument) {
-  struct finalizer wanted = {.object = object, .function = function, .argument = argument, .order = order};
-  lock_acquire(&specials_lock);
-  struct finalizer *existing = table_get(&by_object, object);
-  struct finalizer old = existing != NULL ? *existing : (struct finalizer){0};
-  int error = set_locked(existing, &wanted);
-  lock_release(&specials_lock);
-  if (error == 0 && old_function != NULL) *old_function = old.function;
+  struct span *span = object_span(object);
+  struct call wanted = {.finalizer = function, .argument = argument};
+  wanted.many.special = (struct special){
+      .object = object, .kind = SPECIAL_FINALIZER, .order = (uint8_t)order, .refers = calls_may_refer(argument)};
+  lock_acquire(special_lock(span));
+  struct call *existing = call_from(special_find_locked(span, object, SPECIAL_FINALIZER));
+  struct call old = existing != NULL ? *existing : (struct call){0};
+  int error = set_locked(span, existing, &wanted);
+  lock_release(special_lock(span));
+  if (error == 0 && old_function != NULL) *old_function = old.finalizer;
   if (error == 0 && old_argument != NULL) *old_argument = old.argument;
   return error;
 }
 
-static void enqueue(struct finalizer *record) {
-  record->next = NULL;
-  *queue.last = record;
-  queue.last = &record->next;
-  atomic_store_relaxed(&queue.count, queue.count + 1);
-}
-
-/* The object may wait for its finalizer, and be reachable: another finalizer brought it back, or all were made ready. */
-static void dequeue(uintptr_t object) {
-  for (struct finalizer **place = &queue.first; *place != NULL;) {
-    struct finalizer *record = *place;
-    if (record->object != object) {
-      place = &record->next;
-      continue;
-    }
-    *place = record->next;
-    if (queue.last == &record->next) queue.last = place;
-    atomic_store_relaxed(&queue.count, queue.count - 1);
-    fixalloc_free(&records, record);
-  }
-}
-
 void finalizer_object_freed(uintptr_t object) {
-  lock_acquire(&specials_lock);
-  struct finalizer *record = table_remove(&by_object, object);
-  if (record != NULL) fixalloc_free(&records, record);
-  dequeue(object);
-  lock_release(&specials_lock);
-}
-
-bool finalizer_take(struct finalizer_call *call) {
-  lock_acquire(&specials_lock);
-  struct finalizer *record = queue.first;
-  if (record != NULL) {
-    queue.first = record->next;
-    if (queue.first == NULL) queue.last = &queue.first;
-    atomic_store_relaxed(&queue.count, queue.count - 1);
-    *call = (struct finalizer_call){record->function, (void *)record->object, record->argument};
-    fixalloc_free(&records, record);
+  struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
+  struct special *record = special_find_locked(span, object, SPECIAL_FINALIZER);
+  if (record != NULL) remove_locked(span, record);
+  while ((record = special_find_locked(span, object, SPECIAL_QUEUED)) != NULL) {
+    special_remove_locked(span, record);
+    calls_cancel_locked(call_from(record));
   }
-  lock_release(&specials_lock);
-  return record != NULL;
-}
-
-size_t finalizer_ready_count(void) { return atomic_load_relaxed(&queue.count); }
-
-static int enqueue_and_remove(uintptr_t object, void *value, void *argument) {
-  (void)object;
-  (void)argument;
-  enqueue(value);
-  return false;
-}
-
-void finalizer_ready_all(void) {
-  lock_acquire(&specials_lock);
-  table_filter(&by_object, enqueue_and_remove, NULL);
-  lock_release(&specials_lock);
+  lock_release(special_lock(span));
 }
 
 /* ---- the collector's ---- */
 
-static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side, object); }
+static bool is_marked(const struct call *call) {
+  return mark_bit_get(&heap_arena, mark_side, call->many.special.object);
+}
 
-void finalizer_mark_roots_stw(struct midden_tracer *tracer) {
-  for (size_t i = 0; i < by_object.capacity; i++) {
-    const struct finalizer *record = by_object.entries[i].value;
-    if (by_object.entries[i].key != 0) mark_address(tracer, (uintptr_t)record->argument);
-  }
-  for (const struct finalizer *record = queue.first; record != NULL; record = record->next) {
-    mark_address(tracer, record->object);
-    mark_address(tracer, (uintptr_t)record->argument);
+static void make_ready(struct call *call) {
+  special_set_kind_stw(&call->many.special, SPECIAL_QUEUED);
+  calls_append(call);
+}
+
+static bool note_finalizer(struct special *record, bool marked, void *argument) {
+  struct call **list = argument;
+  (void)marked;
+  if (record->kind != SPECIAL_FINALIZER) return true;
+  call_from(record)->next = *list;
+  *list = call_from(record);
+  return true;
+}
+
+static void note_finalizers(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (set->counts[SPECIAL_FINALIZER] != 0) special_filter_stw(set, note_finalizer, argument);
+}
+
+void finalizer_ready_all_stw(void) {
+  struct call *list = NULL;
+  special_restart_stw();
+  special_visit_share_stw(note_finalizers, &list, 0);
+  for (struct call *call = list, *next; call != NULL; call = next) {
+    next = call->next;
+    make_ready(call);
   }
 }
 
 /* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself.  Marks on their way are settled before
  * and after: none of them must meet the object while it looks marked. */
-static void mark_references(struct midden_tracer *tracer, const struct finalizer *record) {
-  bool hide_self = record->order == MIDDEN_FINALIZE_IGNORE_SELF;
+static void mark_references(struct midden_tracer *tracer, const struct call *call) {
+  uintptr_t object = call->many.special.object;
+  bool hide_self = call->many.special.order == MIDDEN_FINALIZE_IGNORE_SELF;
+  if (hide_self) mark_bit_set(&heap_arena, mark_side, object);
+  mark_contents(tracer, object);
   mark_settle(tracer);
-  if (hide_self && is_marked(record->object)) return;
-  if (hide_self) mark_bit_set(&heap_arena, mark_side, record->object);
-  mark_contents(tracer, record->object);
-  mark_settle(tracer);
-  if (hide_self) mark_bit_clear(&heap_arena, mark_side, record->object);
+  if (hide_self) mark_bit_clear(&heap_arena, mark_side, object);
 }
 
-struct settling {
-  struct midden_tracer *tracer;
-  bool unreachable;           /* which are meant: those of order UNREACHABLE, or the others */
-  struct finalizer *unmarked; /* found unmarked */
-};
-
-static int mark_references_of_dead(uintptr_t object, void *value, void *argument) {
-  const struct settling *settling = argument;
-  const struct finalizer *record = value;
-  if (record->order != MIDDEN_FINALIZE_UNORDERED && !is_marked(object)) mark_references(settling->tracer, record);
-  return true;
+static bool has_grey(const struct midden_tracer *tracer) {
+  return tracer->buffer != NULL && tracer->buffer->count != 0;
 }
 
-static int take_unmarked(uintptr_t object, void *value, void *argument) {
-  struct settling *settling = argument;
-  struct finalizer *record = value;
-  bool wanted = settling->unreachable == (record->order == MIDDEN_FINALIZE_UNREACHABLE);
-  if (!wanted || is_marked(object)) return true;
-  record->next = settling->unmarked;
-  settling->unmarked = record;
-  return false;
+/* Step 1.  A drain is not free: most objects refer to nothing that is not marked already. */
+static void mark_references_of(const struct finalizer_settling *settling, struct call *call) {
+  struct midden_tracer *tracer = settling->tracer;
+  if (call->many.special.order == MIDDEN_FINALIZE_UNORDERED || is_marked(call)) return;
+  mark_references(tracer, call);
+  if (has_grey(tracer)) settling->drain(tracer);
+  if (is_marked(call)) settling->in_cycle(&call->many.special);
 }
 
-/* Objects that are unmarked become ready, and are marked. */
-static void make_ready(struct settling *settling) {
-  settling->unmarked = NULL;
-  table_filter(&by_object, take_unmarked, settling);
-  for (struct finalizer *record = settling->unmarked, *next; record != NULL; record = next) {
-    next = record->next;
-    mark_address(settling->tracer, record->object);
-    enqueue(record);
+/* Moves the unmarked candidates, of order UNREACHABLE or of the others, from one list to another. */
+static struct call *take_unmarked(struct call **candidates, bool unreachable) {
+  struct call *unmarked = NULL;
+  for (struct call **place = candidates; *place != NULL;) {
+    struct call *call = *place;
+    bool wanted = unreachable == (call->many.special.order == MIDDEN_FINALIZE_UNREACHABLE);
+    if (!wanted || is_marked(call)) {
+      place = &call->next;
+      continue;
+    }
+    *place = call->next;
+    call->next = unmarked;
+    unmarked = call;
   }
+  return unmarked;
 }
 
-void finalizer_settle_stw(struct midden_tracer *tracer, void (*drain)(struct midden_tracer *tracer)) {
-  if (by_object.count == 0) return;
-  struct settling settling = {.tracer = tracer};
-  table_filter(&by_object, mark_references_of_dead, &settling);
-  drain(tracer);
-  make_ready(&settling);
-  drain(tracer);
-  settling.unreachable = true;
-  make_ready(&settling);
-  drain(tracer);
+/* Steps 2 and 3. */
+static void make_unmarked_ready(const struct finalizer_settling *settling, struct call **candidates, bool unreachable) {
+  for (struct call *call = take_unmarked(candidates, unreachable), *next; call != NULL; call = next) {
+    next = call->next;
+    mark_address(settling->tracer, call->many.special.object);
+    make_ready(call);
+  }
+  settling->drain(settling->tracer);
+}
+
+void finalizer_settle_stw(const struct finalizer_settling *settling) {
+  struct call *candidates = settling->candidates;
+  if (candidates == NULL) return;
+  mark_settle(settling->tracer);
+  for (struct call *call = candidates; call != NULL; call = call->next) mark_references_of(settling, call);
+  settling->drain(settling->tracer);
+  make_unmarked_ready(settling, &candidates, false);
+  make_unmarked_ready(settling, &candidates, true);
 }

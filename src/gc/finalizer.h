@@ -1,18 +1,21 @@
 /* Finalizers: functions that run once their object is unreachable.
  *
- * A record for each object that has one, found by the object's address; those whose time has come move to a queue, in
- * which they keep their object alive until they have run.  All under the specials lock (gc/weak.h), or while the world is
- * stopped.
+ * A record for each object that has one, among its specials (SPECIAL_FINALIZER); when its time has come it joins the
+ * queue of calls (gc/calls.h) as SPECIAL_QUEUED and keeps its object alive until it has run.
  *
- * The order in the mark phase, after everything reachable is marked and weak links are cleared (finalizer_settle_stw):
+ * The order in the mark phase, after everything reachable is marked and weak links are cleared (finalizer_settle_stw).
+ * Candidates are the records whose object is not marked by then.
  *
- *     1. what each such object refers to is marked, the object itself is not, so that one which another reaches waits;
- *        UNORDERED objects are left out
+ *     1. what each candidate's object refers to is marked, the object itself is not, so that one which another reaches
+ *        waits; UNORDERED objects are left out
  *     2. objects still unmarked are ready, except UNREACHABLE ones, and are marked with all they reach: the finalizer
  *        finds it whole
  *     3. UNREACHABLE ones are ready if that has not marked them
  *
- * An object that reaches itself through others is marked by step 1 and never becomes ready, as documented. */
+ * Cycles.  An object that reaches itself through others is marked by step 1 and never becomes ready, as documented.
+ * Step 1 marks for one candidate at a time.  Nothing marked so far reaches a candidate that is unmarked when its turn
+ * comes; so if it is marked afterwards it has reached itself.  Each cycle that no other candidate leads to is counted once,
+ * at its first member. */
 #ifndef MIDDEN_GC_FINALIZER_H
 #define MIDDEN_GC_FINALIZER_H
 
@@ -20,27 +23,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gc/mark.h"
-#include "midden/midden.h"
-
-void finalizer_init(void);
+#include "gc/calls.h"
 
 /* Critical sections; `object` is the first byte of an object.  NULL function clears.  0 or -ENOMEM. */
 int finalizer_set(uintptr_t object, midden_finalizer_fn *function, void *argument, enum midden_finalizer_order order,
                   midden_finalizer_fn **old_function, void **old_argument);
+
+/* An object is freed by the program: what it has, ready or not, does not run. */
 void finalizer_object_freed(uintptr_t object);
 
-/* Takes the next finalizer that is ready; false if none is. */
-struct finalizer_call {
-  midden_finalizer_fn *function;
-  void *object, *argument;
-};
-bool finalizer_take(struct finalizer_call *call);
-size_t finalizer_ready_count(void); /* atomic */
-void finalizer_ready_all(void);
+/* The world stopped: makes every finalizer ready. */
+void finalizer_ready_all_stw(void);
 
-/* The world stopped. */
-void finalizer_mark_roots_stw(struct midden_tracer *tracer);
-void finalizer_settle_stw(struct midden_tracer *tracer, void (*drain)(struct midden_tracer *tracer));
+/* The world stopped.  `candidates` is a list by `next`; `drain` marks all that is grey; `in_cycle` hears of each object
+ * that reaches itself.  Those that become ready join the queue. */
+struct finalizer_settling {
+  struct midden_tracer *tracer;
+  struct call *candidates;
+  void (*drain)(struct midden_tracer *tracer);
+  void (*in_cycle)(struct special *record);
+};
+void finalizer_settle_stw(const struct finalizer_settling *settling);
 
 #endif

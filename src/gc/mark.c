@@ -5,6 +5,9 @@
 #include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
+#include "gc/settle.h"
+#include "span/guard.h"
 #include "span/kind.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
@@ -29,14 +32,21 @@ struct heap_view {
   const uint16_t *page_info;
   uint64_t *marks;
   const uint64_t *allocations;
+  bool tainted; /* on Valgrind: words must be laundered before anything is computed from them */
+  bool watched; /* see mark_watch */
 };
+
+static bool watched;                 /* constant while markers run */
+static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
   return (struct heap_view){.start = heap_arena.start,
                             .bytes = heap_arena.used - heap_arena.start,
                             .page_info = heap_arena.page_info,
                             .marks = heap_arena.mark_bits[mark_side],
-                            .allocations = heap_arena.mark_bits[alloc_side()]};
+                            .allocations = heap_arena.mark_bits[alloc_side()],
+                            .tainted = memcheck_on_valgrind,
+                            .watched = watched};
 }
 
 /* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
@@ -47,19 +57,56 @@ static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
   return heap.page_info[(address - heap.start) >> PAGE_SHIFT];
 }
 
+/* ---- watching ---- */
+
+void mark_watch(bool watch) { watched = watch; }
+
+bool mark_watch_was_incomplete(void) { return atomic_exchange_acq_rel(&watch_is_incomplete, 0u) != 0; }
+
+/* Notes an object that was just marked, if something follows from that.  What follows is marked by the drain: to do it here
+ * could come back here, as deep as a chain of ephemerons is long. */
+static NOINLINE void note_marked(struct midden_tracer *tracer, uintptr_t object) {
+  if (!settle_is_watched(object)) return;
+  struct work_buffer *buffer = tracer->woken;
+  if (buffer == NULL || buffer->count == WORK_ITEMS) {
+    buffer = work_get_empty();
+    if (buffer == NULL) {
+      atomic_store_relaxed(&watch_is_incomplete, 1u);
+      return;
+    }
+    buffer->next = tracer->woken;
+    tracer->woken = buffer;
+  }
+  buffer->items[buffer->count++] = object;
+}
+
+/* Marks what follows from one of the objects noted; false if there is none. */
+static bool mark_woken(struct midden_tracer *tracer) {
+  struct work_buffer *buffer = tracer->woken;
+  if (buffer == NULL) return false;
+  uintptr_t object = buffer->items[--buffer->count];
+  if (buffer->count == 0) {
+    tracer->woken = buffer->next;
+    work_put_empty(buffer);
+  }
+  settle_mark_consequences(tracer, object);
+  return true;
+}
+
 /* ---- grey objects ---- */
 
 /* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
  * over just the same. */
-ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class) {
+ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class,
+                           enum tally_row row) {
   uint64_t mask = bit_mask_of(slot);
   if (UNLIKELY((heap.allocations[bit_word_of(slot)] & mask) == 0)) {
     atomic_and_relaxed(&heap.marks[bit_word_of(slot)], ~mask);
     return false;
   }
-  tracer->marked_objects++;
-  tracer->marked_bytes +=
-      LIKELY(size_class != 0) ? size_class_bytes[size_class] : span_bytes(object_span(heap.start + slot));
+  tracer->marked.objects[row][size_class]++;
+  if (UNLIKELY(size_class == 0)) tracer->marked.large_bytes[row] += span_bytes(object_span(heap.start + slot));
+  if (UNLIKELY(heap.watched)) note_marked(tracer, heap.start + slot);
   return true;
 }
 
@@ -94,7 +141,7 @@ static NOINLINE void push_slow(struct midden_tracer *tracer, uintptr_t object) {
   }
   struct heap_view heap = view_heap();
   uint16_t info = info_of(heap, object);
-  if (is_piece(object, info) || confirm(tracer, heap, object - heap.start, page_info_class(info)))
+  if (is_piece(object, info) || confirm(tracer, heap, object - heap.start, page_info_class(info), TALLY_SCANNED))
     work_overflow(object);
 }
 
@@ -130,7 +177,8 @@ ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, bool parallel) {
   uint64_t mask = bit_mask_of(slot);
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
-  if (parallel) return (atomic_or_relaxed(word, mask) & mask) == 0;
+  /* Sequentially consistent for the sake of ephemerons; see gc/cell.h. */
+  if (parallel) return (atomic_or_seq_cst(word, mask) & mask) == 0;
   *word = seen | mask;
   return true;
 }
@@ -159,7 +207,7 @@ ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap
   if (page_info_scan(candidate.info) != SCAN_NONE) {
     push(tracer, heap.start + candidate.slot);
   } else {
-    confirm(tracer, heap, candidate.slot, page_info_class(candidate.info));
+    confirm(tracer, heap, candidate.slot, page_info_class(candidate.info), TALLY_DATA);
   }
 }
 
@@ -167,6 +215,7 @@ ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap
 ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word, bool parallel) {
   uintptr_t offset = word - heap.start;
   if (offset >= heap.bytes) return;
+  if (heap.tainted) offset = memcheck_launder(offset);
   uint16_t info = heap.page_info[offset >> PAGE_SHIFT];
   if (info == 0) return;
   struct mark_candidate candidate = {.slot = object_slot_offset(offset, info), .info = info};
@@ -194,8 +243,8 @@ ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct h
 
 /* ---- from an object to its words ---- */
 
-static void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
-                         const struct midden_type *type) {
+static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
+                                     const struct midden_type *type) {
   if (type->trace != NULL) {
     type->trace((void *)element, type->size, tracer, type->argument);
     return;
@@ -209,8 +258,8 @@ static void mark_element(struct midden_tracer *tracer, struct heap_view heap, ui
 }
 
 /* The elements that start in [from, to) of a typed object. */
-static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
-                       uintptr_t to) {
+static READS_SLOTS void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
+                                   uintptr_t to) {
   const uintptr_t *trailer = (const uintptr_t *)slot_end;
   uintptr_t tagged = trailer[-1];
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
@@ -223,14 +272,15 @@ static void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t
 }
 
 /* One piece of a large object. */
-static NOINLINE void scan_large(struct midden_tracer *tracer, uintptr_t piece, enum scan_mode scan) {
+static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintptr_t piece, enum scan_mode scan) {
   const struct span *span = object_span(piece);
   uintptr_t end = span_end(span);
   uintptr_t piece_end = min_size(piece + PIECE_BYTES, end);
   const struct kind *kind = &kind_table[span->kind];
   switch (scan) {
     case SCAN_TRACE:
-      kind->trace((void *)span->start, span_bytes(span), tracer, kind->argument);
+      kind->trace((void *)span->start, guard_active ? guard_size_sound(span, span->start) : span_bytes(span), tracer,
+                  kind->argument);
       return;
     case SCAN_TYPED:
       if (piece_end < end) push(tracer, piece_end);
@@ -250,8 +300,10 @@ static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object
   if (scan == SCAN_TYPED) {
     mark_typed(tracer, object, object + slot_bytes, object, object + slot_bytes);
   } else if (scan == SCAN_TRACE) {
-    const struct kind *kind = &kind_table[object_span(object)->kind];
-    kind->trace((void *)object, slot_bytes, tracer, kind->argument);
+    const struct span *span = object_span(object);
+    const struct kind *kind = &kind_table[span->kind];
+    size_t bytes = guard_active ? guard_size_sound(span, object) : slot_bytes;
+    kind->trace((void *)object, bytes, tracer, kind->argument);
   }
 }
 
@@ -271,7 +323,7 @@ ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, struct heap_view he
 ALWAYS_INLINE void blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, bool parallel) {
   uint16_t info = info_of(heap, item);
   /* The pieces of an object follow one that was confirmed. */
-  if (is_piece(item, info) || confirm(tracer, heap, item - heap.start, page_info_class(info)))
+  if (is_piece(item, info) || confirm(tracer, heap, item - heap.start, page_info_class(info), TALLY_SCANNED))
     scan_object(tracer, heap, item, info, parallel);
 }
 
@@ -288,8 +340,9 @@ ALWAYS_INLINE bool refill(struct midden_tracer *tracer, bool parallel) {
   return true;
 }
 
-ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
+ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel, bool tainted) {
   struct heap_view heap = view_heap();
+  heap.tainted = tainted;
   uintptr_t fifo[FIFO_PLACES] = {0};
   unsigned place = 0, waiting = 0, scanned = 0;
   for (;;) {
@@ -301,6 +354,7 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
     } else if (waiting == 0) {
       settle_candidates(tracer, parallel);
       if (tracer->buffer != NULL && tracer->buffer->count != 0) continue;
+      if (UNLIKELY(heap.watched) && mark_woken(tracer)) continue;
       if (!refill(tracer, parallel)) return;
       continue;
     }
@@ -317,12 +371,14 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel) {
   }
 }
 
-void mark_drain(struct midden_tracer *tracer) {
-  /* Two copies of the loop: the one for a single marker has no locked instruction. */
-  if (tracer->parallel) {
-    drain(tracer, true);
+READS_SLOTS void mark_drain(struct midden_tracer *tracer) {
+  /* Three copies of the loop: the one for a single marker has no locked instruction, and only the last has to ask. */
+  if (UNLIKELY(memcheck_on_valgrind)) {
+    drain(tracer, tracer->parallel, true);
+  } else if (tracer->parallel) {
+    drain(tracer, true, false);
   } else {
-    drain(tracer, false);
+    drain(tracer, false, false);
   }
 }
 
@@ -373,16 +429,17 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
     mark_words(tracer, heap, start, end, true);
     return;
   }
+  if (start < end) tracer->stack_bytes += end - start;
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
     mark_stack_word(tracer, heap, *word);
 }
 
-void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
+READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
   struct heap_view heap = view_heap();
   scan_object(tracer, heap, object, info_of(heap, object), true);
 }
 
-bool mark_rescan_overflow(struct midden_tracer *tracer) {
+READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
   uintptr_t low, high;
   if (!work_take_overflow(&low, &high)) return false;
   struct heap_view heap = view_heap();
@@ -405,4 +462,30 @@ bool mark_rescan_overflow(struct midden_tracer *tracer) {
 bool mark_is_marked(const void *address) {
   struct object object;
   return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side, object.start);
+}
+
+/* ---- by hand ---- */
+
+/* Atomic: trace functions may mark by hand in several threads. */
+static struct {
+  bool open;
+  struct tally marked;
+} by_hand;
+
+void mark_by_hand(const void *address) {
+  struct object object;
+  if (!atomic_load_relaxed(&by_hand.open) || !object_find(address, &object)) return;
+  if (mark_bit_set(&heap_arena, mark_side, object.start)) return;
+  const struct span *span = object.span;
+  enum tally_row row = tally_row_of(span->kind);
+  atomic_add_relaxed(&by_hand.marked.objects[row][span->size_class], UINT64_C(1));
+  if (span->size_class == 0) atomic_add_relaxed(&by_hand.marked.large_bytes[row], (uint64_t)span_bytes(span));
+}
+
+void mark_open_by_hand_stw(void) { atomic_store_relaxed(&by_hand.open, true); }
+
+void mark_close_by_hand_stw(struct tally *marked) {
+  atomic_store_relaxed(&by_hand.open, false);
+  if (marked != NULL) tally_add(marked, &by_hand.marked);
+  by_hand.marked = (struct tally){0};
 }

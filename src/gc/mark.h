@@ -23,6 +23,7 @@
 #include "gc/work.h"
 #include "midden/midden.h"
 #include "os/os.h"
+#include "span/tally.h"
 
 enum { MARK_CANDIDATES = 16 }; /* a power of two; about the misses that a core keeps under way */
 
@@ -36,8 +37,10 @@ struct midden_tracer {
   struct mark_candidate candidates[MARK_CANDIDATES];
   unsigned next_candidate;
   struct work_buffer *buffer; /* grey objects; NULL: none yet */
-  size_t marked_objects, marked_bytes;
-  bool parallel; /* others mark at the same time */
+  struct tally marked;
+  size_t stack_bytes;        /* of stacks read */
+  struct work_buffer *woken; /* objects that were marked while marking is watched, and have consequences; or NULL */
+  bool parallel;             /* others mark at the same time */
 };
 
 void mark_begin(struct midden_tracer *tracer, bool parallel);
@@ -62,6 +65,22 @@ void mark_drain(struct midden_tracer *tracer);
 
 /* After a drain: makes good for work buffers that could not be had.  True if there was something to do: drain again. */
 bool mark_rescan_overflow(struct midden_tracer *tracer);
+
+/* Marks the object that holds an address, not what it refers to; any thread, between open and close alone. */
+void mark_by_hand(const void *address);
+
+/* From when the world is stopped until what was marked is counted; closing adds what was marked by hand to `marked`, unless
+ * that is NULL. */
+void mark_open_by_hand_stw(void);
+void mark_close_by_hand_stw(struct tally *marked);
+
+/* The world stopped, nobody marks: from now on each object that is newly marked is asked for what follows from it
+ * (settle_is_watched), which is marked too before a drain ends; or no longer. */
+void mark_watch(bool watch);
+
+/* Whether there was no memory to note such objects since the last call: then all that follows from any must be looked for
+ * again. */
+bool mark_watch_was_incomplete(void);
 
 /* Whether the object that holds an address is marked; false for every other address. */
 bool mark_is_marked(const void *address);

@@ -5,6 +5,7 @@
 #include "alloc/central.h"
 #include "base/atomic.h"
 #include "base/bits.h"
+#include "gc/stacks.h"
 #include "meta/persist.h"
 #include "mutator/roots.h"
 #include "os/os.h"
@@ -76,6 +77,8 @@ bool rootset_collect_stw(void) {
     mutator_visit_storage(mutator_from(link), tls, tls_count, add_static, NULL);
     add_tiny(mutator_from(link));
   }
+  stacks_visit_running_fibers(add_static, NULL);
+  stacks_visit_registered(add_stack, NULL);
   /* What a kind's trace function was given. */
   for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
     uintptr_t word = (uintptr_t)&kind_table[kind].argument;

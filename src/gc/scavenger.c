@@ -103,6 +103,7 @@ static void note_slice(struct scavenger *scavenger, const struct pageheap_scaven
   scavenger->episode.refused |= slice->error != 0;
   atomic_store_relaxed(&stats->released_bytes, stats->released_bytes + slice->released_bytes);
   atomic_store_relaxed(&stats->cpu_ns, stats->cpu_ns + spent_ns);
+  account_work(ACCOUNT_RELEASING, spent_ns);
 }
 
 /* ---- by age ---- */

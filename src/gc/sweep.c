@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "gc/background.h"
+#include "os/os.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
@@ -207,7 +208,9 @@ static bool is_program_at_it(uint64_t now_ns) {
 static bool slice_unseen(struct mutator *self) {
   uintptr_t stack_base = self->stack_base;
   self->stack_base = 0;
+  uint64_t start = os_now_ns();
   bool more = slice(self, SWEEPER_BACKGROUND);
+  account_work(ACCOUNT_SWEEPING_IN_BACKGROUND, os_now_ns() - start);
   self->stack_base = stack_base;
   return more;
 }

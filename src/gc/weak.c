@@ -6,171 +6,298 @@
 
 #include "base/atomic.h"
 #include "base/check.h"
-#include "gc/mark.h"
 #include "gc/table.h"
-#include "meta/fixalloc.h"
-#include "span/mark_bits.h"
 #include "span/object.h"
 
-struct weak_link {
-  uintptr_t link;
-  uintptr_t target;
-  enum midden_weak_when when;
-  struct weak_link *next_of_target, *previous_of_target;
+struct weak_holder {
+  struct special special;
+  struct weak_link *first;
 };
 
-struct lock specials_lock = LOCK_INIT(LOCK_RANK_SPECIALS);
+static struct lock links_lock = LOCK_INIT(LOCK_RANK_LINKS);
+static struct table by_link[2]; /* struct weak_link; one for each `when`; under links_lock */
 
-static struct fixalloc records;
+static struct table *table_of(const struct weak_link *record) {
+  return &by_link[record->many.special.kind == SPECIAL_LINK_AFTER];
+}
 
-/* One pair for each `when`. */
-static struct {
-  struct table by_link;   /* struct weak_link */
-  struct table by_target; /* the first struct weak_link of the target */
-} sets[2];
+static uint8_t kind_of(enum midden_weak_when when) {
+  return when == MIDDEN_WEAK_BEFORE_FINALIZERS ? SPECIAL_LINK_BEFORE : SPECIAL_LINK_AFTER;
+}
 
-void weak_init(void) { fixalloc_init(&records, sizeof(struct weak_link), true, PERSIST_SPECIAL); }
+static bool has_died(const struct weak_link *record) {
+  return record->many.special.target_died || record->many.special.holder_died;
+}
 
-/* ---- the chain of a target ---- */
+/* The living record of a link, or NULL. */
+static struct weak_link *find_locked(uintptr_t link, enum midden_weak_when when) {
+  struct weak_link *record = table_get(&by_link[when], link);
+  return record != NULL && !has_died(record) ? record : NULL;
+}
 
-static int chain_add(struct weak_link *record) {
-  struct table *table = &sets[record->when].by_target;
-  struct weak_link *first = table_get(table, record->target);
-  record->previous_of_target = NULL;
-  record->next_of_target = first;
-  if (first == NULL) return table_add(table, record->target, record);
-  first->previous_of_target = record;
-  table_replace(table, record->target, record);
+/* ---- the target ---- */
+
+static int attach_target_locked(struct weak_link *record, uintptr_t target) {
+  struct span *span = object_span(target);
+  record->many.special.object = target;
+  lock_acquire(special_lock(span));
+  int error = special_add_locked(span, &record->many.special);
+  lock_release(special_lock(span));
+  if (error != 0) record->many.special.object = 0;
+  return error;
+}
+
+static void detach_target_locked(struct weak_link *record) {
+  if (record->many.special.object == 0) return;
+  struct span *span = object_span(record->many.special.object);
+  lock_acquire(special_lock(span));
+  special_remove_locked(span, &record->many.special);
+  lock_release(special_lock(span));
+}
+
+/* ---- the holder ---- */
+
+static struct weak_holder *find_holder(const struct object *object) {
+  lock_acquire(special_lock(object->span));
+  struct special *record = special_find_locked(object->span, object->start, SPECIAL_HOLDER);
+  lock_release(special_lock(object->span));
+  return (struct weak_holder *)record; /* stays, as long as the links lock is held */
+}
+
+static struct weak_holder *make_holder(const struct object *object) {
+  struct weak_holder *holder = special_alloc(true);
+  if (holder == NULL) return NULL;
+  *holder = (struct weak_holder){.special = {.object = object->start, .kind = SPECIAL_HOLDER}};
+  lock_acquire(special_lock(object->span));
+  int error = special_add_locked(object->span, &holder->special);
+  lock_release(special_lock(object->span));
+  if (error == 0) return holder;
+  special_free(&holder->special);
+  return NULL;
+}
+
+static void drop_holder(struct weak_holder *holder) {
+  struct span *span = object_span(holder->special.object);
+  lock_acquire(special_lock(span));
+  special_remove_locked(span, &holder->special);
+  lock_release(special_lock(span));
+  special_free(&holder->special);
+}
+
+/* -EINVAL where the word lies in the heap, but in no object. */
+static int attach_holder_locked(struct weak_link *record) {
+  struct object object;
+  if (!arena_contains(&heap_arena, record->link)) return 0;
+  if (!object_find((void *)record->link, &object)) return -EINVAL;
+  struct weak_holder *holder = find_holder(&object);
+  if (holder == NULL) holder = make_holder(&object);
+  if (holder == NULL) return -ENOMEM;
+  record->many.special.in_holder = true;
+  record->holder_previous = NULL;
+  record->holder_next = holder->first;
+  if (holder->first != NULL) holder->first->holder_previous = record;
+  holder->first = record;
   return 0;
 }
 
-static void chain_remove(struct weak_link *record) {
-  struct table *table = &sets[record->when].by_target;
-  struct weak_link *next = record->next_of_target, *previous = record->previous_of_target;
-  if (next != NULL) next->previous_of_target = previous;
+static void detach_holder_locked(struct weak_link *record) {
+  if (!record->many.special.in_holder) return;
+  struct weak_link *next = record->holder_next, *previous = record->holder_previous;
+  record->many.special.in_holder = false;
+  if (next != NULL) next->holder_previous = previous;
   if (previous != NULL) {
-    previous->next_of_target = next;
-  } else if (next != NULL) {
-    table_replace(table, record->target, next);
-  } else {
-    table_remove(table, record->target);
+    previous->holder_next = next;
+    return;
   }
-}
-
-static void forget(struct weak_link *record) {
-  chain_remove(record);
-  fixalloc_free(&records, record);
-}
-
-static void note_special(uintptr_t object) {
-  if (arena_contains(&heap_arena, object)) atomic_store_relaxed(&object_span(object)->has_specials, true);
+  uint16_t info = heap_arena.page_info[arena_page_of(&heap_arena, record->link)];
+  uintptr_t start = object_slot_start(record->link, info);
+  struct object object = {.start = start, .span = object_span(start)};
+  struct weak_holder *holder = find_holder(&object);
+  ASSERT(holder != NULL && holder->first == record);
+  holder->first = next;
+  if (next == NULL) drop_holder(holder);
 }
 
 /* ---- the program's calls ---- */
 
-static int retarget(struct weak_link *record, uintptr_t target) {
-  chain_remove(record);
-  record->target = target;
-  int error = chain_add(record);
+/* A record that is in no table any more. */
+static void forget_locked(struct weak_link *record) {
+  detach_target_locked(record);
+  detach_holder_locked(record);
+  special_free(&record->many.special);
+}
+
+static int retarget_locked(struct weak_link *record, uintptr_t target) {
+  detach_target_locked(record);
+  int error = attach_target_locked(record, target);
   if (error == 0) return -EEXIST;
-  table_remove(&sets[record->when].by_link, record->link);
-  fixalloc_free(&records, record);
+  table_remove(table_of(record), record->link);
+  forget_locked(record);
   return error;
 }
 
-static int add(uintptr_t link, uintptr_t target, enum midden_weak_when when) {
-  struct weak_link *record = fixalloc_alloc(&records);
+/* Enters a record in the table, in the place of one that died. */
+static int enter_locked(struct weak_link *record) {
+  struct table *table = table_of(record);
+  if (table_get(table, record->link) == NULL) return table_add(table, record->link, record);
+  table_replace(table, record->link, record);
+  return 0;
+}
+
+static int add_locked(uintptr_t link, uintptr_t target, enum midden_weak_when when) {
+  struct weak_link *record = special_alloc(false);
   if (record == NULL) return -ENOMEM;
-  *record = (struct weak_link){.link = link, .target = target, .when = when};
-  int error = chain_add(record);
-  if (error == 0) {
-    error = table_add(&sets[when].by_link, link, record);
-    if (error != 0) chain_remove(record);
-  }
-  if (error != 0) fixalloc_free(&records, record);
+  *record = (struct weak_link){.link = link};
+  record->many.special.kind = kind_of(when);
+  int error = attach_holder_locked(record);
+  if (error == 0) error = attach_target_locked(record, target);
+  if (error == 0) error = enter_locked(record);
+  if (error != 0) forget_locked(record);
   return error;
 }
 
 int weak_link(uintptr_t link, uintptr_t target, enum midden_weak_when when) {
-  lock_acquire(&specials_lock);
-  struct weak_link *record = table_get(&sets[when].by_link, link);
-  int error = record != NULL ? retarget(record, target) : add(link, target, when);
-  note_special(target);
-  note_special(link); /* a span of pages without objects has no use for it, nor does it harm */
-  lock_release(&specials_lock);
+  lock_acquire(&links_lock);
+  struct weak_link *record = find_locked(link, when);
+  int error = record != NULL ? retarget_locked(record, target) : add_locked(link, target, when);
+  lock_release(&links_lock);
   return error;
 }
 
 int weak_unlink(uintptr_t link, enum midden_weak_when when) {
-  lock_acquire(&specials_lock);
-  struct weak_link *record = table_remove(&sets[when].by_link, link);
-  if (record != NULL) forget(record);
-  lock_release(&specials_lock);
+  lock_acquire(&links_lock);
+  struct weak_link *record = find_locked(link, when);
+  if (record != NULL) {
+    table_remove(&by_link[when], link);
+    forget_locked(record);
+  }
+  lock_release(&links_lock);
   return record != NULL ? 0 : -ENOENT;
 }
 
+/* The table has room for the new place, since the old one was just removed; the new holder may need memory, so it comes
+ * first, by way of a second record. */
+static int move_locked(struct weak_link *record, uintptr_t to, enum midden_weak_when when) {
+  uintptr_t from = record->link, target = record->many.special.object;
+  if (find_locked(to, when) != NULL) return -EEXIST;
+  int error = add_locked(to, target, when);
+  if (error != 0) return error;
+  table_remove(&by_link[when], from);
+  forget_locked(record);
+  return 0;
+}
+
 int weak_move(uintptr_t from, uintptr_t to, enum midden_weak_when when) {
-  lock_acquire(&specials_lock);
-  struct table *table = &sets[when].by_link;
-  struct weak_link *record = table_get(table, from);
-  int error = 0;
-  if (record == NULL) {
-    error = -ENOENT;
-  } else if (from != to && table_get(table, to) != NULL) {
-    error = -EEXIST;
-  } else if (from != to) {
-    table_remove(table, from);
-    record->link = to;
-    error = table_add(table, to, record); /* there is room: one was just removed */
-    note_special(to);
-  }
-  lock_release(&specials_lock);
+  lock_acquire(&links_lock);
+  struct weak_link *record = find_locked(from, when);
+  int error = record == NULL ? -ENOENT : 0;
+  if (record != NULL && from != to) error = move_locked(record, to, when);
+  lock_release(&links_lock);
   return error;
 }
 
-static void clear_link(const struct weak_link *record) { atomic_store_release((void **)record->link, (void *)NULL); }
+static void clear_word(const struct weak_link *record) { atomic_store_release((void **)record->link, (void *)NULL); }
 
-void weak_object_freed(uintptr_t object, uintptr_t end) {
-  lock_acquire(&specials_lock);
-  for (int when = 0; when < 2; when++) {
-    struct weak_link *record;
-    while ((record = table_get(&sets[when].by_target, object)) != NULL) {
-      clear_link(record);
-      table_remove(&sets[when].by_link, record->link);
-      forget(record);
-    }
-    for (uintptr_t link = object; sets[when].by_link.count != 0 && link < end; link += sizeof(void *)) {
-      record = table_remove(&sets[when].by_link, link);
-      if (record != NULL) forget(record);
-    }
+/* Links that died are left to weak_forget_died_*, which has them in a list. */
+static void free_target_locked(uintptr_t target, uint8_t kind) {
+  struct span *span = object_span(target);
+  for (;;) {
+    lock_acquire(special_lock(span));
+    struct weak_link *record = (struct weak_link *)special_find_locked(span, target, kind);
+    if (record != NULL) special_remove_locked(span, &record->many.special);
+    lock_release(special_lock(span));
+    if (record == NULL) return;
+    if (record->many.special.holder_died) continue;
+    clear_word(record);
+    table_remove(table_of(record), record->link);
+    forget_locked(record);
   }
-  lock_release(&specials_lock);
+}
+
+static void free_holder_locked(uintptr_t object) {
+  struct object found = {.start = object, .span = object_span(object)};
+  struct weak_holder *holder;
+  while ((holder = find_holder(&found)) != NULL) {
+    struct weak_link *record = holder->first;
+    detach_holder_locked(record);
+    if (has_died(record)) continue;
+    table_remove(table_of(record), record->link);
+    forget_locked(record);
+  }
+}
+
+static bool has_links(const struct span *span, uintptr_t object) {
+  lock_acquire(special_lock(span));
+  bool has = special_find_locked(span, object, SPECIAL_LINK_BEFORE) != NULL ||
+             special_find_locked(span, object, SPECIAL_LINK_AFTER) != NULL ||
+             special_find_locked(span, object, SPECIAL_HOLDER) != NULL;
+  lock_release(special_lock(span));
+  return has;
+}
+
+void weak_object_freed(uintptr_t object) {
+  if (!has_links(object_span(object), object)) return;
+  lock_acquire(&links_lock);
+  free_target_locked(object, SPECIAL_LINK_BEFORE);
+  free_target_locked(object, SPECIAL_LINK_AFTER);
+  free_holder_locked(object);
+  lock_release(&links_lock);
 }
 
 /* ---- the collector's ---- */
 
-static int keep_if_marked(uintptr_t link, void *value, void *argument) {
-  (void)link;
-  (void)argument;
-  struct weak_link *record = value;
-  if (mark_bit_get(&heap_arena, mark_side, record->target)) return true;
-  /* The word may lie in an object that is dead too; its memory is still there. */
-  clear_link(record);
-  forget(record);
-  return false;
+void weak_target_died_stw(struct special *first) {
+  struct weak_link *record = (struct weak_link *)first;
+  do {
+    /* The word may lie in an object that is dead too; its memory is still there. */
+    clear_word(record);
+    record->many.special.target_died = true;
+    record->many.special.object = 0;
+    record = (struct weak_link *)record->many.next_alike;
+  } while (&record->many.special != first);
 }
 
-void weak_clear_dead_stw(enum midden_weak_when when) { table_filter(&sets[when].by_link, keep_if_marked, NULL); }
-
-static int keep_if_link_lives(uintptr_t link, void *value, void *argument) {
-  (void)argument;
-  struct object object;
-  if (!arena_contains(&heap_arena, link)) return true;
-  bool lives = object_find((void *)link, &object) && mark_bit_get(&heap_arena, mark_side, object.start);
-  if (!lives) forget(value);
-  return lives;
+void weak_holder_died_stw(struct special *special, struct weak_link **died) {
+  struct weak_holder *holder = (struct weak_holder *)special;
+  for (struct weak_link *record = holder->first, *next; record != NULL; record = next) {
+    next = record->holder_next;
+    record->many.special.in_holder = false;
+    record->many.special.holder_died = true;
+    record->holder_next = *died;
+    *died = record;
+  }
 }
 
-void weak_forget_dead_links_stw(void) {
-  for (int when = 0; when < 2; when++) table_filter(&sets[when].by_link, keep_if_link_lives, NULL);
+/* Its place in the table may be another's by now. */
+static void leave_table_locked(const struct weak_link *record) {
+  struct table *table = table_of(record);
+  if (table_get(table, record->link) == record) table_remove(table, record->link);
+}
+
+void weak_forget_died_holders(struct weak_link **died, size_t max) {
+  lock_acquire(&links_lock);
+  for (; max > 0 && *died != NULL; max--) {
+    struct weak_link *record = *died;
+    *died = record->holder_next;
+    leave_table_locked(record);
+    if (record->many.special.target_died) {
+      record->many.special.holder_died = false; /* weak_forget_died_target has it, too */
+    } else {
+      forget_locked(record);
+    }
+  }
+  lock_release(&links_lock);
+}
+
+void weak_forget_died_target(struct special *first) {
+  lock_acquire(&links_lock);
+  struct special_many *record = (struct special_many *)first, *next;
+  do {
+    next = record->next_alike;
+    leave_table_locked((struct weak_link *)record);
+    detach_holder_locked((struct weak_link *)record);
+    special_free(&record->special);
+    record = next;
+  } while (&record->special != first);
+  lock_release(&links_lock);
 }

@@ -7,7 +7,8 @@
 
 enum persist_purpose {
   PERSIST_SPAN,    /* span structures */
-  PERSIST_TABLE,   /* tables beside the arena: spans, page information, mark bits */
+  PERSIST_TABLE,   /* tables beside the arena: spans, page information, residency */
+  PERSIST_BITS,    /* the two bit tables beside the arena */
   PERSIST_MUTATOR, /* mutators and their caches */
   PERSIST_MARK,    /* mark stacks and work buffers */
   PERSIST_SPECIAL, /* finalizers and weak links */

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/wait.h"
 #include "meta/fixalloc.h"
+#include "mutator/fiber.h"
 #include "mutator/world.h"
 
 enum { GATE_POLL_NS = 50000 };
@@ -22,8 +23,15 @@ void mutator_init(void) { fixalloc_init(&mutators, sizeof(struct mutator), true,
 
 /* ---- attaching ---- */
 
+/* The C library is back on the thread's own stack by now. */
 static void on_thread_exit(void *argument) {
   (void)argument;
+  struct mutator *self = mutator_self_if_attached();
+  if (self == NULL) return;
+  mutator_enter(self);
+  if (self->fiber != NULL) os_context_unwound(&self->own_stack.context);
+  fiber_abandon(self);
+  mutator_leave(self);
   mutator_detach();
 }
 
@@ -47,7 +55,10 @@ static struct mutator *new_mutator(void) {
 
 static void delete_mutator(struct mutator *mutator) {
   lock_acquire(&mutator_list_lock);
-  if (mutator->link.list != NULL) list_remove(&mutator_list, &mutator->link);
+  if (mutator->link.list != NULL) {
+    list_remove(&mutator_list, &mutator->link);
+    cache_fold_counts_locked(&mutator->cache);
+  }
   fixalloc_free(&mutators, mutator);
   lock_release(&mutator_list_lock);
 }
@@ -95,6 +106,7 @@ struct mutator *mutator_self(void) {
 int mutator_detach(void) {
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL) return -ESRCH;
+  if (self->own_stack.is_parked) return -EBUSY;
   os_on_thread_exit(on_thread_exit, NULL);
   mutator_enter(self);
   cache_retire(&self->cache);
@@ -162,8 +174,10 @@ void mutator_forget_others(struct mutator *self) {
     if (mutator == self) continue;
     list_remove(&mutator_list, link);
     cache_retire(&mutator->cache);
+    cache_fold_counts_locked(&mutator->cache);
     fixalloc_free(&mutators, mutator);
   }
+  fiber_abandon_others(self);
   self->thread_id = os_thread_id();
 }
 
@@ -187,7 +201,7 @@ void mutator_leave_safe(struct mutator *self) {
 }
 
 struct copy_of_frame {
-  struct mutator *self;
+  uintptr_t *words;
   uintptr_t end;
 };
 
@@ -196,15 +210,19 @@ static NO_SANITIZE void copy_frame(uintptr_t stack_pointer, void *argument) {
   const uintptr_t *from = (const uintptr_t *)round_down(stack_pointer, sizeof(uintptr_t));
   size_t count = (copy->end - (uintptr_t)from) / sizeof(uintptr_t);
   CHECK(count <= MUTATOR_SAVED_WORDS, "a frame of %zu words does not fit", count);
-  for (size_t i = 0; i < MUTATOR_SAVED_WORDS; i++) copy->self->saved_words[i] = i < count ? from[i] : 0;
+  for (size_t i = 0; i < MUTATOR_SAVED_WORDS; i++) copy->words[i] = i < count ? from[i] : 0;
+}
+
+void mutator_copy_registers(uintptr_t *words, uintptr_t end) {
+  struct copy_of_frame copy = {.words = words, .end = end + sizeof(uintptr_t)};
+  os_call_with_registers(copy_frame, &copy);
 }
 
 /* The frame holds the caller's callee-saved registers, wherever the compiler chose to push them, and below it lie those
  * that it did not touch. */
 void mutator_enter_blocking(struct mutator *self, uintptr_t frame) {
   /* The word at `frame` itself is given up too, and the one after it is the return address. */
-  struct copy_of_frame copy = {.self = self, .end = frame + sizeof(uintptr_t)};
-  os_call_with_registers(copy_frame, &copy);
+  mutator_copy_registers(self->saved_words, frame);
   mutator_enter_safe(self, frame);
 }
 
@@ -249,8 +267,17 @@ static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit,
     visit(argument, (struct os_range){round_down(from, sizeof(void *)), mutator->stack_base});
 }
 
+static void visit_own_stack(const struct mutator_own_stack *own, mutator_visit_fn *visit, void *argument) {
+  if (!own->is_parked) return;
+  uintptr_t from = round_down(own->context.stack_pointer, sizeof(void *));
+  if (from < own->base) visit(argument, (struct os_range){from, own->base});
+  uintptr_t saved = (uintptr_t)own->saved_words;
+  visit(argument, (struct os_range){saved, saved + sizeof own->saved_words});
+}
+
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
   visit_frames(mutator, visit, argument);
+  visit_own_stack(&mutator->own_stack, visit, argument);
   uintptr_t saved = (uintptr_t)mutator->saved_words;
   visit(argument, (struct os_range){saved, saved + sizeof mutator->saved_words});
 }

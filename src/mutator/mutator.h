@@ -26,10 +26,20 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "os/os.h"
+#include "os/os_switch.h"
 
 enum mutator_state { MUTATOR_RUNNING, MUTATOR_SAFE };
 
 enum { MUTATOR_SAVED_WORDS = 64 };
+
+/* A thread's own stack, parked. */
+struct mutator_own_stack {
+  bool is_parked;
+  struct os_context context;                  /* its stack_pointer is where the stack stopped */
+  uintptr_t base;                             /* mutator.stack_base as it was */
+  struct os_range stack;                      /* mutator.stack as it was */
+  uintptr_t saved_words[MUTATOR_SAVED_WORDS]; /* registers that the program's own switch may keep elsewhere */
+};
 
 struct mutator {
   struct cache cache;       /* first, so that cache_self names the mutator too */
@@ -42,7 +52,11 @@ struct mutator {
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t thread_pointer; /* constant */
   uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
-  struct os_range stack;    /* the thread's own stack as the system gave it; empty where the program named the base */
+  struct os_range stack; /* the stack in use as a whole; empty where the program named the base of the thread's own */
+  /* Stacks beside the thread's own; see fiber.h and stack.h. */
+  struct midden_fiber *fiber;         /* which runs on this thread, or NULL; a root */
+  struct midden_stack *foreign;       /* the program's own switch runs on it, or NULL */
+  struct mutator_own_stack own_stack; /* the thread's own stack, while the thread runs on another */
   /* Valid while SAFE. */
   uintptr_t stack_pointer;
   uintptr_t
@@ -94,6 +108,10 @@ void mutator_leave_safe(struct mutator *self);
 /* Becomes SAFE until mutator_leave_safe, though the caller returns and its frame is given up: what the frame and the
  * callee-saved registers hold is copied.  `frame` is the caller's own __builtin_frame_address(0). */
 void mutator_enter_blocking(struct mutator *self, uintptr_t frame);
+
+/* Copies what the callee-saved registers hold and the words up to and including that at `end`, which lies in the
+ * caller's frame, into MUTATOR_SAVED_WORDS words. */
+void mutator_copy_registers(uintptr_t *words, uintptr_t end);
 
 /* Takes a lock that the collector may hold across a stop, SAFE while waiting.  Not inside a critical section. */
 void mutator_lock_safely(struct mutator *self, struct lock *lock);

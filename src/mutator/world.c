@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/wait.h"
+#include "mutator/fiber.h"
 
 enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
 
@@ -12,9 +13,12 @@ static struct {
   uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
   int signal;               /* atomic to read; written under the threads lock */
+  size_t signalled;         /* threads that the last stop signalled; under the threads lock */
 } world CACHE_ALIGNED;
 
 int world_signal(void) { return atomic_load_relaxed(&world.signal); }
+
+size_t world_signalled(void) { return world.signalled; }
 
 bool world_is_stopped(void) { return (atomic_load_seq_cst(&world.epoch) & 1) != 0; }
 
@@ -63,15 +67,18 @@ static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mu
 
 /* A thread that ended without detaching is found here; its cache goes with it. */
 static void forget_ended(struct mutator *mutator) {
+  fiber_abandon(mutator);
   mutator->state = MUTATOR_SAFE;
   mutator->stack_pointer = mutator->stack_base;
   mutator->thread_pointer = 0;
 }
 
 static void signal_running(struct mutator *self) {
+  world.signalled = 0;
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
     if (mutator == self || !is_running(mutator)) continue;
+    world.signalled++;
     int error = os_signal_thread(mutator->thread_id, world.signal);
     if (error == -ESRCH) {
       forget_ended(mutator);

@@ -25,6 +25,9 @@ void world_resume(void);
 
 bool world_is_stopped(void);
 
+/* How many threads the last stop had to signal; between it and the next one. */
+size_t world_signalled(void);
+
 /* For a thread that just became SAFE: tells a stop in progress. */
 void world_acknowledge(void);
 

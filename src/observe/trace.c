@@ -1,33 +1,28 @@
 #include "observe/trace.h"
 
 #include "base/check.h"
+#include "gc/collector.h"
+#include "observe/trace_file.h"
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
-static const char *reason_name(enum collector_reason reason) {
-  static const char *const names[] = {[COLLECT_HEAP] = "heap",
-                                      [COLLECT_FORCED] = "forced",
-                                      [COLLECT_OUT_OF_MEMORY] = "out of memory",
-                                      [COLLECT_STRESS] = "stress",
-                                      [COLLECT_IDLE] = "idle"};
-  return names[reason];
-}
-
-void trace_cycle(const struct collector_report *report) {
+static void print_cycle(const struct collector_report *report) {
   const size_t *by = report->swept.swept_pages;
   warn(
-      "gc %llu @%.3fs: live %.1f -> %.1f MiB, goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, "
-      "finish %.3f), sweep %.3f ms, cpu %.3f ms, %u markers, objects %zu, reason %s, put off %llu; before: %zu pages "
-      "swept by cycle "
-      "%zu, "
-      "allocation %zu, free %zu, reclaim %zu, background %zu, debt %zu, next cycle %zu; %zu freed",
+      "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark "
+      "%.3f, finish %.3f), sweep %.3f+%.3f ms, cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, finalizers %zu, "
+      "reason %s, put off %llu; before: %zu pages swept by cycle %zu, allocation %zu, free %zu, reclaim %zu, "
+      "background %zu, debt "
+      "%zu, next cycle %zu; %zu freed",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
-      mib(report->marked_bytes), mib(report->goal_bytes), ms(report->pause_ns), ms(report->stop_ns),
-      ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns), ms(report->sweep_ns), ms(report->cpu_ns),
-      report->markers, report->marked_objects, reason_name(report->reason), (unsigned long long)report->limit_yields,
-      report->swept.begun_pages, by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM],
-      by[SWEEPER_BACKGROUND], by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages);
+      mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), ms(report->pause_ns),
+      ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns),
+      ms(report->sweep_before_ns), ms(report->sweep_after_ns), ms(report->cpu_ns), report->markers,
+      report->marked_objects, report->signalled, report->threads, report->finalizers_ready,
+      collector_reason_name(report->reason), (unsigned long long)report->limit_yields, report->swept.begun_pages,
+      by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND],
+      by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages);
 }
 
 void trace_scavenge(const struct scavenger_report *report) {
@@ -39,4 +34,18 @@ void trace_scavenge(const struct scavenger_report *report) {
       mib(report->released_bytes), report->huge_pages, mib(report->old_bytes), mib(report->resident_before_bytes),
       mib(report->resident_after_bytes), has_goal ? mib(report->goal_bytes) : 0.0, ms(report->cpu_ns),
       (double)report->elapsed_ns / 1e9, report->refused ? ", refused by the system" : "");
+}
+
+static bool prints; /* constant after start */
+
+static void report_cycle(const struct collector_report *report) {
+  if (prints) print_cycle(report);
+  trace_file_cycle(report);
+}
+
+void trace_init(bool lines, const char *file) {
+  prints = lines;
+  int error = file != NULL ? trace_file_open(file) : 0;
+  if (error != 0) warn("the trace file %s cannot be made: error %d", file, error);
+  if (lines || file != NULL) collector_reporter = report_cycle;
 }

@@ -1,11 +1,15 @@
-/* The trace: a line on standard error for each collection, and for each time that memory was given back; docs/trace.md explains it field by field. */
+/* The trace: a line on standard error for each collection and each time that memory was given back, a file for viewers, or both; docs/trace.md explains them. */
 #ifndef MIDDEN_OBSERVE_TRACE_H
 #define MIDDEN_OBSERVE_TRACE_H
 
-#include "gc/collector.h"
+#include <stdbool.h>
+
 #include "gc/scavenger.h"
 
-void trace_cycle(const struct collector_report *report);
+/* At start.  `file` NULL: no file. */
+void trace_init(bool lines, const char *file);
+
+/* The line for an episode of the scavenger. */
 void trace_scavenge(const struct scavenger_report *report);
 
 #endif

@@ -3,8 +3,12 @@
 #include "alloc/central.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "gc/ledger.h"
+#include "gc/special.h"
+#include "gc/stacks.h"
 #include "mutator/mutator.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 #include "span/page_info.h"
@@ -39,6 +43,7 @@ static void verify_span(const struct span *span) {
   CHECK(kind_exists(span->kind), "verify: span %p has kind %u", (void *)span->start, span->kind);
   verify_pages(span);
   verify_bits(span, alloc_side());
+  if (guard_active) guard_verify_stw(span);
   if (behind != 0) return;
   CHECK(!mark_bits_any(&heap_arena, mark_side, span->start, span_bytes(span)), "verify: swept span %p has marks",
         (void *)span->start);
@@ -88,13 +93,55 @@ static void verify_caches(void) {
   }
 }
 
+/* ---- the ledger against the bits ---- */
+
+static void count_span(const struct span *span, struct tally *living) {
+  enum tally_row row = tally_row_of(span->kind);
+  size_t objects = mark_bits_count(&heap_arena, alloc_side(), span->start, span_bytes(span));
+  living->objects[row][span->size_class] += objects;
+  if (span->size_class == 0) living->large_bytes[row] += objects * span_bytes(span);
+}
+
+static void uncount_windows(struct tally *living) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct cache *cache = &mutator_from(link)->cache;
+    for (unsigned kind = 0; kind < kind_count; kind++) {
+      for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
+        const struct cache_bin *bin = cache_bin_of(cache, kind, i);
+        if (bin == NULL) continue;
+        living->objects[tally_row_of(kind)][i] -= (size_t)(bin->limit - bin->next) / size_class_bytes[i];
+      }
+    }
+  }
+}
+
+/* What the bits say of each class is what was allocated, less what was freed. */
+static void verify_ledger(struct tally *living) {
+  struct ledger ledger;
+  struct tally expected;
+  uncount_windows(living);
+  ledger_read_locked(&ledger);
+  ledger_living(&ledger, &expected);
+  for (unsigned row = 0; row < TALLY_ROWS; row++) {
+    for (unsigned i = 0; i < SIZE_CLASS_COUNT; i++)
+      CHECK(living->objects[row][i] == expected.objects[row][i],
+            "verify: %llu objects of class %u live (row %u), %llu by the ledger",
+            (unsigned long long)living->objects[row][i], i, row, (unsigned long long)expected.objects[row][i]);
+    CHECK(living->large_bytes[row] == expected.large_bytes[row],
+          "verify: %llu bytes of large objects, %llu by the ledger", (unsigned long long)living->large_bytes[row],
+          (unsigned long long)expected.large_bytes[row]);
+  }
+}
+
 void verify_heap_stw(void) {
+  struct tally living = {0};
   pageheap_verify(&heap_pages);
   uintptr_t page = heap_arena.start;
   while (page < heap_arena.used) {
     const struct span *span = arena_span_of(&heap_arena, page);
     if (span != NULL && span_state(span) == SPAN_IN_USE) {
       verify_span(span);
+      count_span(span, &living);
       page = span_end(span);
     } else {
       page += PAGE_BYTES;
@@ -102,4 +149,7 @@ void verify_heap_stw(void) {
   }
   verify_centrals();
   verify_caches();
+  verify_ledger(&living);
+  stacks_verify_stw();
+  special_verify_stw();
 }

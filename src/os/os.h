@@ -55,6 +55,12 @@ void os_populate(void *start, size_t bytes);
 /* Takes access away from a range, for guard pages. */
 int os_protect_none(void *start, size_t bytes);
 
+/* Makes whole OS pages a guard: any access to them faults, their contents are gone.  And makes them ordinary pages again,
+ * which read as zero.  Where the kernel can (Linux 6.13) a guard costs no mapping of its own, of which a process may have
+ * some 65,000.  A child inherits guards.  0 or -errno, nothing changed. */
+int os_guard(void *start, size_t bytes);
+int os_unguard(void *start, size_t bytes);
+
 /* Memory that this process may use: the machine's or its control group's, in bytes. */
 uint64_t os_physical_memory_bytes(void);
 
@@ -159,12 +165,26 @@ void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_modul
 
 /* ---- processes ---- */
 
+uint32_t os_process_id(void);
+
 /* As pthread_atfork. */
 int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
+/* ---- files that the library writes ---- */
+
+/* The absolute form of a path.  0; -ENAMETOOLONG where it does not fit; -errno. */
+int os_absolute_path(const char *path, char *absolute, size_t capacity);
+
+/* Creates or empties a file.  0 or -errno. */
+int os_create_file(const char *path);
+
+/* Writes all of it at `offset` of a file that exists.  The file is open during the call only: a program may close every
+ * descriptor that it does not know.  0 or -errno. */
+int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset);
+
 /* ---- faults on purpose ---- */
 
-/* Tests: the call of os_commit, os_map, os_reserve or os_start_thread that is the nth from now fails, and each later
+/* Tests: the call of os_commit, os_map, os_reserve, os_guard, os_unguard or os_start_thread that is the nth from now fails, and each later
  * one where `forever`.  0 ends it. */
 void os_fail_after(uint32_t nth, bool forever);
 

@@ -29,8 +29,11 @@
 
 /* Kernel constants that older headers lack. */
 enum {
+  ADVICE_POPULATE_READ = 22,   /* MADV_POPULATE_READ, Linux 5.14 */
   ADVICE_POPULATE_WRITE = 23,  /* MADV_POPULATE_WRITE, Linux 5.14 */
   ADVICE_DONTNEED_LOCKED = 24, /* MADV_DONTNEED_LOCKED, Linux 5.18 */
+  ADVICE_GUARD_INSTALL = 102,  /* MADV_GUARD_INSTALL, Linux 6.13 */
+  ADVICE_GUARD_REMOVE = 103,   /* MADV_GUARD_REMOVE */
 };
 
 /* Constant after os_init. */
@@ -40,6 +43,49 @@ static struct {
   uint64_t physical_memory_bytes;
   unsigned processor_count;
 } facts;
+
+/* ---- files that the library writes ---- */
+
+int os_absolute_path(const char *path, char *absolute, size_t capacity) {
+  size_t used = 0;
+  if (*path != '/') {
+    if (getcwd(absolute, capacity) == NULL) return errno == ERANGE ? -ENAMETOOLONG : -errno;
+    used = strlen(absolute);
+    if (used + 1 < capacity) absolute[used++] = '/';
+  }
+  if (strlen(path) >= capacity - used) return -ENAMETOOLONG;
+  strcpy(absolute + used, path);
+  return 0;
+}
+
+int os_create_file(const char *path) {
+  int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) return -errno;
+  close(file);
+  return 0;
+}
+
+static int write_all(int file, const char *data, size_t bytes, off_t offset) {
+  while (bytes != 0) {
+    ssize_t written = pwrite(file, data, bytes, offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? -errno : -ENOSPC;
+    data += written;
+    bytes -= (size_t)written;
+    offset += written;
+  }
+  return 0;
+}
+
+int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
+  int file = open(path, O_WRONLY | O_CLOEXEC);
+  if (file < 0) return -errno;
+  int error = write_all(file, data, bytes, (off_t)offset);
+  close(file);
+  return error;
+}
+
+uint32_t os_process_id(void) { return (uint32_t)getpid(); }
 
 /* ---- small files of the kernel ---- */
 
@@ -293,6 +339,33 @@ void os_advise_huge(void *start, size_t bytes, bool huge) {
 void os_populate(void *start, size_t bytes) { madvise(start, bytes, ADVICE_POPULATE_WRITE); }
 
 int os_protect_none(void *start, size_t bytes) { return mprotect(start, bytes, PROT_NONE) == 0 ? 0 : -errno; }
+
+/* Whether a guard was ever made by taking access away: then any guard may be of that sort.  Atomic. */
+static bool guards_by_protection;
+
+/* Older kernels refuse the advice, as all do for memory that the program locked; emulators let it pass and do nothing.  A
+ * guard that is one cannot be faulted in. */
+static int guard_by_advice(void *start, size_t bytes) {
+  if (madvise(start, bytes, ADVICE_GUARD_INSTALL) != 0) return -errno;
+  return madvise(start, bytes, ADVICE_POPULATE_READ) != 0 && errno == EFAULT ? 0 : -EINVAL;
+}
+
+int os_guard(void *start, size_t bytes) {
+  if (os_linux_fault_due()) return -ENOMEM;
+  int error = guard_by_advice(start, bytes);
+  if (error != -EINVAL) return error;
+  atomic_store_release(&guards_by_protection, true);
+  error = os_protect_none(start, bytes);
+  if (error == 0) os_release(start, bytes);
+  return error;
+}
+
+int os_unguard(void *start, size_t bytes) {
+  if (os_linux_fault_due()) return -ENOMEM;
+  if (atomic_load_acquire(&guards_by_protection) && mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return -errno;
+  if (madvise(start, bytes, ADVICE_GUARD_REMOVE) == 0 || errno == EINVAL) return 0;
+  return -errno;
+}
 
 /* /proc/self/statm opens with the mapped and the resident size in pages. */
 static bool read_own_sizes(uint64_t *mapped_bytes, uint64_t *resident_bytes) {

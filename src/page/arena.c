@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "meta/persist.h"
 #include "os/os.h"
 
@@ -35,7 +36,11 @@ static size_t table_reserved_bytes(const struct arena *arena, const struct arena
 static void recharge_released(const struct arena *arena) {
   size_t count = 0;
   for (size_t i = 0; i < arena_chunk_count(arena); i++) count += arena->chunks[i].tables_released;
-  persist_charge(PERSIST_TABLE, (ptrdiff_t)(count * 2 * CHUNK_PAGES * MARK_BITS_PAGE_BYTES));
+  persist_charge(PERSIST_BITS, (ptrdiff_t)(count * 2 * CHUNK_PAGES * MARK_BITS_PAGE_BYTES));
+}
+
+static enum persist_purpose table_purpose(const struct arena_table *table) {
+  return table->entry_bytes == MARK_BITS_PAGE_BYTES ? PERSIST_BITS : PERSIST_TABLE;
 }
 
 static void release_tables(struct arena *arena) {
@@ -44,7 +49,7 @@ static void release_tables(struct arena *arena) {
     struct arena_table *table = &arena->tables[i];
     if (table->base == NULL) continue;
     os_unmap(table->base, table_reserved_bytes(arena, table));
-    persist_charge(PERSIST_TABLE, -(ptrdiff_t)table->committed_bytes);
+    persist_charge(table_purpose(table), -(ptrdiff_t)table->committed_bytes);
     table->base = NULL;
   }
 }
@@ -132,6 +137,11 @@ static void advise_huge(const struct arena *arena, uintptr_t base, uintptr_t fro
   if (arena->huge_pages && to - base > least_bytes) os_advise_huge((void *)from, to - from, true);
 }
 
+void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse) {
+  if (!arena->huge_pages || arena->fake) return;
+  if (sparse || start - arena->start >= HUGE_HEAP_LEAST_BYTES) os_advise_huge((void *)start, bytes, !sparse);
+}
+
 /* Makes a table touchable for all pages below `end`. */
 static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
   size_t need_bytes = table_bytes(table, end - arena->start);
@@ -143,7 +153,7 @@ static int table_commit(const struct arena *arena, struct arena_table *table, ui
   uintptr_t base = (uintptr_t)table->base;
   advise_huge(arena, base, base + table->committed_bytes, base + target_bytes, HUGE_TABLE_LEAST_BYTES);
   table->committed_bytes = target_bytes;
-  persist_charge(PERSIST_TABLE, (ptrdiff_t)step_bytes);
+  persist_charge(table_purpose(table), (ptrdiff_t)step_bytes);
   return 0;
 }
 
@@ -154,6 +164,7 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
   int error = os_commit((void *)arena->committed, target - arena->committed);
   if (error != 0) return error;
   advise_huge(arena, arena->start, arena->committed, target, HUGE_HEAP_LEAST_BYTES);
+  memcheck_hide(arena->committed, target - arena->committed);
   arena->committed = target;
   return 0;
 }

@@ -77,6 +77,10 @@ void arena_destroy(struct arena *arena); /* tests */
  * their address, or 0 where the arena is full, limit_bytes would be passed or the system refuses.  Page heap's lock. */
 uintptr_t arena_grow_locked(struct arena *arena, size_t bytes);
 
+/* Asks that a span's pages not be backed by huge ones, for memory that is touched here and there; or that they be treated
+ * like the rest again. */
+void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse);
+
 static inline bool arena_contains(const struct arena *arena, uintptr_t address) {
   return address - arena->start < atomic_load_acquire(&arena->used) - arena->start;
 }

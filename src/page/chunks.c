@@ -24,16 +24,16 @@ static void tables_return(struct pageheap *heap, size_t chunk) {
     arena->chunks[i].tables_released = false;
   }
   heap->stats.tables_released_bytes -= count * 2 * CHUNK_MARK_BITS_BYTES;
-  persist_charge(PERSIST_TABLE, (ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
+  persist_charge(PERSIST_BITS, (ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
 }
 
-void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages) {
+void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages, bool all_resident) {
   while (pages > 0) {
     struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
     size_t count = pages_in_chunk(heap->arena, start, pages);
     chunk->in_use_pages = (uint16_t)(chunk->in_use_pages + count);
     if (chunk->idle_pages != 0) {
-      size_t resident = residency_count(heap->arena, start, count, PAGE_RESIDENT);
+      size_t resident = all_resident ? count : residency_count(heap->arena, start, count, PAGE_RESIDENT);
       ASSERT(resident <= chunk->idle_pages);
       chunk->idle_pages = (uint16_t)(chunk->idle_pages - resident);
     }
@@ -43,15 +43,17 @@ void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages) {
   }
 }
 
-void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, uint64_t now_ns) {
+void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, bool resident, uint64_t now_ns) {
   while (pages > 0) {
     struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
     size_t count = pages_in_chunk(heap->arena, start, pages);
     ASSERT(count <= chunk->in_use_pages);
     chunk->in_use_pages = (uint16_t)(chunk->in_use_pages - count);
-    chunk->idle_pages = (uint16_t)(chunk->idle_pages + count);
-    chunk->freed_ns = now_ns;
-    chunk->stuck = false;
+    if (resident) {
+      chunk->idle_pages = (uint16_t)(chunk->idle_pages + count);
+      chunk->freed_ns = now_ns;
+      chunk->stuck = false;
+    }
     start += count << PAGE_SHIFT;
     pages -= count;
   }
@@ -87,5 +89,5 @@ void chunks_release_tables(struct pageheap *heap, size_t chunk) {
     arena->chunks[i].tables_released = true;
   }
   heap->stats.tables_released_bytes += count * 2 * CHUNK_MARK_BITS_BYTES;
-  persist_charge(PERSIST_TABLE, -(ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
+  persist_charge(PERSIST_BITS, -(ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
 }

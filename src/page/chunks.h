@@ -9,10 +9,10 @@
 #include "page/pageheap.h"
 
 /* Free pages got an owner.  Before their residency is set. */
-void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages);
+void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages, bool all_resident);
 
-/* Pages, all resident, became free. */
-void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, uint64_t now_ns);
+/* Pages became free, all of them resident or none. */
+void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, bool resident, uint64_t now_ns);
 
 /* `resident` of the pages of a part of one chunk were given back. */
 void chunks_note_released(struct pageheap *heap, uintptr_t start, size_t resident);

@@ -74,11 +74,30 @@ static struct span *free_span_at(const struct pageheap *heap, uintptr_t address)
   return address < heap->arena->used ? free_or_null(table_read(heap, address)) : NULL;
 }
 
+/* ---- residency ---- */
+
+/* How many of `pages` pages from `start`, which belong to a free span, are resident.  What the span says of all its pages
+ * mostly answers that. */
+static size_t count_resident(struct pageheap *heap, const struct span *span, uintptr_t start, size_t pages) {
+  ASSERT(start >= span->start && start + (pages << PAGE_SHIFT) <= span_end(span));
+  if (span->released_pages == 0) return pages;
+  if (span->released_pages == span->page_count) return 0;
+  heap->residency_reads += pages;
+  return residency_count(heap->arena, start, pages, PAGE_RESIDENT);
+}
+
+/* How many pages of a free span were given back to the system; its other absent ones were never touched. */
+static size_t count_released(struct pageheap *heap, const struct span *span) {
+  if (span->released_pages == 0) return 0;
+  heap->residency_reads += span->page_count;
+  return residency_count(heap->arena, span->start, span->page_count, PAGE_RELEASED);
+}
+
 /* ---- choosing ---- */
 
-static bool is_worth_faulting_in(const struct pageheap *heap, const struct span *absent, const struct span *resident,
+static bool is_worth_faulting_in(struct pageheap *heap, const struct span *absent, const struct span *resident,
                                  size_t pages) {
-  size_t missing = pages - residency_count(heap->arena, absent->start, pages, PAGE_RESIDENT);
+  size_t missing = pages - count_resident(heap, absent, absent->start, pages);
   if (missing == 0) return true;
   bool is_tight = absent->page_count - pages <= pages / TIGHT_FIT_FRACTION;
   return is_tight && missing <= resident->page_count / WHOLE_SPAN_WORTH;
@@ -106,7 +125,7 @@ static void describe_free(struct pageheap *heap, struct span *span, uintptr_t re
 static void split_front(struct pageheap *heap, struct span *span, size_t pages, struct span *front) {
   ASSERT(pages > 0 && pages < span->page_count);
   uintptr_t release_end = span->release_end;
-  size_t resident = residency_count(heap->arena, span->start, pages, PAGE_RESIDENT);
+  size_t resident = count_resident(heap, span, span->start, pages);
   span_set_range(front, span->start, pages);
   span_set_range(span, span->start + (pages << PAGE_SHIFT), span->page_count - pages);
   front->released_pages = pages - resident;
@@ -132,6 +151,7 @@ static void clear_upper_fields(struct span *span) {
   span->live_count = 0;
   atomic_store_relaxed(&span->free_index, 0);
   atomic_store_relaxed(&span->has_specials, false);
+  atomic_store_relaxed(&span->specials, (struct special_set *)NULL);
 }
 
 /* Makes an owner's span of a free one that is filed nowhere. */
@@ -139,18 +159,19 @@ static void claim(struct pageheap *heap, struct span *span, enum span_state stat
   struct arena *arena = heap->arena;
   struct pageheap_stats *stats = &heap->stats;
   size_t pages = span->page_count;
-  size_t released = 0;
-  if (span->released_pages != 0) released = residency_count(arena, span->start, pages, PAGE_RELEASED);
+  size_t released = count_released(heap, span);
   stats->idle_bytes -= span_bytes(span);
   stats->released_bytes -= released << PAGE_SHIFT;
   stats->fresh_bytes -= (span->released_pages - released) << PAGE_SHIFT;
   *(state == SPAN_IN_USE ? &stats->in_use_bytes : &stats->stack_bytes) += span_bytes(span);
-  chunks_note_claimed(heap, span->start, pages);
+  *(state == SPAN_IN_USE ? &stats->in_use_spans : &stats->stack_spans) += 1;
+  chunks_note_claimed(heap, span->start, pages, span->released_pages == 0);
   residency_set(arena, span->start, pages, PAGE_RESIDENT);
   span->released_pages = 0;
   clear_upper_fields(span);
   atomic_store_relaxed(&span->sweep_generation, span_generation_now());
-  for (size_t i = 0; i < pages; i++) table_write(heap, span->start + (i << PAGE_SHIFT), span);
+  struct span **entries = &arena->spans[arena_page_of(arena, span->start)];
+  for (size_t i = 0; i < pages; i++) atomic_store_relaxed(&entries[i], span); /* as table_write */
   span_set_state(span, state); /* a release: who sees the state sees the generation */
 }
 
@@ -187,6 +208,18 @@ static struct span *carve_locked(struct pageheap *heap, struct span *span, size_
 
 /* ---- merging ---- */
 
+/* No page of a part from here on can be given back.  What the part knew stays known, so that a release need not walk over
+ * pages that went long ago; but where OS pages are larger than ours, those that it shares with its neighbours could not
+ * go before and can go now. */
+static uintptr_t release_end_of_part(const struct pageheap *heap, const struct span *part, const struct span *freed) {
+  uintptr_t end = span_end(part);
+  uintptr_t first_end = min_size(round_up(part->start, heap->release_unit_bytes), end);
+  uintptr_t last_start = max_size(round_down(end, heap->release_unit_bytes), part->start);
+  if (part == freed) return end;
+  if (residency_count(heap->arena, last_start, (end - last_start) >> PAGE_SHIFT, PAGE_RESIDENT) > 0) return end;
+  return max_size(part->release_end, first_end);
+}
+
 /* Makes one free span of `span`, which is filed nowhere, and its free neighbours, and files it.  The structure of the
  * part with the most resident pages lives on, with its time and its place among the ages. */
 static void merge_and_file(struct pageheap *heap, struct span *span, uint64_t now_ns) {
@@ -198,7 +231,7 @@ static void merge_and_file(struct pageheap *heap, struct span *span, uint64_t no
     struct span *part = parts[i];
     if (part == NULL) continue;
     if (part->start < start) start = part->start;
-    if (span_resident_pages(part) > 0) release_end = span_end(part);
+    if (span_resident_pages(part) > 0) release_end = release_end_of_part(heap, part, span);
     if (span_resident_pages(part) > span_resident_pages(keep)) keep = part;
     pages += part->page_count;
     released += part->released_pages;
@@ -230,20 +263,30 @@ static void assert_no_page_info(const struct arena *arena, const struct span *sp
 #endif
 }
 
-void pageheap_free(struct pageheap *heap, struct span *span) {
+static void free_span(struct pageheap *heap, struct span *span, enum page_residency residency) {
   CHECK(span->link.list == NULL, "span %p at %p is freed while it is on a list", (void *)span, (void *)span->start);
   lock_acquire(&heap->lock);
   enum span_state state = span_state(span);
   span_set_state(span, SPAN_FREE);
   assert_no_page_info(heap->arena, span);
   *(state == SPAN_IN_USE ? &heap->stats.in_use_bytes : &heap->stats.stack_bytes) -= span_bytes(span);
+  *(state == SPAN_IN_USE ? &heap->stats.in_use_spans : &heap->stats.stack_spans) -= 1;
   heap->stats.idle_bytes += span_bytes(span);
   span->released_pages = 0;
+  if (residency == PAGE_RELEASED) {
+    residency_set(heap->arena, span->start, span->page_count, PAGE_RELEASED);
+    heap->stats.released_bytes += span_bytes(span);
+    span->released_pages = span->page_count;
+  }
   uint64_t now_ns = heap->stats.freed_ns = heap->hooks.now_ns();
-  chunks_note_freed(heap, span->start, span->page_count, now_ns);
+  chunks_note_freed(heap, span->start, span->page_count, residency == PAGE_RESIDENT, now_ns);
   merge_and_file(heap, span, now_ns);
   lock_release(&heap->lock);
 }
+
+void pageheap_free(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT); }
+
+void pageheap_free_released(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RELEASED); }
 
 /* ---- growing ---- */
 
@@ -289,27 +332,21 @@ static bool grow_locked(struct pageheap *heap, size_t pages) {
 
 /* ---- allocating ---- */
 
-static struct span *alloc_free_locked(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state) {
+static struct span *alloc_locked(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
+                                 bool may_grow) {
   size_t slack = (alignment >> PAGE_SHIFT) - 1;
   struct span *span = choose_locked(heap, pages + slack);
+  if (span == NULL && may_grow && grow_locked(heap, pages + slack)) span = choose_locked(heap, pages + slack);
   if (span == NULL) return NULL;
   size_t gap = (round_up(span->start, alignment) - span->start) >> PAGE_SHIFT;
   return carve_locked(heap, span, gap, pages, state);
-}
-
-static struct span *alloc_or_grow_locked(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state) {
-  size_t slack = (alignment >> PAGE_SHIFT) - 1;
-  if (choose_locked(heap, pages + slack) == NULL && !grow_locked(heap, pages + slack)) return NULL;
-  return alloc_free_locked(heap, pages, alignment, state);
 }
 
 /* How many pages that are not resident an allocation would take. */
 static size_t absent_pages_locked(struct pageheap *heap, size_t pages, size_t alignment) {
   size_t slack = (alignment >> PAGE_SHIFT) - 1;
   const struct span *span = choose_locked(heap, pages + slack);
-  if (span == NULL) return pages;
-  if (span->released_pages == 0) return 0;
-  return pages - residency_count(heap->arena, span->start, pages, PAGE_RESIDENT);
+  return span == NULL ? pages : pages - count_resident(heap, span, span->start, pages);
 }
 
 /* No resident pages are free: somebody may be able to free some, which is cheaper than to touch new ones. */
@@ -374,8 +411,7 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
     make_room(heap, pages, alignment);
   }
   lock_acquire(&heap->lock);
-  struct span *span =
-      may_grow ? alloc_or_grow_locked(heap, pages, alignment, state) : alloc_free_locked(heap, pages, alignment, state);
+  struct span *span = alloc_locked(heap, pages, alignment, state, may_grow);
   lock_release(&heap->lock);
   return span;
 }

@@ -17,6 +17,11 @@
  * Age.  Merged spans take the time of the part with the most resident pages (the one just freed, among equals): a large
  * span does not grow young because a page beside it comes and goes.
  *
+ * Cost.  With n free spans, an allocation or a free takes O(log n) steps in the trees and O(1) in the lists.  Besides
+ * that, an allocation writes table entries for each of its pages, and looks at the residency of no more pages than it
+ * takes and skips to be aligned; of none where its span is wholly resident.  A free looks at none, however large the spans
+ * that it merges.
+ *
  * The limit.  Where limit_bytes is set, an allocation that would pass it by touching absent pages first releases idle
  * ones that it cannot use, as many as it is too much, and then, if that is not enough, tells hooks.press.  It goes on in
  * any case.
@@ -66,6 +71,7 @@ struct pageheap_stats {
   size_t fresh_bytes;    /* part of idle that was never touched */
   size_t system_bytes;   /* the arena up to its frontier */
   size_t free_spans;
+  size_t in_use_spans, stack_spans;
   size_t grow_count;             /* times that the arena grew */
   uint64_t released_total_bytes; /* given back to the system, ever, pages only */
   size_t tables_released_bytes;  /* mark bits that are given back now */
@@ -83,6 +89,7 @@ struct pageheap {
   size_t release_unit_bytes;   /* pages go back in units of this: the OS page, or ours if larger; constant after init */
   size_t limit_bytes;          /* atomic; soft: what is held (pageheap_held_bytes) should stay below; SIZE_MAX: none */
   uint64_t limit_release_ns;   /* atomic; time that allocations have spent to release memory for the limit */
+  uint64_t residency_reads;    /* under lock; pages whose residency allocations have looked up so far; tests bound it */
 };
 
 /* The heap's pages. */
@@ -109,6 +116,9 @@ int pageheap_reserve(struct pageheap *heap, size_t pages);
 /* Takes a span back; it must be IN_USE or STACK and on no list, the page information of its pages cleared.  The
  * structure is the heap's afterwards.  Its pages count as written to. */
 void pageheap_free(struct pageheap *heap, struct span *span);
+
+/* The same for a span whose memory the caller has given back to the system, all of it. */
+void pageheap_free_released(struct pageheap *heap, struct span *span);
 
 /* Gives free pages back to the system, spans unused for longest first, until `goal_bytes` are released by this call or
  * nothing is left that has been unused for `unused_ns`; a span's high end goes first, since allocations take the low

@@ -60,7 +60,8 @@ struct span {
   uint32_t slot_count;       /* 1 for a large object */
   uint32_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
   size_t free_index; /* atomic; bytes from `start` before which every slot has been handed out since the last sweep */
-  bool has_specials; /* atomic; an object of it has, or had, a finalizer or weak link */
+  bool has_specials; /* atomic; an object of it has, or had, a special, or is one of the collector's weak cells */
+  struct special_set *specials; /* atomic; NULL: none; under the span's stripe, see gc/special.h */
 #ifdef MIDDEN_ASSERTS
   uint32_t swept_in; /* atomic; the generation in which the structure was last swept, whatever it described */
 #endif

@@ -27,6 +27,7 @@ static struct span **holder_of(struct spantree *tree, struct span *span) {
 static void rotate_up(struct spantree *tree, struct span *child) {
   struct span *parent = child->tree_parent;
   struct span *moved;
+  tree->rotations++;
   *holder_of(tree, parent) = child;
   child->tree_parent = parent->tree_parent;
   if (parent->tree_left == child) {

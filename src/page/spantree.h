@@ -18,7 +18,8 @@
 struct spantree {
   struct span *root;
   size_t count;
-  uint64_t comparisons; /* keys compared so far by all searches and insertions; tests bound it */
+  uint64_t comparisons; /* keys compared so far by all searches and insertions; tests bound both */
+  uint64_t rotations;   /* nodes moved past their parents so far */
 };
 
 /* The span must be in no tree. */

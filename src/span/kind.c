@@ -11,7 +11,11 @@ struct kind kind_table[MIDDEN_KINDS_MAX] = {
     [MIDDEN_RAW] = {.name = "raw", .scan = SCAN_NONE},
     [MIDDEN_ROOT] = {.name = "root", .scan = SCAN_CONSERVATIVE, .zeroed = true, .root = true},
     [MIDDEN_ROOT_DATA] = {.name = "root data", .scan = SCAN_NONE, .root = true},
+    [KIND_FIBER] = {.name = "fiber", .scan = SCAN_TRACE, .zeroed = true},
     [KIND_TINY] = {.name = "data (tiny)", .scan = SCAN_NONE, .zeroed = true},
+    [KIND_WEAK] = {.name = "weak reference", .scan = SCAN_NONE, .zeroed = true},
+    [KIND_EPHEMERON] = {.name = "ephemeron", .scan = SCAN_TRACE, .zeroed = true}, /* trace: set by cell_init */
+    [KIND_WEAK_TABLE] = {.name = "weak table", .scan = SCAN_CONSERVATIVE, .zeroed = true},
 };
 unsigned kind_count = KINDS_OWN;
 

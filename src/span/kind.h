@@ -29,8 +29,21 @@ struct kind {
  * the number of elements. */
 enum { TYPE_ARRAY_TAG = 1 };
 
-/* Slots that tiny objects share; to the program they are MIDDEN_DATA. */
-enum { KIND_TINY = MIDDEN_KINDS_BUILT_IN, KINDS_OWN };
+/* Kinds that only the library allocates.  To the program they are what kind_for_program says. */
+enum {
+  KIND_TINY = MIDDEN_KINDS_BUILT_IN, /* slots that tiny objects share */
+  KIND_FIBER,                        /* trace function: gc/stacks.c */
+  KIND_WEAK,                         /* weak references; see gc/cell.h */
+  KIND_EPHEMERON,                    /* likewise */
+  KIND_WEAK_TABLE,                   /* see api/weak_table.c */
+  KINDS_OWN
+};
+
+/* Whether a kind is the library's own, of which the program allocates nothing by its number. */
+static inline bool kind_is_own(unsigned kind) { return kind >= MIDDEN_KINDS_BUILT_IN && kind < KINDS_OWN; }
+
+/* Whether objects of a kind are cells, of which the specials of others know. */
+static inline bool kind_is_cell(unsigned kind) { return kind == KIND_WEAK || kind == KIND_EPHEMERON; }
 
 extern struct kind kind_table[MIDDEN_KINDS_MAX];
 extern unsigned kind_count; /* atomic */

@@ -1,5 +1,7 @@
 #include "span/object.h"
 
+#include "span/guard.h"
+
 bool object_find(const void *address, struct object *object) {
   uintptr_t value = (uintptr_t)address;
   if (!arena_contains(&heap_arena, value)) return false;
@@ -12,6 +14,7 @@ bool object_find(const void *address, struct object *object) {
 }
 
 size_t object_usable_bytes(const struct object *object) {
+  if (UNLIKELY(guard_active)) return guard_size(object->span, object->start);
   size_t slot_bytes = span_slot_bytes(object->span);
   if (object->span->kind != MIDDEN_TYPED) return slot_bytes;
   uintptr_t type = *(const uintptr_t *)(object->start + slot_bytes - sizeof(uintptr_t));

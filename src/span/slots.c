@@ -1,14 +1,20 @@
 #include "span/slots.h"
 
-#include <string.h>
-
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/page_info.h"
 #include "span/size_class.h"
 
-bool slots_poison;
+struct slots_spans slots_spans[SIZE_CLASS_COUNT];
+
+static void count_span(const struct span *span, bool added) {
+  struct slots_spans *spans = &slots_spans[span->size_class];
+  atomic_add_relaxed(&spans->count, added ? (size_t)1 : -(size_t)1);
+  atomic_add_relaxed(&spans->bytes, added ? span_bytes(span) : -span_bytes(span));
+}
 
 void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   span->size_class = (uint8_t)size_class;
@@ -18,8 +24,11 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   span->live_count = 0;
   span->free_index = 0;
   span->in_cache = false;
-  span->has_specials = false;
+  span->has_specials = kind_is_cell(kind);
+  ASSERT(span->specials == NULL);
+  if (UNLIKELY(guard_active)) guard_span_ready(span);
   page_info_set(&heap_arena, span);
+  count_span(span, true);
 }
 
 /* The part of a span that may have bits: of a large object its start alone. */
@@ -30,10 +39,13 @@ static size_t range_bits_bytes(size_t page_count, unsigned size_class) {
 static size_t bits_bytes(const struct span *span) { return range_bits_bytes(span->page_count, span->size_class); }
 
 void slots_destroy(struct span *span) {
+  ASSERT(span->specials == NULL);
   page_info_clear(&heap_arena, span);
+  count_span(span, false);
   mark_bits_clear(&heap_arena, 0, span->start, bits_bytes(span));
   mark_bits_clear(&heap_arena, 1, span->start, bits_bytes(span));
   span->needs_zero = true;
+  memcheck_hide(span->start, span_bytes(span));
 }
 
 /* The first free slot at or after `slot`, or `end`. */
@@ -59,20 +71,12 @@ bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run) {
   return true;
 }
 
-static void poison_free_slots(const struct span *span) {
-  size_t slot_bytes = span_slot_bytes(span);
-  for (size_t i = 0; i < span->slot_count; i++) {
-    uintptr_t slot = span->start + i * slot_bytes;
-    if (!mark_bit_get(&heap_arena, alloc_side(), slot)) memset((void *)slot, POISON_BYTE, slot_bytes);
-  }
-}
-
 uint32_t slots_sweep(struct span *span) {
+  if (UNLIKELY(guard_active)) guard_sweep(span);
   mark_bits_clear(&heap_arena, mark_side, span->start, bits_bytes(span));
   span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
   atomic_store_relaxed(&span->free_index, (size_t)0);
   span->needs_zero = true;
-  if (UNLIKELY(slots_poison)) poison_free_slots(span);
   return span->live_count;
 }
 

@@ -5,7 +5,8 @@
  * slots for a cache, sets their allocation bits and moves free_index past them.
  *
  * Sweeping a span makes last cycle's marks its allocation bits (the sides have traded places by then), clears the other
- * side for the marks to come, counts, and puts free_index back to 0.  It touches bits and counts only: who may sweep,
+ * side for the marks to come, counts, and puts free_index back to 0.  It touches bits and counts only (and objects where they are
+ * guarded, span/guard.h): who may sweep,
  * and what happens with the span afterwards, is decided above. */
 #ifndef MIDDEN_SPAN_SLOTS_H
 #define MIDDEN_SPAN_SLOTS_H
@@ -16,9 +17,11 @@
 
 #include "page/span.h"
 
-/* Fills freed slots with POISON_BYTE; constant after start. */
-extern bool slots_poison;
-enum { POISON_BYTE = 0xdf };
+/* Spans that hold objects of a class, and their bytes; atomic. */
+struct slots_spans {
+  size_t count, bytes;
+};
+extern struct slots_spans slots_spans[];
 
 /* Makes a fresh span of the page heap hold objects of a class (0: one large object) and kind. */
 void slots_init(struct span *span, unsigned size_class, unsigned kind);

@@ -9,6 +9,7 @@
  * "ignore self" without its references to itself).  Then the boxes in C and outside M become ready, those of
  * "unreachable" only if no other one that becomes ready reaches them.  A stale word only ever makes R larger, and
  * with it the ready set smaller: no box may become ready before the oracle says so, and hardly any later. */
+#include "span/guard.h"
 #include "support/heap_test.h"
 
 #include <setjmp.h>
@@ -610,7 +611,7 @@ static void test_link_in_a_dead_object(void **state) {
     test_collect_clean();
     test_collect_clean();
     uintptr_t **objects = fill_holes(&reused, hidden);
-    assert_true(reused > HOLDERS / 2);
+    assert_true(reused > HOLDERS / 2 || guard_active); /* guarded, empty spans go back to the page heap at once */
     box_drop(TARGET);
     test_collect_clean();
     assert_null(shadows[TARGET].after);
@@ -755,7 +756,7 @@ static void random_graph_run(bool *may_run, bool all) {
   }
 }
 
-static void random_graph_round(int count, bool *queue, bool *ready, size_t *late) {
+NOINLINE_TEST static void random_graph_round(int count, bool *queue, bool *ready, size_t *late) {
   size_t expected = oracle_collect(ready, count);
   size_t waiting = test_stats().finalizers_ready;
   test_collect_clean();
@@ -784,9 +785,13 @@ static void random_graph(int count) {
     for (int i = 0; i < count; i++) {
       if (shadows[i].rooted && (drops == 3 || rng_one_in(&test_rng, 2))) box_drop(i);
     }
-    for (int i = 0; i < 5; i++) random_graph_round(count, queue, ready, &late);
+    for (int i = 0; i < 5; i++) {
+      test_scrub_stack(); /* no frame of a round has a hole in which a box is left over */
+      random_graph_round(count, queue, ready, &late);
+    }
   }
   while (oracle_collect(ready, count) != 0 || midden_finalizers_ready()) {
+    test_scrub_stack();
     random_graph_round(count, queue, ready, &late);
     REQUIRE(++rounds < 5 * BOXES, "finalizers are late for ever");
   }

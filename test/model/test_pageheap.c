@@ -381,6 +381,7 @@ static void check_everything(void) {
 /* ---- runs ---- */
 
 static void start_heap(const struct pageheap_hooks *hooks, uintptr_t start, size_t bytes) {
+  release_fails = false;
   assert_int_equal(arena_init_fake(&arena, start, bytes), 0);
   pageheap_init(&heap, &arena, hooks);
 }
@@ -535,6 +536,57 @@ static void reserving_touches_nothing(void **state) {
   assert_false(span->needs_zero);
   assert_int_equal(heap.stats.grow_count, grow_count);
   assert_int_equal(pageheap_reserve(&heap, SIZE_MAX), -ENOMEM);
+  pageheap_verify(&heap);
+  arena_destroy(&arena);
+}
+
+/* A merge forgot what was known of the high end of a span, and the next release walked over all of it, for 100 GiB a
+ * millisecond and a half under the lock. */
+static void check_merging_remembers_the_top(size_t release_unit_bytes) {
+  model = (struct model){0};
+  start_heap(&fake_hooks, MODEL_START, MODEL_BYTES);
+  heap.release_unit_bytes = release_unit_bytes;
+  pageheap_free(&heap, pageheap_alloc(&heap, MODEL_PAGES, SPAN_IN_USE, true));
+  model.used = MODEL_PAGES; /* all of it free, for fake_release */
+  assert_int_equal(pageheap_release(&heap, SIZE_MAX, 0), MODEL_BYTES);
+  pageheap_free(&heap, pageheap_alloc(&heap, 16, SPAN_IN_USE, true));
+  pageheap_free(&heap, pageheap_alloc(&heap, 1, SPAN_IN_USE, true));
+  assert_int_equal(heap.free.count, 1);
+  assert_int_equal(arena.spans[0]->release_end, arena.start + 16 * PAGE_BYTES);
+  assert_int_equal(pageheap_release(&heap, SIZE_MAX, 0), 16 * PAGE_BYTES);
+  pageheap_verify(&heap);
+  arena_destroy(&arena);
+}
+
+static void merging_remembers_the_top(void **state) {
+  (void)state;
+  check_merging_remembers_the_top(PAGE_BYTES);
+  check_merging_remembers_the_top(8 * PAGE_BYTES);
+}
+
+/* Only spans that are resident in part make an allocation look at pages, and a free never looks. */
+static void residency_is_read_where_it_is_in_doubt(void **state) {
+  (void)state;
+  model = (struct model){0};
+  start_heap(&fake_hooks, MODEL_START, MODEL_BYTES);
+  struct span *span = pageheap_alloc(&heap, 1000, SPAN_IN_USE, true); /* never touched */
+  uint64_t fresh_reads = heap.residency_reads;
+  assert_true(fresh_reads <= 1000); /* whether the pages were released before */
+  pageheap_free(&heap, span);
+  struct span *front =
+      pageheap_alloc(&heap, 100, SPAN_IN_USE, true); /* of a part that was touched and one that was not */
+  uint64_t mixed_reads = heap.residency_reads - fresh_reads;
+  assert_true(mixed_reads <= 4 * 100);
+  pageheap_free(&heap, front);
+  assert_int_equal(heap.residency_reads, fresh_reads + mixed_reads);
+  span = pageheap_alloc(&heap, arena_page_of(&arena, arena.used), SPAN_IN_USE, false);
+  assert_non_null(span);
+  pageheap_free(&heap, span); /* all is resident from here on */
+  uint64_t before = heap.residency_reads;
+  front = pageheap_alloc(&heap, 100, SPAN_IN_USE, false);
+  assert_non_null(front);
+  pageheap_free(&heap, front);
+  assert_int_equal(heap.residency_reads, before);
   pageheap_verify(&heap);
   arena_destroy(&arena);
 }
@@ -834,6 +886,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(reclaiming_comes_before_growing),
       cmocka_unit_test(reserving_touches_nothing),
       cmocka_unit_test(fresh_spans_count_as_swept),
+      cmocka_unit_test(merging_remembers_the_top),
+      cmocka_unit_test(residency_is_read_where_it_is_in_doubt),
       cmocka_unit_test(misuse_stops_the_process),
       cmocka_unit_test(no_memory_is_survived_at_every_call),
       cmocka_unit_test(without_structures_only_exact_fits_are_served),

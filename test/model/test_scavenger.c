@@ -131,7 +131,8 @@ static void check_accounts(void) {
   REQUIRE(stats.tables_released_bytes == tables, "tables: %zu, found %zu", stats.tables_released_bytes, tables);
   size_t committed = 0;
   for (size_t i = 0; i < ARENA_TABLES; i++) committed += arena.tables[i].committed_bytes;
-  REQUIRE(persist_bytes(PERSIST_TABLE) == committed - tables, "metadata of tables is counted wrong");
+  REQUIRE(persist_bytes(PERSIST_TABLE) + persist_bytes(PERSIST_BITS) == committed - tables,
+          "metadata of tables is counted wrong");
 }
 
 /* ---- steps of the program ---- */

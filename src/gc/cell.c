@@ -1,0 +1,187 @@
+#include "gc/cell.h"
+
+#include <errno.h>
+
+#include "base/atomic.h"
+#include "base/check.h"
+#include "span/kind.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
+
+struct cell_head {
+  struct special special;
+  struct cell *first;
+};
+
+/* Pairs with the sequentially consistent setting of mark bits; see the header. */
+static bool is_marked(uintptr_t object) {
+  return (atomic_load_seq_cst(mark_word_of(&heap_arena, mark_side, object)) & mark_mask_of(object)) != 0;
+}
+
+/* ---- linking ---- */
+
+static uint8_t special_kind_of(const struct cell *cell) {
+  return object_span((uintptr_t)cell)->kind == KIND_WEAK ? SPECIAL_WEAK : SPECIAL_EPHEMERON;
+}
+
+static struct cell_head *head_locked(struct span *span, uintptr_t object, uint8_t kind) {
+  struct special *found = special_find_locked(span, object, kind);
+  if (found != NULL) return (struct cell_head *)found;
+  struct cell_head *head = special_alloc(true);
+  if (head == NULL) return NULL;
+  *head = (struct cell_head){.special = {.object = object, .kind = kind}};
+  if (special_add_locked(span, &head->special) == 0) return head;
+  special_free(&head->special);
+  return NULL;
+}
+
+static void drop_head_locked(struct span *span, struct cell_head *head) {
+  special_remove_locked(span, &head->special);
+  special_free(&head->special);
+}
+
+static void push(struct cell_head *head, struct cell *cell) {
+  cell->previous = NULL;
+  cell->next = head->first;
+  if (head->first != NULL) head->first->previous = cell;
+  head->first = cell;
+}
+
+static void unlink_cell(struct cell_head *head, struct cell *cell) {
+  if (cell->next != NULL) cell->next->previous = cell->previous;
+  if (cell->previous != NULL) {
+    cell->previous->next = cell->next;
+  } else {
+    head->first = cell->next;
+  }
+  cell->next = cell->previous = NULL;
+}
+
+/* Any address in an object leads to its first byte. */
+static uintptr_t object_of(uintptr_t address) {
+  return object_slot_start(address, heap_arena.page_info[arena_page_of(&heap_arena, address)]);
+}
+
+static void clear_cell(struct cell *cell) {
+  cell->next = cell->previous = NULL;
+  atomic_store_release(&cell->value, (void *)NULL);
+  atomic_store_release(&cell->target, (uintptr_t)0);
+}
+
+/* Whoever frees the target, or gives the cell another, may come first: then there is nothing left to do. */
+static void detach(struct cell *cell) {
+  for (;;) {
+    uintptr_t target = atomic_load_acquire(&cell->target);
+    if (target == 0) return;
+    struct span *span = object_span(target);
+    lock_acquire(special_lock(span));
+    bool same = atomic_load_relaxed(&cell->target) == target;
+    if (same) {
+      struct cell_head *head = (struct cell_head *)special_find_locked(span, object_of(target), special_kind_of(cell));
+      ASSERT(head != NULL);
+      unlink_cell(head, cell);
+      if (head->first == NULL) drop_head_locked(span, head);
+      atomic_store_release(&cell->target, (uintptr_t)0);
+    }
+    lock_release(special_lock(span));
+    if (same) return;
+  }
+}
+
+enum attached { ATTACHED, NO_MEMORY, HAS_TARGET };
+
+static enum attached attach(struct cell *cell, uintptr_t address, uintptr_t object) {
+  struct span *span = object_span(object);
+  enum attached result = NO_MEMORY;
+  uintptr_t none = 0;
+  lock_acquire(special_lock(span));
+  struct cell_head *head = head_locked(span, object, special_kind_of(cell));
+  if (head != NULL) {
+    bool is_free = atomic_cas_acq_rel(&cell->target, &none, address);
+    result = is_free ? ATTACHED : HAS_TARGET;
+    if (is_free) push(head, cell);
+    if (head->first == NULL) drop_head_locked(span, head);
+  }
+  lock_release(special_lock(span));
+  return result;
+}
+
+/* Memory first: without it the cell keeps what it has. */
+static bool reserve(uintptr_t object, uint8_t kind) {
+  struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
+  bool reserved = head_locked(span, object, kind) != NULL;
+  lock_release(special_lock(span));
+  return reserved;
+}
+
+static void unreserve(uintptr_t object, uint8_t kind) {
+  struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
+  struct cell_head *head = (struct cell_head *)special_find_locked(span, object, kind);
+  if (head != NULL && head->first == NULL) drop_head_locked(span, head);
+  lock_release(special_lock(span));
+}
+
+int cell_set(struct cell *cell, uintptr_t address, uintptr_t object) {
+  uint8_t kind = special_kind_of(cell);
+  if (address != 0 && !reserve(object, kind)) return -ENOMEM;
+  enum attached result = HAS_TARGET;
+  while (result == HAS_TARGET) {
+    detach(cell);
+    result = address == 0 ? ATTACHED : attach(cell, address, object);
+  }
+  if (result == NO_MEMORY) unreserve(object, kind);
+  return result == ATTACHED ? 0 : -ENOMEM;
+}
+
+static void clear_list(struct cell_head *head) {
+  for (struct cell *cell = head->first, *next; cell != NULL; cell = next) {
+    next = cell->next;
+    clear_cell(cell);
+  }
+  head->first = NULL;
+}
+
+void cell_object_freed(uintptr_t object) {
+  struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
+  for (uint8_t kind = SPECIAL_WEAK; kind <= SPECIAL_EPHEMERON; kind++) {
+    struct cell_head *head = (struct cell_head *)special_find_locked(span, object, kind);
+    if (head == NULL) continue;
+    clear_list(head);
+    drop_head_locked(span, head);
+  }
+  lock_release(special_lock(span));
+}
+
+void cell_freed(struct cell *cell) { detach(cell); }
+
+/* ---- the collector's ---- */
+
+void cell_target_died_stw(struct special *head) { clear_list((struct cell_head *)head); }
+
+bool cell_drop_dead_stw(struct special *special) {
+  struct cell_head *head = (struct cell_head *)special;
+  for (struct cell *cell = head->first, *next; cell != NULL; cell = next) {
+    next = cell->next;
+    if (!is_marked((uintptr_t)cell)) unlink_cell(head, cell);
+  }
+  return head->first != NULL;
+}
+
+void cell_mark_values_stw(struct midden_tracer *tracer, struct special *special) {
+  const struct cell_head *head = (const struct cell_head *)special;
+  for (const struct cell *cell = head->first; cell != NULL; cell = cell->next) {
+    if (is_marked((uintptr_t)cell)) mark_address(tracer, (uintptr_t)cell->value);
+  }
+}
+
+static void trace_ephemeron(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument) {
+  const struct cell *cell = object;
+  (void)slot_bytes;
+  (void)argument;
+  if (cell->target != 0 && is_marked(object_of(cell->target))) mark_address(tracer, (uintptr_t)cell->value);
+}
+
+void cell_init(void) { kind_table[KIND_EPHEMERON].trace = trace_ephemeron; }

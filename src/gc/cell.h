@@ -1,0 +1,58 @@
+/* Cells: small objects that refer to another one without keeping it alive: weak references, and ephemerons.
+ *
+ *     weak reference    KIND_WEAK: `target`
+ *     ephemeron         KIND_EPHEMERON: `target` is its key; `value` is kept while both the key and the ephemeron live
+ *
+ * Both lie in the heap, where the program holds them.  A cell with a target is linked into the list that the target's
+ * SPECIAL_WEAK or SPECIAL_EPHEMERON record starts, so that it is cleared when the target dies.  `target` holds the address
+ * that the program gave, which may point into the object.
+ *
+ * Locks.  The list of a target, and the step of a cell's `target` from its address to 0, under the stripe of the target's
+ * span; the step from 0 to an address by compare-and-swap under that stripe, since two threads may give a cell different
+ * targets.  The collector clears cells while the world is stopped.  Reading is one load: whoever has the address on its
+ * stack keeps the object, and nobody is stopped between a load and what the compiler makes of it without the collector
+ * seeing the register.  A collector that marks while the program runs must mark what is read.
+ *
+ * Ephemerons in the mark phase.  A value is to be marked when both mark bits are set, of the key and of the ephemeron,
+ * whichever comes last.
+ *
+ *     1. While the heap is marked, an ephemeron that is scanned marks its value if the key is marked already.
+ *     2. Then marking is watched (mark_watch): each object that is newly marked and has ephemerons wakes them, and those
+ *        that are marked mark their values.  Beside that one pass over all keys looks for pairs of which both were marked
+ *        before.
+ *
+ * So each pair is seen when its second half is marked, or by the pass: chains of ephemerons cost what their links cost,
+ * in any order.  Two markers may set the two bits at the same time; each then looks at the other bit.  Setting a bit and
+ * looking are sequentially consistent, so at least one of them sees both. */
+#ifndef MIDDEN_GC_CELL_H
+#define MIDDEN_GC_CELL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gc/mark.h"
+#include "gc/special.h"
+
+struct cell {
+  uintptr_t target; /* atomic; 0: cleared */
+  struct cell *next, *previous;
+  void *value; /* ephemerons; atomic */
+};
+
+/* At start: gives KIND_EPHEMERON its trace function. */
+void cell_init(void);
+
+/* Critical sections.  Gives a cell the target `address`, an address in the object that starts at `object`, or none (0).
+ * 0 or -ENOMEM, with the target as it was. */
+int cell_set(struct cell *cell, uintptr_t address, uintptr_t object);
+
+/* An object is freed by the program: cells that name it are cleared.  Or the object is a cell. */
+void cell_object_freed(uintptr_t object);
+void cell_freed(struct cell *cell);
+
+/* The world stopped.  All are given the first record of an object's SPECIAL_WEAK or SPECIAL_EPHEMERON. */
+void cell_target_died_stw(struct special *head);
+bool cell_drop_dead_stw(struct special *head); /* whether cells are left */
+void cell_mark_values_stw(struct midden_tracer *tracer, struct special *head);
+
+#endif

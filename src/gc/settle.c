@@ -1,0 +1,359 @@
+#include "gc/settle.h"
+
+#include "base/atomic.h"
+#include "base/attr.h"
+#include "base/check.h"
+#include "gc/calls.h"
+#include "gc/cell.h"
+#include "gc/cleanup.h"
+#include "gc/finalizer.h"
+#include "gc/markers.h"
+#include "gc/special.h"
+#include "gc/weak.h"
+#include "span/kind.h"
+#include "span/mark_bits.h"
+#include "span/object.h"
+
+enum {
+  PARALLEL_LEAST_SETS = 32, /* fewer are settled before another marker has woken up */
+  FINISH_STEP = 256,        /* records in one critical section */
+  NAMES_MAX = 16            /* stuck objects named after one cycle; the others' turn comes with the next */
+};
+
+bool settle_names_stuck;
+size_t settle_finalizer_cycles, settle_cleanups_stuck;
+
+/* What one marker found, in lists by `next`. */
+struct found {
+  struct call *finalizers;   /* of unmarked objects */
+  struct special *cleanups;  /* of dead objects: the first of each ring */
+  struct special *dead;      /* records of dead objects: likewise */
+  struct weak_link *orphans; /* links that lay in dead objects */
+} CACHE_ALIGNED;
+
+struct stuck {
+  uintptr_t object;
+  const char *kind, *type;
+  bool is_cleanup;
+};
+
+static NOT_A_ROOT struct {
+  const struct settle_markers *markers;
+  struct found found[MARKERS_MAX];
+  size_t finalizer_cycles, cleanups_stuck;
+  struct stuck stuck[NAMES_MAX];
+  size_t stuck_count;
+} settling;
+
+void settle_init(void) {
+  special_init();
+  cell_init();
+}
+
+/* ---- running passes ---- */
+
+static void each_set(void (*job)(void *argument, unsigned marker)) {
+  special_restart_stw();
+  unsigned markers = special_set_count_stw() >= PARALLEL_LEAST_SETS ? settling.markers->count : 1;
+  markers_run(markers, job, NULL);
+}
+
+static struct midden_tracer *tracer_of(unsigned marker) { return &settling.markers->tracers[marker]; }
+
+static void drain(void) { settling.markers->drain(tracer_of(0)); }
+
+static void push(struct special **list, struct special *record) {
+  record->next = *list;
+  *list = record;
+}
+
+/* ---- roots ---- */
+
+void settle_begin_stw(void) { special_restart_stw(); }
+
+void settle_mark_queue_stw(struct midden_tracer *tracer) { calls_mark_roots_stw(tracer); }
+
+static bool mark_finalizer_argument(struct special *record, bool marked, void *argument) {
+  (void)marked;
+  if (record->kind == SPECIAL_FINALIZER && record->refers)
+    mark_address(argument, (uintptr_t)call_from(record)->argument);
+  return true;
+}
+
+static void mark_finalizer_arguments(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (set->refers && set->counts[SPECIAL_FINALIZER] != 0) special_filter_stw(set, mark_finalizer_argument, argument);
+}
+
+void settle_mark_share_stw(struct midden_tracer *tracer) {
+  special_visit_share_stw(mark_finalizer_arguments, tracer, 0);
+}
+
+/* ---- values ---- */
+
+static bool has_values(const struct special_set *set) {
+  return set->counts[SPECIAL_EPHEMERON] != 0 || (set->refers && set->counts[SPECIAL_CLEANUP] != 0);
+}
+
+static bool mark_value(struct special *record, bool marked, void *argument) {
+  if (!marked) return true;
+  if (record->kind == SPECIAL_EPHEMERON) cell_mark_values_stw(argument, record);
+  if (record->kind == SPECIAL_CLEANUP) cleanup_mark_arguments_stw(argument, record);
+  return true;
+}
+
+static void mark_values(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (has_values(set)) special_filter_stw(set, mark_value, argument);
+}
+
+static void values_job(void *argument, unsigned marker) {
+  (void)argument;
+  struct midden_tracer *tracer = tracer_of(marker);
+  work_join();
+  special_visit_share_stw(mark_values, tracer, marker);
+  mark_drain(tracer);
+}
+
+bool settle_is_watched(uintptr_t object) {
+  const struct special_set *set = object_span(object)->specials;
+  return set != NULL && has_values(set);
+}
+
+void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object) {
+  const struct span *span = object_span(object);
+  struct special *record = special_find_locked(span, object, SPECIAL_EPHEMERON);
+  if (record != NULL) cell_mark_values_stw(tracer, record);
+  record = special_find_locked(span, object, SPECIAL_CLEANUP);
+  if (record != NULL) cleanup_mark_arguments_stw(tracer, record);
+}
+
+static void settle_values(void) {
+  mark_watch(true);
+  do {
+    special_restart_stw();
+    work_begin();
+    markers_run(settling.markers->count, values_job, NULL);
+    drain();
+  } while (mark_watch_was_incomplete());
+}
+
+/* ---- arguments ---- */
+
+static void note_stuck(struct special *record, bool is_cleanup) {
+  if (!settle_names_stuck || record->named || settling.stuck_count == NAMES_MAX) return;
+  record->named = true;
+  const struct span *span = object_span(record->object);
+  struct stuck *stuck = &settling.stuck[settling.stuck_count++];
+  *stuck = (struct stuck){.object = record->object, .kind = kind_table[span->kind].name, .is_cleanup = is_cleanup};
+  if (span->kind != MIDDEN_TYPED) return;
+  uintptr_t tagged = *(const uintptr_t *)(record->object + span_slot_bytes(span) - sizeof(uintptr_t));
+  const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
+  if (type != NULL) stuck->type = type->name;
+}
+
+static bool mark_dead_argument(struct special *record, bool marked, void *argument) {
+  (void)marked; /* as of when the object was met first: it may be marked since */
+  (void)argument;
+  if (record->kind != SPECIAL_CLEANUP || mark_bit_get(&heap_arena, mark_side, record->object)) return true;
+  cleanup_mark_arguments_stw(tracer_of(0), record);
+  drain();
+  if (!mark_bit_get(&heap_arena, mark_side, record->object)) return true;
+  settling.cleanups_stuck++;
+  note_stuck(record, true);
+  return true;
+}
+
+static void mark_dead_arguments(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (set->refers && set->counts[SPECIAL_CLEANUP] != 0) special_filter_stw(set, mark_dead_argument, argument);
+}
+
+static void settle_arguments(void) {
+  do {
+    special_restart_stw();
+    special_visit_share_stw(mark_dead_arguments, NULL, 0);
+  } while (mark_watch_was_incomplete());
+}
+
+/* ---- clearing ---- */
+
+struct clearing {
+  struct found *found;
+  struct special_set *set;
+};
+
+static bool clear_unreachable(struct special *record, bool marked, void *argument) {
+  struct clearing *clearing = argument;
+  struct found *found = clearing->found;
+  if (marked) return true;
+  clearing->set->has_dead = true;
+  switch (record->kind) {
+    case SPECIAL_WEAK:
+    case SPECIAL_EPHEMERON:
+      cell_target_died_stw(record);
+      break;
+    case SPECIAL_LINK_BEFORE:
+      weak_target_died_stw(record);
+      break;
+    case SPECIAL_FINALIZER:
+      call_from(record)->next = found->finalizers;
+      found->finalizers = call_from(record);
+      return true;
+    default:
+      return true;
+  }
+  push(&found->dead, record);
+  return false;
+}
+
+static void clear_set(struct special_set *set, void *argument, unsigned marker) {
+  (void)argument;
+  set->has_dead = false;
+  special_filter_stw(set, clear_unreachable, &(struct clearing){&settling.found[marker], set});
+}
+
+static void clear_job(void *argument, unsigned marker) { special_visit_share_stw(clear_set, argument, marker); }
+
+/* ---- finalizers ---- */
+
+static void in_cycle(struct special *record) {
+  settling.finalizer_cycles++;
+  note_stuck(record, false);
+}
+
+static struct call *take_finalizers(void) {
+  struct call *all = NULL;
+  for (unsigned i = 0; i < settling.markers->count; i++) {
+    for (struct call *call = settling.found[i].finalizers, *next; call != NULL; call = next) {
+      next = call->next;
+      call->next = all;
+      all = call;
+    }
+    settling.found[i].finalizers = NULL;
+  }
+  return all;
+}
+
+static void settle_finalizers(void) {
+  struct finalizer_settling finalizers = {
+      .tracer = tracer_of(0), .candidates = take_finalizers(), .drain = settling.markers->drain, .in_cycle = in_cycle};
+  finalizer_settle_stw(&finalizers);
+}
+
+/* ---- the end ---- */
+
+static bool bury(struct special *record, bool marked, void *argument) {
+  struct found *found = argument;
+  if (marked) {
+    bool is_head = record->kind == SPECIAL_WEAK || record->kind == SPECIAL_EPHEMERON;
+    if (!is_head || cell_drop_dead_stw(record)) return true;
+  } else if (record->kind == SPECIAL_LINK_AFTER) {
+    weak_target_died_stw(record);
+  } else if (record->kind == SPECIAL_HOLDER) {
+    weak_holder_died_stw(record, &found->orphans);
+  } else if (record->kind == SPECIAL_CLEANUP) {
+    push(&found->cleanups, record);
+    return false;
+  } else {
+    ASSERT(record->kind == SPECIAL_WATCH);
+  }
+  push(&found->dead, record);
+  return false;
+}
+
+static void bury_set(struct special_set *set, void *argument, unsigned marker) {
+  (void)argument;
+  bool has_cells = set->counts[SPECIAL_WEAK] != 0 || set->counts[SPECIAL_EPHEMERON] != 0;
+  if (set->has_dead || has_cells) special_filter_stw(set, bury, &settling.found[marker]);
+}
+
+static void bury_job(void *argument, unsigned marker) { special_visit_share_stw(bury_set, argument, marker); }
+
+static void queue_cleanups(void) {
+  for (unsigned i = 0; i < settling.markers->count; i++) {
+    struct special *first = settling.found[i].cleanups;
+    settling.found[i].cleanups = NULL;
+    for (struct special *next; first != NULL; first = next) {
+      next = first->next;
+      cleanup_queue_stw(first);
+    }
+  }
+}
+
+void settle_dead_stw(const struct settle_markers *markers) {
+  settling.markers = markers;
+  settling.finalizer_cycles = settling.cleanups_stuck = settling.stuck_count = 0;
+  if (special_set_count_stw() != 0) {
+    bool has_cleanups = special_totals[SPECIAL_CLEANUP] != 0;
+    if (has_cleanups || special_totals[SPECIAL_EPHEMERON] != 0) settle_values();
+    if (has_cleanups) settle_arguments();
+    mark_watch(false);
+    each_set(clear_job);
+    settle_finalizers();
+    each_set(bury_job);
+    queue_cleanups();
+    special_drop_empty_sets_stw();
+  }
+  atomic_store_relaxed(&settle_finalizer_cycles, settling.finalizer_cycles);
+  atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
+}
+
+/* ---- afterwards ---- */
+
+static void name_stuck(void) {
+  for (size_t i = 0; i < settling.stuck_count; i++) {
+    const struct stuck *stuck = &settling.stuck[i];
+    warn("%s of object %p (kind %s%s%s) can never run: %s", stuck->is_cleanup ? "a cleanup" : "the finalizer",
+         (void *)stuck->object, stuck->kind, stuck->type != NULL ? ", type " : "",
+         stuck->type != NULL ? stuck->type : "",
+         stuck->is_cleanup ? "its argument refers to the object" : "the object is part of a cycle");
+  }
+  settling.stuck_count = 0;
+}
+
+static void free_dead(struct special *record) {
+  if (record->kind == SPECIAL_LINK_BEFORE || record->kind == SPECIAL_LINK_AFTER) {
+    weak_forget_died_target(record);
+  } else if (record->kind == SPECIAL_WATCH) {
+    special_watch_fire(record, record->object);
+  } else {
+    special_free(record);
+  }
+}
+
+static void finish_step(struct found *found) {
+  if (found->orphans != NULL) {
+    weak_forget_died_holders(&found->orphans, FINISH_STEP);
+    return;
+  }
+  for (int i = 0; i < FINISH_STEP && found->dead != NULL; i++) {
+    struct special *record = found->dead;
+    found->dead = record->next;
+    free_dead(record);
+  }
+}
+
+/* All orphans first: of links that are in both kinds of lists, it is the other one that frees them. */
+void settle_finish(struct mutator *self) {
+  name_stuck();
+  for (int pass = 0; pass < 2; pass++) {
+    for (unsigned i = 0; i < MARKERS_MAX; i++) {
+      struct found *found = &settling.found[i];
+      while (found->orphans != NULL || (pass == 1 && found->dead != NULL)) {
+        mutator_enter(self);
+        finish_step(found);
+        mutator_leave(self);
+      }
+    }
+  }
+}
+
+void settle_object_freed(uintptr_t object) {
+  if (atomic_load_relaxed(&object_span(object)->specials) == NULL) return;
+  finalizer_object_freed(object);
+  cell_object_freed(object);
+  cleanup_object_freed(object);
+  weak_object_freed(object);
+  special_watch_object_freed(object);
+}

@@ -1,0 +1,56 @@
+/* What becomes of the dead: the end of a mark phase, in this order.
+ *
+ *     roots      arguments of finalizers, and the queue of calls; marked with all other roots
+ *     values     the heap is marked.  Values of ephemerons, and arguments of cleanups whose objects are marked, are marked
+ *                with all that follows from them (gc/cell.h)
+ *     arguments  those of the other cleanups, one object at a time; what is marked now is strongly reachable
+ *     clearing   weak references, ephemerons and links of BEFORE_FINALIZERS whose targets are not marked
+ *     finalizers become ready; their objects are marked with all that they reach (gc/finalizer.h)
+ *     the end    what is not marked now is dead: links of AFTER_FINALIZERS are cleared, cleanups are queued, the specials of
+ *                the dead leave their sets; cells that died leave the lists of their targets
+ *
+ * "values", "clearing" and "the end" each visit the sets in parallel.  All this happens while the world is stopped; what
+ * can wait (hash tables, freeing of records, watchers) is done when it runs again, by settle_finish, in short critical
+ * sections and before another mark phase can begin. */
+#ifndef MIDDEN_GC_SETTLE_H
+#define MIDDEN_GC_SETTLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gc/mark.h"
+#include "mutator/mutator.h"
+
+void settle_init(void);
+
+/* Names on standard error each finalizer and cleanup that can never run, once.  Set at start. */
+extern bool settle_names_stuck;
+
+/* Found by the last mark phase; atomic. */
+extern size_t settle_finalizer_cycles, settle_cleanups_stuck;
+
+/* A mark phase, the world stopped: first; then by one marker; then by each for its share. */
+void settle_begin_stw(void);
+void settle_mark_queue_stw(struct midden_tracer *tracer);
+void settle_mark_share_stw(struct midden_tracer *tracer);
+
+/* The world stopped, the heap marked by the first `markers` of `tracers`; `drain` marks all that is grey, alone. */
+struct settle_markers {
+  struct midden_tracer *tracers;
+  unsigned count;
+  void (*drain)(struct midden_tracer *tracer);
+};
+void settle_dead_stw(const struct settle_markers *markers);
+
+/* The world runs again; the collector lock is held. */
+void settle_finish(struct mutator *self);
+
+/* Whether marking an object may call for more to be marked; and marks it (mark.c, while marking is watched). */
+bool settle_is_watched(uintptr_t object);
+void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object);
+
+/* An object is freed by the program: takes its specials along.  Critical sections. */
+void settle_object_freed(uintptr_t object);
+
+#endif

@@ -1,0 +1,23 @@
+/* Stacks beside the threads' own, as the collector sees them: those of fibers are read when the fiber is marked, those
+ * that the program registered are roots. */
+#ifndef MIDDEN_GC_STACKS_H
+#define MIDDEN_GC_STACKS_H
+
+#include "os/os.h"
+
+/* At start: tells marking how fibers are read. */
+void stacks_init_kind(void);
+
+/* The world stopped: the roots.  The fibers that run, to be visited as words that refer to them; and the registered stacks
+ * that are parked, as stacks. */
+typedef void stacks_visit_fn(void *argument, struct os_range range);
+void stacks_visit_running_fibers(stacks_visit_fn *visit, void *argument);
+void stacks_visit_registered(stacks_visit_fn *visit, void *argument);
+
+/* The world stopped, all marking done: puts the stacks of dead fibers back. */
+void stacks_free_dead_stw(void);
+
+/* The world stopped: every fiber and its stack belong to each other. */
+void stacks_verify_stw(void);
+
+#endif
