@@ -360,6 +360,9 @@ static uint64_t read_before; /* objects by the figures, before the books are ope
 
 int main(void) {
   books.rng = test_start("test_stats");
+  /* The background thread frees spans between two questions. */
+  struct midden_options options = {.size = sizeof options, .background = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
   size_t steps = test_steps(120000);
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   read_before = test_stats().objects_allocated;
