@@ -86,12 +86,23 @@ void midden_world_resume(void) {
   collector_release();
 }
 
+/* A program may store what the function returned before its own trace functions find all in order again: Guile moves a
+ * stack inside and its stack pointer afterwards.  The release wakes whoever waits to collect, which would stop this
+ * thread right there. */
+static void release_and_return(struct mutator *self) {
+  self->is_returning = true;
+  atomic_signal_barrier();
+  collector_release();
+  atomic_signal_barrier();
+  self->is_returning = false;
+}
+
 void *midden_locked_call(void *(*function)(void *argument), void *argument) {
   struct mutator *self = start_self();
   bool mine = collector_is_mine(self);
   if (!mine) collector_acquire(self);
   void *result = function(argument);
-  if (!mine) collector_release();
+  if (!mine) release_and_return(self);
   return result;
 }
 

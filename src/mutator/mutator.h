@@ -47,6 +47,8 @@ struct mutator {
   uint32_t state;           /* enum mutator_state; atomic; written by its own thread */
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
   bool stop_pending;        /* the signal came inside a critical section; its own thread and signal handler */
+  bool is_returning;        /* on its way out of midden_locked_call; its own thread and signal handler */
+  bool refused_to_stop;     /* atomic; the signal came on that way; set by the handler, taken by the stopping thread */
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
   bool is_own;              /* a thread of the library's own, which the program does not see; constant */
   uint32_t thread_id;       /* the kernel's; constant */

@@ -7,7 +7,7 @@
 #include "base/wait.h"
 #include "mutator/fiber.h"
 
-enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000 };
+enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000 };
 
 static struct {
   uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
@@ -42,6 +42,11 @@ static void on_stop_signal(const struct os_interruption *interruption) {
   if (self == NULL || self->state != MUTATOR_RUNNING || !world_is_stopped()) return; /* a late signal */
   if (self->critical != 0) {
     self->stop_pending = true;
+    return;
+  }
+  if (self->is_returning) {
+    atomic_store_release(&self->refused_to_stop, true);
+    world_acknowledge();
     return;
   }
   self->alternate_stack = interruption->alternate_stack;
@@ -88,11 +93,21 @@ static void signal_running(struct mutator *self) {
   }
 }
 
+/* It was about to return to the program: it gets the time to do so. */
+static void signal_again(struct mutator *mutator, uint32_t seen) {
+  wait_on_word_for(&world.acknowledgments, seen, REFUSAL_NS);
+  if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) forget_ended(mutator);
+}
+
 static void await_safe(struct mutator *mutator) {
   uint64_t since = os_now_ns();
   for (;;) {
     uint32_t seen = atomic_load_acquire(&world.acknowledgments);
     if (!is_running(mutator)) return;
+    if (atomic_exchange_acquire(&mutator->refused_to_stop, false)) {
+      signal_again(mutator, seen);
+      continue;
+    }
     wait_on_word_for(&world.acknowledgments, seen, RECHECK_NS);
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
