@@ -224,6 +224,13 @@ if(CMAKE_CXX_COMPILER)
   midden_test_properties(stress/fiber_exceptions stress)
 endif()
 
+# ---- protocols, checked by spin in every order of their steps ----
+
+foreach(model sweepgen span_state)
+  add_test(NAME model/spin_${model} COMMAND bash "${PROJECT_SOURCE_DIR}/tools/models.sh" --short ${model})
+  midden_test_properties(model/spin_${model} spin)
+endforeach()
+
 # ---- programs written against the Boehm collector's headers ----
 
 file(GLOB GC_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/compat/gc_*.c")

@@ -22,6 +22,7 @@ libcmocka-dev header:cmocka.h
 clang clang
 clang-format-14 clang-format-14|clang-format
 valgrind valgrind
+spin spin
 libgc1 library:libgc.so.1"
 demo_needs="$build_needs
 guile-3.0 guile-3.0|guile

@@ -200,16 +200,18 @@ void arena_mark_bits_unit(const struct arena *arena, size_t chunk, size_t *first
 
 /* The table entry may be stale, since only the ends of a free span are kept exact: it may name a structure that is dead
  * or describes other pages by now.  Structures are never unmapped, so looking is safe; what it says of its range counts
- * only if it was IN_USE or STACK before and after the range was read.  Each acquire pairs with the release in
+ * only if it was IN_USE or STACK before and after the range was read, without a step in between (the word counts them: a
+ * structure may be freed, merged over the address, split, and be in use again for another).  Each acquire pairs with the release in
  * span_set_state or span_set_range, so that who reads a later range also reads the later state.  While marking no span
  * leaves IN_USE or STACK and the answer is exact; otherwise whoever frees the span at the same time makes it old. */
 struct span *arena_span_of(const struct arena *arena, uintptr_t address) {
   if (!arena_contains(arena, address)) return NULL;
   struct span *span = atomic_load_relaxed(&arena->spans[arena_page_of(arena, address)]);
   if (span == NULL) return NULL;
-  enum span_state state = span_state(span);
+  uint32_t word = span_state_word(span);
+  enum span_state state = (enum span_state)(word & SPAN_STATE_MASK);
   if (state != SPAN_IN_USE && state != SPAN_STACK) return NULL;
   uintptr_t offset = address - atomic_load_acquire(&span->start);
   if (offset >= atomic_load_acquire(&span->page_count) << PAGE_SHIFT) return NULL;
-  return span_state(span) == state ? span : NULL;
+  return span_state_word(span) == word ? span : NULL;
 }

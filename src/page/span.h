@@ -40,7 +40,7 @@ struct span {
   struct link link;  /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central or the large list */
   uintptr_t start;   /* address of the first byte; atomic; written by span_set_range alone */
   size_t page_count; /* atomic; written by span_set_range alone */
-  uint8_t state;     /* enum span_state; atomic; written by span_set_state alone */
+  uint32_t state;    /* enum span_state, and above it the number of steps so far; atomic; by span_set_state alone */
   bool needs_zero;   /* the pages may hold old data */
 
   /* FREE: owned by the page heap, under its lock. */
@@ -87,7 +87,13 @@ extern bool span_marking;
  * of a stale table entry; what it read is only believed when the state says IN_USE or STACK. */
 void span_set_range(struct span *span, uintptr_t start, size_t page_count);
 
+enum { SPAN_STATE_MASK = 3, SPAN_STATE_STEP = 4 };
+
 enum span_state span_state(const struct span *span);
+
+/* The state with the number of steps: the same word twice means that no step was made in between, where the same state
+ * could be that of another life. */
+static inline uint32_t span_state_word(const struct span *span) { return atomic_load_acquire(&span->state); }
 
 /* The one writer of `state`: stops the process on a transition that the table above does not have. */
 void span_set_state(struct span *span, enum span_state state);

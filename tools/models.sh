@@ -1,0 +1,83 @@
+#!/bin/bash
+# Runs the models in test/model/*.pml by spin: the protocols must hold in every order of steps, and each variant that is
+# wrong on purpose must be found out.
+#
+#   models.sh [--short|--long] [MODEL]      --short (the default): seconds; --long: minutes, up to 6 GiB of memory
+#
+# Exit status 77 where spin or a C compiler is missing.
+set -uo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+length=--short
+case ${1:-} in --short | --long)
+  length=$1
+  shift
+  ;;
+esac
+only=${1:-}
+command -v spin >/dev/null && command -v "${CC:-cc}" >/dev/null || exit 77
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+# verify OPTIMIZE MODEL FLAGS...: the outcome in `outcome`: holds, fails, or incomplete.
+verify() {
+  local optimize=$1 model=$2 options="-w -DSAFETY -DMEMLIM=3000"
+  shift 2
+  [ $length = --long ] && options="-w -DSAFETY -DCOLLAPSE -DMEMLIM=6000"
+  rm -f "$work"/*
+  # shellcheck disable=SC2086 # options are words
+  (cd "$work" && spin -a "$@" "$root/test/model/$model.pml" >spin.out && "${CC:-cc}" $optimize $options -o pan pan.c &&
+    ./pan -m1000000 >pan.out) || { outcome=broken && return; }
+  if grep -q "max search depth too small\|Search not completed\|reached -DMEMLIM" "$work/pan.out"; then
+    outcome=incomplete
+  else
+    outcome=holds
+  fi
+  grep -q "^pan:1: \(assertion violated\|invalid end state\)" "$work/pan.out" && outcome=fails
+  states=$(awk '/states, stored/ { print $1 }' "$work/pan.out")
+}
+
+# expect OUTCOME MODEL FLAGS...
+expect() {
+  local expected=$1
+  shift
+  [ -z "$only" ] || [ "$only" = "$1" ] || return 0
+  states=""
+  # What fails does so soon: compiling is what takes time then.
+  local optimize=-O2
+  [ $length$expected = --shortfails ] && optimize=-O0
+  verify $optimize "$@"
+  echo "$*: $outcome, ${states:-no} states"
+  [ "$outcome" = "$expected" ] && return
+  echo "models: $* should be: $expected"
+  failures=$((failures + 1))
+}
+
+# ---- the sweep generation ----
+
+expect holds sweepgen -DNO_ALLOCATOR -DNO_RECLAIM
+if [ $length = --long ]; then
+  expect holds sweepgen -DNO_ALLOCATOR
+  expect holds sweepgen -DNO_FREER
+  expect holds sweepgen -DNO_ALLOCATOR -DNO_FREER -DWALKERS=2
+  expect holds sweepgen -DNO_ALLOCATOR -DNO_RECLAIM -DROUNDS=2
+fi
+for wrong in NO_RECHECK NO_LOCK STEP_OUTSIDE FLIP_WHILE_INSIDE NO_WAIT LIST_LATE FREE_LISTED; do
+  expect fails sweepgen -DNO_ALLOCATOR -D$wrong
+done
+for wrong in GEN_AFTER_STATE TAKE_UNSWEPT; do expect fails sweepgen -DNO_FREER -D$wrong; done
+
+# ---- the states of a span ----
+
+expect holds span_state -DMUTATORS=1
+if [ $length = --long ]; then
+  expect holds span_state -DMUTATORS=1 -DLIVES=3
+  expect holds span_state -DMUTATORS=2 -DLIVES=1
+  expect fails span_state -DMUTATORS=1 -DLIVES=4 -DSAME_STATE
+fi
+for wrong in FREE_WHILE_MARKING MARK_WHILE_INSIDE STATE_BEFORE_RANGE ONE_LOOK; do
+  expect fails span_state -DMUTATORS=1 -DLIVES=3 -D$wrong
+done
+
+[ $failures -eq 0 ] || exit 1
