@@ -71,7 +71,7 @@ valgrind) # which goes on after a report
   reports "typed freed collected large raw overrun" \
     "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collector_collect" \
     "8 bytes inside a block of size 80 free'd" "midden_free" \
-    "Block was alloc'd at" "midden_alloc_kind" \
+    "Block was alloc'd at" "alloc_guarded" \
     "Invalid write of size 1" "0 bytes after a block of size 40 alloc'd" \
     "0 bytes after a block of size 16 alloc'd" "0 bytes after a block of size 100,000 alloc'd" \
     "depends on uninitialised"

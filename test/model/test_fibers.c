@@ -5,6 +5,7 @@
  * links tell which cells live.  After a collection the cells of every frame of an actor that can be reached live and hold
  * what they held; those of frames that returned, of actors that finished, were freed or dropped, are gone, but for the few
  * that a stale word keeps. */
+#include "span/guard.h"
 #include "support/heap_test.h"
 
 enum { ACTORS = 40, DEPTH_MAX = 12, STALE_MOST = 150, STALE_FIBERS_MOST = 5 };
@@ -151,7 +152,9 @@ NOINLINE_TEST static void check_all(void) {
   }
   model->collections++;
   model->stale_sum += model->stale;
-  REQUIRE(model->stale <= STALE_MOST, "%zu cells live that nothing refers to", model->stale);
+  /* The frames that allocate guarded objects are larger, and leave more stale words. */
+  REQUIRE(model->stale <= (size_t)STALE_MOST * (guard_active ? 3 : 1), "%zu cells live that nothing refers to",
+          model->stale);
   if (rng_one_in(&model->rng, 20)) midden_verify();
   if (rng_one_in(&model->rng, 20)) midden_release_memory();
 }
