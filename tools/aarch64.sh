@@ -23,6 +23,6 @@ left_out=(
   # /proc/self/maps is the emulator's.
   '^unit/os$'
   # The emulator dies in the children of programs with threads.
-  '^stress/threads$' '^compat/gc_fork$'
+  '^stress/threads$' '^compat/gc_fork$' '^unit/background$' '^model/stats$'
 )
 exec ctest --test-dir $build -j"$(nproc)" --output-on-failure --no-tests=error -E "$(IFS='|' && echo "${left_out[*]}")"
