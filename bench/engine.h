@@ -8,6 +8,9 @@
  *   void engine_free(void *object)          frees, where the engine has no collector; else does nothing
  *   void engine_collect(void)               a full collection; nothing without a collector
  *   void engine_disable(void), engine_enable(void)   no collection happens between the two
+ *   void engine_finalizer(void *object, void (*function)(void *object, void *argument))
+ *   void engine_weak_link(void **link, void *object)   *link is cleared when the object dies
+ *   void engine_run_finalizers(void)                   those that are ready; all three do nothing without a collector
  *   int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
  *   int engine_thread_join(pthread_t thread)
  *

@@ -49,6 +49,13 @@ const struct plan_entry plan[] = {
     {"queue", "kind=data", USUAL, 0},
     {"queue", "kind=scan", USUAL, 3},
 
+    {"specials", "what=both count=30000 rounds=3", QUICK, 0},
+    {"specials", "what=finalizers", USUAL, 0},
+    {"specials", "what=links", USUAL, 0},
+    {"specials", "what=finalizers count=1M rounds=3", USUAL, 0},
+    {"specials", "what=links count=1M rounds=3", USUAL, 0},
+    {"specials", "what=both count=512 rounds=1000 bytes=16", USUAL, 0},
+
     {"mutate", "nodes=64K steps=200000", QUICK, 0},
     {"mutate", "nodes=1M steps=4M", USUAL, 3},
     {"mutate", "nodes=16M steps=20M", FULL, 3},

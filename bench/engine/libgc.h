@@ -18,6 +18,13 @@ static inline void engine_collect(void) { GC_gcollect(); }
 static inline void engine_disable(void) { GC_disable(); }
 static inline void engine_enable(void) { GC_enable(); }
 
+/* Finalizers run in the thread that collects, as soon as it has collected. */
+static inline void engine_finalizer(void *object, void (*function)(void *object, void *argument)) {
+  GC_register_finalizer(object, function, NULL, NULL, NULL);
+}
+static inline void engine_weak_link(void **link, void *object) { GC_general_register_disappearing_link(link, object); }
+static inline void engine_run_finalizers(void) { GC_invoke_finalizers(); }
+
 static inline int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
   return GC_pthread_create(thread, NULL, run, argument);
 }

@@ -14,6 +14,16 @@ static inline void engine_collect(void) {}
 static inline void engine_disable(void) {}
 static inline void engine_enable(void) {}
 
+static inline void engine_finalizer(void *object, void (*function)(void *object, void *argument)) {
+  (void)object;
+  (void)function;
+}
+static inline void engine_weak_link(void **link, void *object) {
+  (void)link;
+  (void)object;
+}
+static inline void engine_run_finalizers(void) {}
+
 static inline int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
   return pthread_create(thread, NULL, run, argument);
 }

@@ -15,6 +15,14 @@ static inline void engine_collect(void) { midden_collect(); }
 static inline void engine_disable(void) { midden_disable(); }
 static inline void engine_enable(void) { midden_enable(); }
 
+static inline void engine_finalizer(void *object, void (*function)(void *object, void *argument)) {
+  midden_finalizer_set(object, function, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL);
+}
+static inline void engine_weak_link(void **link, void *object) {
+  midden_weak_link(link, object, MIDDEN_WEAK_BEFORE_FINALIZERS);
+}
+static inline void engine_run_finalizers(void) { midden_finalizers_run(SIZE_MAX); }
+
 static inline int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
   return pthread_create(thread, NULL, run, argument);
 }

@@ -19,10 +19,10 @@
 enum { EXIT_USAGE = 2, EXIT_NOT_APPLICABLE = 3 };
 
 extern struct workload workload_alloc, workload_gcbench, workload_graph, workload_mutate, workload_queue,
-    workload_spike, workload_trees;
+    workload_specials, workload_spike, workload_trees;
 
-static struct workload *const workloads[] = {&workload_trees, &workload_gcbench, &workload_alloc, &workload_graph,
-                                             &workload_queue, &workload_mutate,  &workload_spike};
+static struct workload *const workloads[] = {&workload_trees, &workload_gcbench, &workload_alloc,    &workload_graph,
+                                             &workload_queue, &workload_mutate,  &workload_specials, &workload_spike};
 enum { WORKLOAD_COUNT = sizeof workloads / sizeof workloads[0] };
 
 static struct workload common = {.name = "worker", .parameters = {{"markers", "0"}, {"heap", "0"}}};
