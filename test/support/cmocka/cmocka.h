@@ -24,6 +24,8 @@ struct CMUnitTest {
     exit(1);                                                \
   } while (0)
 
+#define print_message(...) printf(__VA_ARGS__)
+
 /* Only in a test function itself. */
 #define skip()              \
   do {                      \
