@@ -94,7 +94,8 @@ static void *take_slot(struct mutator *self, unsigned kind, size_t bytes, size_t
 }
 
 static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignment) {
-  struct mutator *self = start_self();
+  struct mutator *self = start_self_or_null();
+  if (UNLIKELY(self == NULL)) return fail(bytes);
   size_t slot_bytes = aligned_slot_bytes(guard_slot_bytes(kind, bytes), alignment);
   pay_dues(self, bytes);
   for (unsigned attempt = 0;; attempt++) {
@@ -110,7 +111,8 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
 /* ---- small objects ---- */
 
 static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_t bytes) {
-  struct mutator *self = start_self();
+  struct mutator *self = start_self_or_null();
+  if (UNLIKELY(self == NULL)) return fail(bytes);
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
   pay_dues(self, 0);
   for (unsigned attempt = 0;; attempt++) {
@@ -132,7 +134,8 @@ ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
 /* ---- large objects ---- */
 
 static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
-  struct mutator *self = start_self();
+  struct mutator *self = start_self_or_null();
+  if (UNLIKELY(self == NULL)) return fail(bytes);
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, alignment);
   collector_press_for(self, bytes);
   pay_dues(self, bytes);

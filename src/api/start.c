@@ -129,6 +129,11 @@ struct mutator *start_self_slow(void) {
   return mutator_self();
 }
 
+struct mutator *start_self_or_null_slow(void) {
+  start_ensure();
+  return mutator_attach(0) == 0 ? mutator_self_if_attached() : NULL;
+}
+
 int midden_init(const struct midden_options *options) { return start(options); }
 
 unsigned midden_version(void) { return MIDDEN_VERSION_MAJOR << 16 | MIDDEN_VERSION_MINOR << 8 | MIDDEN_VERSION_PATCH; }

@@ -12,6 +12,14 @@ static inline struct mutator *start_self(void) {
   return LIKELY(self != NULL) ? self : start_self_slow();
 }
 
+/* The same, or NULL where there is no memory to attach the thread: for allocation, which can say so. */
+struct mutator *start_self_or_null_slow(void);
+
+static inline struct mutator *start_self_or_null(void) {
+  struct mutator *self = mutator_self_if_attached();
+  return LIKELY(self != NULL) ? self : start_self_or_null_slow();
+}
+
 /* Starts the library if that has not happened. */
 void start_ensure(void);
 

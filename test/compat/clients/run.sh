@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs a real program on the stock libgc.so.1 and on midden's, and compares what they print.
+# Runs a real program on the stock libgc.so.1 and on midden's, and compares what they print; where there is a file
+# NAME.expect, with that instead of the stock library.
 #
 #   run.sh NAME FOLDER plain|stress
 #
@@ -40,8 +41,13 @@ run() {
   (cd "$work/$as" && exec env "$@" sh -eu "$SOURCES/$name.sh") >"$work/$as.out" 2>"$work/$as.err"
 }
 
-run stock
-status=$?
+if [ -f "$SOURCES/$name.expect" ]; then
+  cp "$SOURCES/$name.expect" "$work/stock.out"
+  status=0
+else
+  run stock
+  status=$?
+fi
 [ "$status" -ne 77 ] || { echo "$name is not installed" && exit 77; }
 [ "$status" -eq 0 ] || fail "status $status on the stock library"
 [ -s "$work/stock.out" ] || fail "it printed nothing"
@@ -56,6 +62,7 @@ fi
 run midden LD_LIBRARY_PATH="$folder" LD_DEBUG=libs LD_DEBUG_OUTPUT="$work/loaded" MIDDEN_TRACE=1 \
   MIDDEN_DEBUG="$debug" LD_PRELOAD="${SANITIZER_PRELOAD:-}"
 status=$?
+[ "$status" -ne 77 ] || { echo "$name is not installed" && exit 77; }
 [ "$status" -eq 0 ] || fail "status $status on midden"
 
 loaded=$(cat "$work"/loaded.* | grep -o 'calling init: .*/libgc\.so.*' | sort -u)
