@@ -117,6 +117,9 @@ endif()
 # A program that misuses objects, instrumented or on Valgrind, with the library as it is shipped: not instrumented.
 if(NOT MIDDEN_SANITIZE AND NOT MIDDEN_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
   foreach(tool asan msan valgrind redzone)
+    if(tool STREQUAL "valgrind" AND CMAKE_C_COMPILER_ID STREQUAL "Clang")
+      continue() # Debian's Valgrind does not read all of clang's debugging information, and says so in its report
+    endif()
     set(compiler "${CMAKE_C_COMPILER}")
     if(tool STREQUAL "msan")
       set(compiler clang) # gcc has none

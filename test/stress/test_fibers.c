@@ -170,6 +170,7 @@ static void run_threads(struct rng *rng) {
 NOINLINE_TEST static void descend(uintptr_t depth, struct cell *cell) {
   volatile char room[256];
   room[0] = (char)depth;
+  __asm__ volatile("" : : "r"(room) : "memory"); /* or a compiler makes it one byte */
   if (depth == 0) {
     midden_fiber_yield(NULL);
   } else {
@@ -203,6 +204,7 @@ static void run_many(uintptr_t depth) {
           "%zu bytes of each stack were read", each);
   for (size_t i = 0; i < PARKED; i += 7) REQUIRE(midden_fiber_resume(fibers[i], NULL, NULL) == 0, "fiber %zu", i);
   memset(fibers, 0, PARKED * sizeof(*fibers));
+  __asm__ volatile("" : : "r"(fibers) : "memory"); /* or the clearing of what nobody reads is left out */
   for (int i = 0; i < 2; i++) test_collect_clean();
   REQUIRE(test_stats().fibers < 100, "%zu fibers are left", test_stats().fibers);
 }
