@@ -43,8 +43,9 @@ MIDDEN_API unsigned midden_version(void);
 /* ---------------------------------------------------------------- start */
 
 enum midden_mode {
-  MIDDEN_MODE_AUTO, /* the best that the machine and the program allow */
-  MIDDEN_MODE_STW   /* stop the world for the whole mark phase, mark in parallel */
+  MIDDEN_MODE_AUTO,   /* the best that the machine and the program allow */
+  MIDDEN_MODE_STW,    /* stop the world for the whole mark phase, mark in parallel */
+  MIDDEN_MODE_BARRIER /* mark while the program runs; it stores pointers through midden_store (midden/barrier.h) */
 };
 
 enum midden_debug {
@@ -56,7 +57,10 @@ enum midden_debug {
   MIDDEN_DEBUG_REDZONE = 8,
   /* Tell no memory checker (AddressSanitizer, MemorySanitizer, Valgrind) of objects.  They are told by default where one is
    * there, and objects are guarded as by REDZONE then. */
-  MIDDEN_DEBUG_NO_TOOLS = 16
+  MIDDEN_DEBUG_NO_TOOLS = 16,
+  /* After each concurrent mark mark again with the world stopped, and stop the process where that reaches an object that
+   * the first missed, naming the path to it. */
+  MIDDEN_DEBUG_CHECK = 32
 };
 
 /* Zero in any field but `size` stands for the default.  Every option is also an environment variable, which wins:

@@ -83,6 +83,8 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
     options->debug |= MIDDEN_DEBUG_REDZONE;
   } else if (is_word(text, length, "notools")) {
     options->debug |= MIDDEN_DEBUG_NO_TOOLS;
+  } else if (is_word(text, length, "check")) {
+    options->debug |= MIDDEN_DEBUG_CHECK;
   } else if (parse_stress(text, length, options)) {
     options->debug |= MIDDEN_DEBUG_STRESS;
   } else {
@@ -113,9 +115,12 @@ static bool parse_trace_word(const char *text, size_t length, struct midden_opti
 static bool parse_mode_word(const char *text, size_t length, struct midden_options *options) {
   if (is_word(text, length, "stw")) {
     options->mode = MIDDEN_MODE_STW;
-    return true;
+  } else if (is_word(text, length, "barrier")) {
+    options->mode = MIDDEN_MODE_BARRIER;
+  } else {
+    return is_word(text, length, "auto");
   }
-  return is_word(text, length, "auto");
+  return true;
 }
 
 typedef bool parse_word_fn(const char *text, size_t length, struct midden_options *options);
@@ -181,13 +186,14 @@ static void read_environment(struct midden_options *options) {
 
 #define DEBUG_ALL                                                                                     \
   (unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_REDZONE | \
-             MIDDEN_DEBUG_NO_TOOLS)
+             MIDDEN_DEBUG_NO_TOOLS | MIDDEN_DEBUG_CHECK)
 
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
          options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
-         (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) && (options->debug & ~DEBUG_ALL) == 0;
+         options->mode >= MIDDEN_MODE_AUTO && options->mode <= MIDDEN_MODE_BARRIER &&
+         (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {
