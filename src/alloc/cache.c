@@ -21,6 +21,7 @@ enum {
 struct cache cache_none;
 THREAD_LOCAL struct cache *cache_self = &cache_none;
 bool cache_single_slots;
+uint32_t cache_black_cycle;
 struct cache_retired cache_retired;
 
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot) {
@@ -98,9 +99,10 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   if (slot == NULL) return false;
   bin->freed = *(void **)slot;
   bin->freed_count--;
-  mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
   size_t slot_bytes = size_class_bytes[size_class];
   if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
+  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side, (uintptr_t)slot);
+  mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
   struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
   open_window(cache, bin, kind, size_class, run, 1);
   return true;
@@ -122,7 +124,7 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   size_t window_bytes = cache_single_slots ? 1 : WINDOW_BYTES;
   for (;;) {
     struct slot_run run;
-    if (bin->span != NULL && slots_claim(bin->span, window_bytes, &run)) {
+    if (bin->span != NULL && slots_claim(bin->span, window_bytes, cache_is_black(cache), &run)) {
       size_t bytes = run.end - run.start;
       if (kind_table[kind].zeroed && !run.clear && !guard_active) memset((void *)run.start, 0, bytes);
       open_window(cache, bin, kind, size_class, run, slots_in(bytes, size_class));
@@ -196,10 +198,31 @@ void cache_flush_stw(struct cache *cache) {
   each_bin(cache, flush_bin);
 }
 
+static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  (void)cache;
+  return_span(bin, kind, size_class);
+}
+
+void cache_give_spans(struct cache *cache) { each_bin(cache, give_span); }
+
 /* Slots that were claimed and not allocated. */
 static uint64_t window_slots(const struct cache_bin *bin, unsigned size_class) {
   const char *limit = atomic_load_acquire(&bin->limit), *next = atomic_load_acquire(&bin->next);
   return slots_in((size_t)(limit - next), size_class);
+}
+
+void cache_blacken(struct cache *cache, struct tally *marked) {
+  unsigned kinds = atomic_load_acquire(&kind_count);
+  cache->black_cycle = cache_black_cycle;
+  for (unsigned kind = 0; kind < kinds; kind++) {
+    if (kind >= CACHE_INLINE_KINDS && cache->more_bins[kind] == NULL) continue;
+    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
+      const struct cache_bin *bin = cache_bin_of(cache, kind, i);
+      if (bin->next == bin->limit) continue;
+      marked->objects[tally_row_of(kind)][i] -= mark_bits_set_slots(
+          &heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[i]);
+    }
+  }
 }
 
 /* The window's slots count as never claimed. */
@@ -219,6 +242,7 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
     close_window(cache, bin, kind, size_class);
     central_ensure_swept(object_span(next));
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
+    if (cache_is_black(cache)) mark_bits_clear_slots(&heap_arena, mark_side, next, limit, size_class_bytes[size_class]);
   }
   return_span(bin, kind, size_class);
 }

@@ -59,6 +59,7 @@ struct cache {
   char *tiny_next, *tiny_limit;                  /* rest of a slot that several tiny objects share; a root */
   size_t unaccounted_bytes; /* handed out and not yet in account_live_bytes; atomic, written by the owner */
   uint32_t version;         /* atomic; odd while a window and its count change */
+  uint32_t black_cycle;     /* see cache_is_black; written in critical sections, or while the thread is held */
   uint64_t tiny_slots;      /* claimed for tiny objects, ever; counted in `claimed` too */
   struct tally claimed;     /* slots that came into windows, and large objects, ever */
   struct tally freed;       /* by midden_free, ever */
@@ -70,6 +71,15 @@ struct cache_retired {
   uint64_t tiny_allocations;
 };
 extern struct cache_retired cache_retired;
+
+/* Not 0 while threads whose stack was scanned allocate black objects (docs/barrier-mode.md): the number of the cycle.  Changes
+ * while no thread is in a critical section. */
+extern uint32_t cache_black_cycle;
+
+/* Whether what is claimed for the cache is marked; critical sections. */
+static inline bool cache_is_black(const struct cache *cache) {
+  return UNLIKELY(cache_black_cycle != 0) && cache->black_cycle == cache_black_cycle;
+}
 
 /* The calling thread's cache.  A thread that has none yet sees an empty one, whose windows send it to the slow path. */
 extern THREAD_LOCAL struct cache *cache_self;
@@ -117,6 +127,14 @@ void cache_account(struct cache *cache);
 /* The world is stopped and marking is about to begin: gives the spans back to the central lists, forgets the freed slots and
  * marks the windows' slots, so that they stay the cache's. */
 void cache_flush_stw(struct cache *cache);
+
+/* The thread's stack is about to be scanned while threads run: marks the windows' slots, and from now on the cache is
+ * black.  Slots that some marker had marked, and counted, before are taken off `marked`: they are no objects. */
+void cache_blacken(struct cache *cache, struct tally *marked);
+
+/* No thread is in a critical section and the marks are about to become the allocation bits: gives the spans back to the
+ * central lists and forgets the freed slots.  The windows' slots are marked. */
+void cache_give_spans(struct cache *cache);
 
 /* The thread ends: gives back everything, windows included. */
 void cache_retire(struct cache *cache);

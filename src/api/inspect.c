@@ -74,9 +74,12 @@ static void hide_windows(bool hide) {
       for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
         const struct cache_bin *bin = cache_bin_of(cache, kind, i);
         if (bin == NULL || bin->next == bin->limit) continue;
-        void (*change)(const struct arena *, unsigned, uintptr_t, uintptr_t, size_t) =
-            hide ? mark_bits_clear_slots : mark_bits_set_slots;
-        change(&heap_arena, alloc_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[i]);
+        uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
+        if (hide) {
+          mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[i]);
+        } else {
+          mark_bits_set_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[i]);
+        }
       }
     }
   }

@@ -196,11 +196,13 @@ void midden_pauses(struct midden_pauses *wanted) {
   collector_read_totals(&totals);
   unlock_list(locked);
   struct midden_pauses pauses = {.size = wanted->size,
-                                 .count = totals.collections,
                                  .total_ns = totals.pause_total_ns,
                                  .max_ns = totals.pause_max_ns,
                                  .last_ns = totals.pause_last_ns};
   memcpy(pauses.pauses, totals.pauses, sizeof pauses.pauses);
-  for (unsigned i = 0; i < MIDDEN_PAUSE_BUCKETS; i++) pauses.limit_ns[i] = collector_pause_limit_ns(i);
+  for (unsigned i = 0; i < MIDDEN_PAUSE_BUCKETS; i++) {
+    pauses.limit_ns[i] = collector_pause_limit_ns(i);
+    pauses.count += pauses.pauses[i];
+  }
   memcpy(wanted, &pauses, min_size(wanted->size, sizeof pauses));
 }

@@ -24,7 +24,14 @@
 #include "midden/midden.h"
 #include "mutator/mutator.h"
 
-enum collector_phase { COLLECTOR_OFF, COLLECTOR_SWEEP_TERMINATION, COLLECTOR_MARK, COLLECTOR_MARK_TERMINATION };
+enum collector_phase {
+  COLLECTOR_OFF,
+  COLLECTOR_SWEEP_TERMINATION,
+  COLLECTOR_ARM,
+  COLLECTOR_SCAN,
+  COLLECTOR_MARK,
+  COLLECTOR_MARK_TERMINATION
+};
 
 enum collector_reason {
   COLLECT_HEAP,
@@ -56,6 +63,12 @@ struct collector_report {
   struct sweep_stats swept;                                 /* since the last cycle's mark phase */
   uint64_t limit_yields;                                    /* times the limiter put this cycle off */
   size_t live_before_bytes, marked_bytes, marked_scanned_bytes, marked_objects, goal_bytes;
+  /* Cycles beside the program: the longest time that the gate was closed, rounds until the marking was done, and how much
+   * of the scanning threads did that allocate. */
+  uint64_t gate_ns;
+  unsigned rounds;
+  size_t assisted_bytes;
+  bool concurrent;
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */
   const struct marker_report *marker; /* `markers` of them; valid while the report is made */
@@ -96,7 +109,12 @@ extern void (*collector_reporter)(const struct collector_report *report);
 /* Called at the end of each cycle with the world stopped; NULL for none.  Set at start. */
 extern void (*collector_verifier)(void);
 
-void collector_init(const struct pacer *pacer, unsigned markers);
+/* Called after each mark phase beside the program, before anything is made of it, the world running; it may stop the world
+ * by `self`'s name.  NULL for none.  Set at start. */
+extern void (*collector_checker)(struct mutator *self);
+
+/* `concurrent`: cycles mark beside the program, where the system has a thread for that. */
+void collector_init(const struct pacer *pacer, unsigned markers, bool concurrent);
 
 uint64_t collector_start_ns(void); /* when the library started */
 
@@ -105,6 +123,9 @@ enum collector_phase collector_phase(void); /* atomic */
 /* Runs a cycle, unless collections are disabled, or (reason COLLECT_HEAP) one is no longer due when the lock is had.  Outside
  * critical sections.  False if `stop` ended it early. */
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument);
+
+/* The driver's: a cycle beside the program, unless it is not called for.  Outside critical sections. */
+void collector_run_concurrently(struct mutator *self, enum collector_reason reason);
 
 /* The memory limit is passed, or is about to be: makes a cycle due at once if enough was allocated since the last.
  * Anywhere. */

@@ -5,9 +5,11 @@
  * where `freed` was freed by midden_free and `reclaimed` by collections.  The caches count the first two.  The third is
  * written down at the end of each mark phase, when the markers know what lives: an object that was not marked is
  * reclaimed then, though its slot may wait long for a sweep.  So the equation holds at any time, for each class, and no
- * sweep has to count.  It takes that every object which lives through a cycle is counted by a marker, and that nothing
- * is allocated between the stop of the world and the end of marking; a mode that marks while the program allocates has
- * to add what it allocates black to what the markers counted.
+ * sweep has to count.  It takes that every object which lives through a cycle is counted by a marker, or is black.
+ *
+ * While the program runs beside the marking, a thread's objects are black from the moment its stack is scanned.  So what
+ * was allocated is noted thread by thread at that moment, and what is in the notes and was not marked is reclaimed:
+ * black objects are in neither.  Nothing is freed by midden_free meanwhile.
  *
  * Locks.  `reclaimed` is written while the world is stopped, hence under the lock of the list of mutators, and read under
  * it.  The verifier (observe/verify.c) compares the ledger with the allocation bits. */
@@ -16,6 +18,7 @@
 
 #include <stdint.h>
 
+#include "alloc/cache.h"
 #include "span/tally.h"
 
 struct ledger {
@@ -35,5 +38,11 @@ void ledger_living(const struct ledger *ledger, struct tally *living);
 
 /* Marking is over: what lives but was not marked is reclaimed. */
 void ledger_close_cycle_stw(const struct tally *marked);
+
+/* The same in three steps, for marking beside the program: when it begins, with the list locked; for each thread when it
+ * becomes black, once; when marking is over, with the list locked. */
+void ledger_open_notes_locked(void);
+void ledger_note_black(struct cache *cache);
+void ledger_close_notes_locked(const struct tally *marked);
 
 #endif

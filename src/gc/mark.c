@@ -41,7 +41,7 @@ static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
   return (struct heap_view){.start = heap_arena.start,
-                            .bytes = heap_arena.used - heap_arena.start,
+                            .bytes = atomic_load_acquire(&heap_arena.used) - heap_arena.start,
                             .page_info = heap_arena.page_info,
                             .marks = heap_arena.mark_bits[mark_side],
                             .allocations = heap_arena.mark_bits[alloc_side()],
@@ -54,7 +54,7 @@ static inline size_t bit_word_of(uintptr_t slot) { return slot >> MARK_WORD_SHIF
 static inline uint64_t bit_mask_of(uintptr_t slot) { return UINT64_C(1) << (slot >> GRANULE_SHIFT & 63); }
 
 static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
-  return heap.page_info[(address - heap.start) >> PAGE_SHIFT];
+  return atomic_load_relaxed(&heap.page_info[(address - heap.start) >> PAGE_SHIFT]);
 }
 
 /* ---- watching ---- */
@@ -95,6 +95,13 @@ static bool mark_woken(struct midden_tracer *tracer) {
 
 /* ---- grey objects ---- */
 
+ALWAYS_INLINE void count_marked(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class,
+                                enum tally_row row) {
+  tracer->marked.objects[row][size_class]++;
+  if (UNLIKELY(size_class == 0)) tracer->marked.large_bytes[row] += span_bytes(object_span(heap.start + slot));
+  if (UNLIKELY(heap.watched)) note_marked(tracer, heap.start + slot);
+}
+
 /* Whether a marked slot holds an object.  If not, the mark is taken back; others may have seen it, and passed the slot
  * over just the same. */
 ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class,
@@ -104,9 +111,7 @@ ALWAYS_INLINE bool confirm(struct midden_tracer *tracer, struct heap_view heap, 
     atomic_and_relaxed(&heap.marks[bit_word_of(slot)], ~mask);
     return false;
   }
-  tracer->marked.objects[row][size_class]++;
-  if (UNLIKELY(size_class == 0)) tracer->marked.large_bytes[row] += span_bytes(object_span(heap.start + slot));
-  if (UNLIKELY(heap.watched)) note_marked(tracer, heap.start + slot);
+  count_marked(tracer, heap, slot, size_class, row);
   return true;
 }
 
@@ -141,7 +146,8 @@ static NOINLINE void push_slow(struct midden_tracer *tracer, uintptr_t object) {
   }
   struct heap_view heap = view_heap();
   uint16_t info = info_of(heap, object);
-  if (is_piece(object, info) || confirm(tracer, heap, object - heap.start, page_info_class(info), TALLY_SCANNED))
+  if (tracer->mode == MARK_CONCURRENT || is_piece(object, info) ||
+      confirm(tracer, heap, object - heap.start, page_info_class(info), TALLY_SCANNED))
     work_overflow(object);
 }
 
@@ -172,13 +178,15 @@ static void replace_buffer(struct midden_tracer *tracer, struct work_buffer *buf
 /* ---- from a word to a grey object ---- */
 
 /* Sets a mark bit; true if this marker was the first. */
-ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, bool parallel) {
+ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, enum mark_mode mode) {
   uint64_t *word = &heap.marks[bit_word_of(slot)];
   uint64_t mask = bit_mask_of(slot);
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
+  /* Pairs with the release in mark_bits_set_slots: who sees a black object's allocation bit sees its mark bit below. */
+  if (mode == MARK_CONCURRENT && (atomic_load_acquire(&heap.allocations[bit_word_of(slot)]) & mask) == 0) return false;
   /* Sequentially consistent for the sake of ephemerons; see gc/cell.h. */
-  if (parallel) return (atomic_or_seq_cst(word, mask) & mask) == 0;
+  if (mode != MARK_ALONE) return (atomic_or_seq_cst(word, mask) & mask) == 0;
   *word = seen | mask;
   return true;
 }
@@ -197,14 +205,18 @@ ALWAYS_INLINE void mark_and_push(struct midden_tracer *tracer, struct heap_view 
 }
 
 ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap, struct mark_candidate candidate,
-                             bool parallel) {
-  bool write_always = !parallel && heap.bytes <= WRITE_ALWAYS_MOST_BYTES;
+                             enum mark_mode mode) {
+  bool write_always = mode == MARK_ALONE && heap.bytes <= WRITE_ALWAYS_MOST_BYTES;
   if (write_always && page_info_scan(candidate.info) != SCAN_NONE && LIKELY(has_room(tracer))) {
     mark_and_push(tracer, heap, candidate.slot);
     return;
   }
-  if (!claim(heap, candidate.slot, parallel)) return;
-  if (page_info_scan(candidate.info) != SCAN_NONE) {
+  if (!claim(heap, candidate.slot, mode)) return;
+  bool scanned = page_info_scan(candidate.info) != SCAN_NONE;
+  if (mode == MARK_CONCURRENT) {
+    count_marked(tracer, heap, candidate.slot, page_info_class(candidate.info), scanned ? TALLY_SCANNED : TALLY_DATA);
+    if (scanned) push(tracer, heap.start + candidate.slot);
+  } else if (scanned) {
     push(tracer, heap.start + candidate.slot);
   } else {
     confirm(tracer, heap, candidate.slot, page_info_class(candidate.info), TALLY_DATA);
@@ -212,33 +224,33 @@ ALWAYS_INLINE void mark_slot(struct midden_tracer *tracer, struct heap_view heap
 }
 
 /* Queues the slot that a word names, if any, and marks the one that waited longest. */
-ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word, bool parallel) {
+ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word, enum mark_mode mode) {
   uintptr_t offset = word - heap.start;
   if (offset >= heap.bytes) return;
   if (heap.tainted) offset = memcheck_launder(offset);
-  uint16_t info = heap.page_info[offset >> PAGE_SHIFT];
+  uint16_t info = atomic_load_relaxed(&heap.page_info[offset >> PAGE_SHIFT]);
   if (info == 0) return;
   struct mark_candidate candidate = {.slot = object_slot_offset(offset, info), .info = info};
   __builtin_prefetch(&heap.marks[bit_word_of(candidate.slot)], 1);
   struct mark_candidate *place = &tracer->candidates[tracer->next_candidate++ % MARK_CANDIDATES];
   struct mark_candidate oldest = *place;
   *place = candidate;
-  if (LIKELY(oldest.info != 0)) mark_slot(tracer, heap, oldest, parallel);
+  if (LIKELY(oldest.info != 0)) mark_slot(tracer, heap, oldest, mode);
 }
 
-static void settle_candidates(struct midden_tracer *tracer, bool parallel) {
+static void settle_candidates(struct midden_tracer *tracer, enum mark_mode mode) {
   struct heap_view heap = view_heap();
   for (unsigned i = 0; i < MARK_CANDIDATES; i++) {
     struct mark_candidate candidate = tracer->candidates[i];
     tracer->candidates[i].info = 0;
-    if (candidate.info != 0) mark_slot(tracer, heap, candidate, parallel);
+    if (candidate.info != 0) mark_slot(tracer, heap, candidate, mode);
   }
 }
 
 ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct heap_view heap, uintptr_t start,
-                                          uintptr_t end, bool parallel) {
+                                          uintptr_t end, enum mark_mode mode) {
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
-    mark_word(tracer, heap, *word, parallel);
+    mark_word(tracer, heap, *word, mode);
 }
 
 /* ---- from an object to its words ---- */
@@ -253,7 +265,7 @@ static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_v
   const uintptr_t *words = (const uintptr_t *)element;
   for (size_t i = 0; i < type->size / sizeof(uintptr_t); i += 64) {
     for (uint64_t bits = type->pointers[i / 64]; bits != 0; bits &= bits - 1)
-      mark_word(tracer, heap, words[i + lowest_bit(bits)], tracer->parallel);
+      mark_word(tracer, heap, words[i + lowest_bit(bits)], tracer->mode);
   }
 }
 
@@ -261,7 +273,7 @@ static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_v
 static READS_SLOTS void mark_typed(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
                                    uintptr_t to) {
   const uintptr_t *trailer = (const uintptr_t *)slot_end;
-  uintptr_t tagged = trailer[-1];
+  uintptr_t tagged = atomic_load_acquire(&trailer[-1]); /* pairs with the stamp: the count before it is there */
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
   if (type == NULL || type->size == 0) return; /* handed out, and its type not yet written */
   size_t count = (tagged & TYPE_ARRAY_TAG) != 0 ? trailer[-2] : 1;
@@ -288,7 +300,7 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
       return;
     case SCAN_CONSERVATIVE:
       if (piece_end < end) push(tracer, piece_end);
-      mark_words(tracer, view_heap(), piece, piece_end, tracer->parallel);
+      mark_words(tracer, view_heap(), piece, piece_end, tracer->mode);
       return;
     case SCAN_NONE:
       return;
@@ -308,30 +320,38 @@ static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object
 }
 
 ALWAYS_INLINE void scan_object(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object, uint16_t info,
-                               bool parallel) {
+                               enum mark_mode mode) {
   unsigned size_class = page_info_class(info);
   enum scan_mode scan = page_info_scan(info);
   if (UNLIKELY(size_class == 0)) {
     scan_large(tracer, object, scan);
   } else if (LIKELY(scan == SCAN_CONSERVATIVE)) {
-    mark_words(tracer, heap, object, object + size_class_bytes[size_class], parallel);
+    mark_words(tracer, heap, object, object + size_class_bytes[size_class], mode);
   } else {
     scan_special(tracer, object, scan, size_class_bytes[size_class]);
   }
 }
 
-ALWAYS_INLINE void blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, bool parallel) {
+/* What scanning an item of a work buffer counts for. */
+ALWAYS_INLINE size_t item_bytes(uint16_t info) {
+  unsigned size_class = page_info_class(info);
+  return size_class == 0 ? PIECE_BYTES : size_class_bytes[size_class];
+}
+
+ALWAYS_INLINE size_t blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, enum mark_mode mode) {
   uint16_t info = info_of(heap, item);
   /* The pieces of an object follow one that was confirmed. */
-  if (is_piece(item, info) || confirm(tracer, heap, item - heap.start, page_info_class(info), TALLY_SCANNED))
-    scan_object(tracer, heap, item, info, parallel);
+  if (mode == MARK_CONCURRENT || is_piece(item, info) ||
+      confirm(tracer, heap, item - heap.start, page_info_class(info), TALLY_SCANNED))
+    scan_object(tracer, heap, item, info, mode);
+  return mode == MARK_CONCURRENT ? item_bytes(info) : 0;
 }
 
 /* ---- the loop ---- */
 
-ALWAYS_INLINE bool refill(struct midden_tracer *tracer, bool parallel) {
+ALWAYS_INLINE bool refill(struct midden_tracer *tracer, enum mark_mode mode) {
   struct work_buffer *buffer = work_take();
-  if (buffer == NULL && parallel) {
+  if (buffer == NULL && mode == MARK_PARALLEL) {
     if (tracer->buffer != NULL) replace_buffer(tracer, NULL);
     buffer = work_take_or_finish();
   }
@@ -340,22 +360,31 @@ ALWAYS_INLINE bool refill(struct midden_tracer *tracer, bool parallel) {
   return true;
 }
 
-ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel, bool tainted) {
+/* The budget is used up: what is on its way to be scanned goes back. */
+static NOINLINE void give_back(struct midden_tracer *tracer, const uintptr_t *fifo) {
+  for (unsigned i = 0; i < FIFO_PLACES; i++) {
+    if (fifo[i] != 0) push(tracer, fifo[i]);
+  }
+}
+
+/* Until nothing is left, or CONCURRENT: until `budget` bytes were scanned; false in that case. */
+ALWAYS_INLINE bool drain(struct midden_tracer *tracer, enum mark_mode mode, bool tainted, size_t budget) {
   struct heap_view heap = view_heap();
   heap.tainted = tainted;
   uintptr_t fifo[FIFO_PLACES] = {0};
   unsigned place = 0, waiting = 0, scanned = 0;
+  size_t bytes = 0;
   for (;;) {
     uintptr_t object = pop(tracer);
     if (object != 0) {
       __builtin_prefetch((const void *)object);
-      __builtin_prefetch(&heap.allocations[bit_word_of(object - heap.start)]);
+      if (mode != MARK_CONCURRENT) __builtin_prefetch(&heap.allocations[bit_word_of(object - heap.start)]);
       waiting++;
     } else if (waiting == 0) {
-      settle_candidates(tracer, parallel);
+      settle_candidates(tracer, mode);
       if (tracer->buffer != NULL && tracer->buffer->count != 0) continue;
       if (UNLIKELY(heap.watched) && mark_woken(tracer)) continue;
-      if (!refill(tracer, parallel)) return;
+      if (!refill(tracer, mode)) break;
       continue;
     }
     uintptr_t next = fifo[place];
@@ -363,44 +392,70 @@ ALWAYS_INLINE void drain(struct midden_tracer *tracer, bool parallel, bool taint
     place = (place + 1) % FIFO_PLACES;
     if (next == 0) continue;
     waiting--;
-    blacken(tracer, heap, next, parallel);
-    if (parallel && ++scanned % SHARE_INTERVAL == 0 && work_is_wanted() && tracer->buffer != NULL &&
+    bytes += blacken(tracer, heap, next, mode);
+    if (mode == MARK_CONCURRENT && bytes >= budget) {
+      give_back(tracer, fifo);
+      tracer->scanned_bytes += bytes;
+      return false;
+    }
+    if (mode != MARK_ALONE && ++scanned % SHARE_INTERVAL == 0 && work_is_wanted() && tracer->buffer != NULL &&
         tracer->buffer->count >= SHARE_LEAST) {
       publish_half(tracer);
     }
   }
+  tracer->scanned_bytes += bytes;
+  return true;
 }
 
 READS_SLOTS void mark_drain(struct midden_tracer *tracer) {
-  /* Three copies of the loop: the one for a single marker has no locked instruction, and only the last has to ask. */
+  /* Copies of the loop: the one for a single marker has no locked instruction, and only the last has to ask. */
   if (UNLIKELY(memcheck_on_valgrind)) {
-    drain(tracer, tracer->parallel, true);
-  } else if (tracer->parallel) {
-    drain(tracer, true, false);
+    drain(tracer, tracer->mode, true, SIZE_MAX);
+  } else if (tracer->mode == MARK_PARALLEL) {
+    drain(tracer, MARK_PARALLEL, false, SIZE_MAX);
   } else {
-    drain(tracer, false, false);
+    drain(tracer, MARK_ALONE, false, SIZE_MAX);
   }
 }
+
+READS_SLOTS bool mark_drain_some(struct midden_tracer *tracer, size_t bytes) {
+  ASSERT(tracer->mode == MARK_CONCURRENT);
+  if (UNLIKELY(memcheck_on_valgrind)) return drain(tracer, MARK_CONCURRENT, true, bytes);
+  return drain(tracer, MARK_CONCURRENT, false, bytes);
+}
+
+/* For what is not in the loop: marking as if others did, which is right in any case. */
+static enum mark_mode shared_mode(const struct midden_tracer *tracer) {
+  return tracer->mode == MARK_CONCURRENT ? MARK_CONCURRENT : MARK_PARALLEL;
+}
+
+bool mark_publish(struct midden_tracer *tracer) {
+  settle_candidates(tracer, shared_mode(tracer));
+  struct work_buffer *buffer = tracer->buffer;
+  if (buffer == NULL) return false;
+  tracer->buffer = NULL;
+  bool had_items = buffer->count != 0;
+  if (had_items) {
+    work_publish(buffer);
+  } else {
+    work_put_empty(buffer);
+  }
+  return had_items;
+}
+
+uint64_t mark_count(const struct midden_tracer *tracer) { return tally_objects(&tracer->marked); }
 
 /* ---- the rest ---- */
 
-void mark_begin(struct midden_tracer *tracer, bool parallel) { *tracer = (struct midden_tracer){.parallel = parallel}; }
+void mark_begin(struct midden_tracer *tracer, enum mark_mode mode) { *tracer = (struct midden_tracer){.mode = mode}; }
 
-void mark_end(struct midden_tracer *tracer) {
-  settle_candidates(tracer, true);
-  struct work_buffer *buffer = tracer->buffer;
-  tracer->buffer = NULL;
-  if (buffer == NULL) return;
-  if (buffer->count == 0) {
-    work_put_empty(buffer);
-  } else {
-    work_publish(buffer);
-  }
+void mark_end(struct midden_tracer *tracer) { mark_publish(tracer); }
+
+void mark_address(struct midden_tracer *tracer, uintptr_t address) {
+  mark_word(tracer, view_heap(), address, shared_mode(tracer));
 }
 
-void mark_address(struct midden_tracer *tracer, uintptr_t address) { mark_word(tracer, view_heap(), address, true); }
-
-void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, true); }
+void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, shared_mode(tracer)); }
 
 /* All that a compiler kept of an object may be the address one past its end, which is where the next slot starts.  To
  * keep both is right, but costs: where neighbours were allocated one after the other, a live node would keep the root of
@@ -411,13 +466,13 @@ static void mark_object_before(struct midden_tracer *tracer, struct heap_view he
   uint16_t info = info_of(heap, last_byte);
   bool is_node = page_info_scan(info) != SCAN_NONE && page_info_class(info) != 0 &&
                  size_class_bytes[page_info_class(info)] <= NODE_BYTES_MAX;
-  if (info != 0 && !is_node) mark_word(tracer, heap, last_byte, true);
+  if (info != 0 && !is_node) mark_word(tracer, heap, last_byte, shared_mode(tracer));
 }
 
 static void mark_stack_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word) {
   uintptr_t offset = word - heap.start;
   if (offset > heap.bytes) return;
-  mark_word(tracer, heap, word, true);
+  mark_word(tracer, heap, word, shared_mode(tracer));
   if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, heap, word);
 }
 
@@ -426,7 +481,7 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
   uintptr_t end = round_down(range.end, sizeof(uintptr_t));
   struct heap_view heap = view_heap();
   if (!is_stack) {
-    mark_words(tracer, heap, start, end, true);
+    mark_words(tracer, heap, start, end, shared_mode(tracer));
     return;
   }
   if (start < end) tracer->stack_bytes += end - start;
@@ -436,7 +491,7 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
 
 READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
   struct heap_view heap = view_heap();
-  scan_object(tracer, heap, object, info_of(heap, object), true);
+  scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
 }
 
 READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
@@ -453,7 +508,7 @@ READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
     uintptr_t end = span_end(span);
     uintptr_t object = mark_bits_next(&heap_arena, mark_side, span->start, end);
     for (; object < end; object = mark_bits_next(&heap_arena, mark_side, object + GRANULE_BYTES, end))
-      scan_object(tracer, heap, object, info_of(heap, object), true);
+      scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
     page = end;
   }
   return true;

@@ -32,6 +32,15 @@ struct mark_candidate {
   uint16_t info;  /* of its page; 0: an empty place */
 };
 
+/* How a tracer marks; the same for all tracers of a cycle.
+ *
+ *     ALONE       nobody else marks, the world is stopped
+ *     PARALLEL    others mark too, the world is stopped
+ *     CONCURRENT  others mark too, and the program runs: the allocation bit is read (acquire) before a mark bit is set, since a
+ *                 free slot may become a black object at any time (docs/barrier-mode.md, [black-first]).  In the other
+ *                 modes a slot is marked first and its mark taken back if it turns out to be free, which spares a cache miss */
+enum mark_mode { MARK_ALONE, MARK_PARALLEL, MARK_CONCURRENT };
+
 /* One marking thread's state; the tracer that trace functions and root callbacks are given. */
 struct midden_tracer {
   struct mark_candidate candidates[MARK_CANDIDATES];
@@ -40,10 +49,12 @@ struct midden_tracer {
   struct tally marked;
   size_t stack_bytes;        /* of stacks read */
   struct work_buffer *woken; /* objects that were marked while marking is watched, and have consequences; or NULL */
-  bool parallel;             /* others mark at the same time */
+  enum mark_mode mode;
+  size_t scanned_bytes; /* CONCURRENT: of objects scanned */
+  uint32_t cycle;       /* a thread's own: the cycle that it was used in */
 };
 
-void mark_begin(struct midden_tracer *tracer, bool parallel);
+void mark_begin(struct midden_tracer *tracer, enum mark_mode mode);
 
 /* Gives its buffer to the pool. */
 void mark_end(struct midden_tracer *tracer);
@@ -60,8 +71,18 @@ void mark_settle(struct midden_tracer *tracer);
 /* Scans an object, marked or not: what it refers to becomes grey. */
 void mark_contents(struct midden_tracer *tracer, uintptr_t object);
 
-/* Scans grey objects until none are left, here and in the pool; with `parallel`, until all markers agree. */
+/* Scans grey objects until none are left, here and in the pool; PARALLEL: until all markers agree.  Not CONCURRENT. */
 void mark_drain(struct midden_tracer *tracer);
+
+/* CONCURRENT: scans grey objects of `bytes` at least, fewer where the pool is empty before; true if it was.  Then this
+ * tracer holds nothing; else it may hold grey objects and marks on their way. */
+bool mark_drain_some(struct midden_tracer *tracer, size_t bytes);
+
+/* Gives all that the tracer holds to the pool; true if that were any grey objects. */
+bool mark_publish(struct midden_tracer *tracer);
+
+/* How many objects a tracer has marked since it began. */
+uint64_t mark_count(const struct midden_tracer *tracer);
 
 /* After a drain: makes good for work buffers that could not be had.  True if there was something to do: drain again. */
 bool mark_rescan_overflow(struct midden_tracer *tracer);

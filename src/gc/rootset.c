@@ -78,13 +78,64 @@ bool rootset_collect_stw(void) {
     add_tiny(mutator_from(link));
   }
   stacks_visit_running_fibers(add_static, NULL);
-  stacks_visit_registered(add_stack, NULL);
+  stacks_visit_parked_stw(add_stack, NULL);
   /* What a kind's trace function was given. */
   for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
     uintptr_t word = (uintptr_t)&kind_table[kind].argument;
     add_jobs((struct os_range){word, word + sizeof(void *)}, false);
   }
   return !set.is_partial;
+}
+
+static void mark_objects_in(struct midden_tracer *tracer, const struct span *span) {
+  uintptr_t end = span_end(span);
+  uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
+  for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
+    mark_address(tracer, object);
+}
+
+/* ---- while the world runs ---- */
+
+static void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
+
+static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
+
+static void mark_word_at(struct midden_tracer *tracer, const void *place) {
+  mark_address(tracer, *(const uintptr_t *)place);
+}
+
+void rootset_mark_thread(const struct mutator *mutator, bool storage, struct midden_tracer *tracer) {
+  mutator_visit_stack(mutator, mark_stack, tracer);
+  mark_word_at(tracer, &mutator->cache.tiny_next);
+  mark_word_at(tracer, &mutator->fiber);
+  if (!storage) return;
+  size_t tls_count;
+  const struct os_tls_module *tls = roots_tls_modules(&tls_count);
+  mutator_visit_storage(mutator, tls, tls_count, mark_static, tracer);
+}
+
+/* By the pages, since the central lists change.  A span that appears behind this walk holds black objects only. */
+static void mark_root_spans(struct midden_tracer *tracer) {
+  size_t page = 0;
+  for (;;) {
+    size_t pages = (atomic_load_acquire(&heap_arena.used) - heap_arena.start) >> PAGE_SHIFT;
+    if (page >= pages) return;
+    const struct span *span = arena_span_of(&heap_arena, heap_arena.start + (page << PAGE_SHIFT));
+    if (span == NULL || span_state(span) != SPAN_IN_USE) {
+      page++;
+      continue;
+    }
+    if (kind_table[span->kind].root) mark_objects_in(tracer, span);
+    page = ((span->start - heap_arena.start) >> PAGE_SHIFT) + span->page_count;
+  }
+}
+
+void rootset_mark_running(struct mutator *self, struct midden_tracer *tracer) {
+  roots_visit_running(self, mark_static, tracer);
+  stacks_visit_parked(mark_stack, tracer);
+  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++)
+    mark_word_at(tracer, &kind_table[kind].argument);
+  mark_root_spans(tracer);
 }
 
 void rootset_mark_share(struct midden_tracer *tracer) {
@@ -96,13 +147,8 @@ void rootset_mark_share(struct midden_tracer *tracer) {
 }
 
 static void mark_objects_of(struct midden_tracer *tracer, const struct list *list) {
-  for (struct link *link = list->first; link != NULL; link = link->next) {
-    const struct span *span = CONTAINER_OF(link, struct span, link);
-    uintptr_t end = span_end(span);
-    uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
-    for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
-      mark_address(tracer, object);
-  }
+  for (struct link *link = list->first; link != NULL; link = link->next)
+    mark_objects_in(tracer, CONTAINER_OF(link, struct span, link));
 }
 
 void rootset_mark_root_objects(struct midden_tracer *tracer) {

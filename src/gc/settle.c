@@ -299,6 +299,17 @@ void settle_dead_stw(const struct settle_markers *markers) {
   atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
 }
 
+/* ---- while the world runs ---- */
+
+void settle_mark_roots_running(struct mutator *self, struct midden_tracer *tracer) { (void)self, (void)tracer; }
+bool settle_mark_values_running(struct mutator *self, struct midden_tracer *tracer) {
+  (void)self, (void)tracer;
+  return false;
+}
+void settle_dead_running(struct mutator *self, const struct settle_markers *markers) {
+  (void)self, (void)markers;
+}
+
 /* ---- afterwards ---- */
 
 static void name_stuck(void) {

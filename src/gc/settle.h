@@ -43,6 +43,12 @@ struct settle_markers {
 };
 void settle_dead_stw(const struct settle_markers *markers);
 
+/* The same while the world runs: docs/barrier-mode.md.  The roots among specials, marked by one marker; the values of
+ * ephemerons of which key and ephemeron are marked, true if any was not marked before; and what becomes of the dead. */
+void settle_mark_roots_running(struct mutator *self, struct midden_tracer *tracer);
+bool settle_mark_values_running(struct mutator *self, struct midden_tracer *tracer);
+void settle_dead_running(struct mutator *self, const struct settle_markers *markers);
+
 /* The world runs again; the collector lock is held. */
 void settle_finish(struct mutator *self);
 

@@ -28,13 +28,46 @@ void stacks_visit_running_fibers(stacks_visit_fn *visit, void *argument) {
 
 static struct midden_stack *stack_from(struct link *link) { return CONTAINER_OF(link, struct midden_stack, link); }
 
-void stacks_visit_registered(stacks_visit_fn *visit, void *argument) {
-  for (struct link *link = stacks_registered.first; link != NULL; link = link->next) {
-    const struct midden_stack *stack = stack_from(link);
-    if (stack->is_running || stack->pointer == stack->high) continue;
-    visit(argument, (struct os_range){stack->pointer, stack->high});
-    uintptr_t saved = (uintptr_t)stack->saved_words;
-    visit(argument, (struct os_range){saved, saved + STACK_SAVED_WORDS * sizeof(uintptr_t)});
+static void visit_parked(const struct midden_stack *stack, stacks_visit_fn *visit, void *argument) {
+  if (stack->is_running || stack->pointer == stack->high) return;
+  visit(argument, (struct os_range){stack->pointer, stack->high});
+  uintptr_t saved = (uintptr_t)stack->saved_words;
+  visit(argument, (struct os_range){saved, saved + STACK_SAVED_WORDS * sizeof(uintptr_t)});
+}
+
+void stacks_visit_parked_stw(stacks_visit_fn *visit, void *argument) {
+  for (struct link *link = stacks_registered.first; link != NULL; link = link->next)
+    visit_parked(stack_from(link), visit, argument);
+}
+
+struct parked_visit {
+  stacks_visit_fn *visit;
+  void *argument;
+};
+
+static void visit_one(const struct midden_stack *stack, void *argument) {
+  const struct parked_visit *each = argument;
+  visit_parked(stack, each->visit, each->argument);
+}
+
+void stacks_visit_parked(stacks_visit_fn *visit, void *argument) {
+  stacks_visit_registered(visit_one, &(struct parked_visit){visit, argument});
+}
+
+static bool is_dead(struct midden_stack *stack) {
+  const struct midden_fiber *fiber = stack->fiber;
+  if (mark_bit_get(&heap_arena, mark_side, (uintptr_t)fiber)) return false;
+  stack->thread_state = fiber->context.thread_state;
+  return true;
+}
+
+void stacks_free_dead(struct mutator *self) {
+  enum { STEP = 64 };
+  size_t count = stacks_count_fibers();
+  for (size_t done = 0; done < count; done += STEP) {
+    mutator_enter(self);
+    stacks_put_dead(is_dead, STEP);
+    mutator_leave(self);
   }
 }
 
@@ -43,10 +76,7 @@ void stacks_free_dead_stw(void) {
   for (struct link *link = stacks_of_fibers.first; link != NULL; link = next) {
     next = link->next;
     struct midden_stack *stack = stack_from(link);
-    const struct midden_fiber *fiber = stack->fiber;
-    if (mark_bit_get(&heap_arena, mark_side, (uintptr_t)fiber)) continue;
-    stack->thread_state = fiber->context.thread_state;
-    stack_put_stw(stack);
+    if (is_dead(stack)) stack_put_stw(stack);
   }
 }
 

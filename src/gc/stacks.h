@@ -3,6 +3,7 @@
 #ifndef MIDDEN_GC_STACKS_H
 #define MIDDEN_GC_STACKS_H
 
+#include "mutator/mutator.h"
 #include "os/os.h"
 
 /* At start: tells marking how fibers are read. */
@@ -12,7 +13,13 @@ void stacks_init_kind(void);
  * that are parked, as stacks. */
 typedef void stacks_visit_fn(void *argument, struct os_range range);
 void stacks_visit_running_fibers(stacks_visit_fn *visit, void *argument);
-void stacks_visit_registered(stacks_visit_fn *visit, void *argument);
+void stacks_visit_parked_stw(stacks_visit_fn *visit, void *argument);
+
+/* The same for registered stacks while the world runs; the visitor is called with the lock of the stacks held. */
+void stacks_visit_parked(stacks_visit_fn *visit, void *argument);
+
+/* All marking done, the world running, no span may become free: puts the stacks of dead fibers back, a few at a time. */
+void stacks_free_dead(struct mutator *self);
 
 /* The world stopped, all marking done: puts the stacks of dead fibers back. */
 void stacks_free_dead_stw(void);

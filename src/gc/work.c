@@ -81,6 +81,9 @@ struct work_buffer *work_take(void) {
   return buffer;
 }
 
+/* Pairs with the release of the lock under which the count is written. */
+bool work_is_available(void) { return atomic_load_acquire(&pool.full_count) != 0; }
+
 void work_begin(void) {
   atomic_store_relaxed(&pool.joined, 0u);
   atomic_store_relaxed(&pool.waiting, 0u);

@@ -36,6 +36,9 @@ void work_publish(struct work_buffer *buffer);
 /* A buffer with items, or NULL at once if the pool is empty. */
 struct work_buffer *work_take(void);
 
+/* Whether the pool has a buffer with items. */
+bool work_is_available(void);
+
 /* Before marking: nobody takes part yet. */
 void work_begin(void);
 

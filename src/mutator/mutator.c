@@ -8,18 +8,24 @@
 #include "base/check.h"
 #include "base/wait.h"
 #include "meta/fixalloc.h"
+#include "mutator/barrier.h"
 #include "mutator/fiber.h"
+#include "mutator/handshake.h"
 #include "mutator/world.h"
 
-enum { GATE_POLL_NS = 50000 };
+enum { GATE_POLL_NS = 50000, GATE_SPINS = 500 };
 
 struct lock mutator_list_lock = LOCK_INIT(LOCK_RANK_THREADS);
 struct list mutator_list;
 uint32_t mutator_gate;
+struct mutator_hooks mutator_hooks;
 
 static struct fixalloc mutators;
 
-void mutator_init(void) { fixalloc_init(&mutators, sizeof(struct mutator), true, PERSIST_MUTATOR); }
+void mutator_init(void) {
+  fixalloc_init(&mutators, sizeof(struct mutator), true, PERSIST_MUTATOR);
+  barrier_init();
+}
 
 /* ---- attaching ---- */
 
@@ -53,14 +59,33 @@ static struct mutator *new_mutator(void) {
   return mutator;
 }
 
+/* What hangs on a mutator goes with it. */
+static void free_mutator_locked(struct mutator *mutator) {
+  if (mutator_hooks.forget != NULL) mutator_hooks.forget(mutator);
+  barrier_forget(mutator);
+  fixalloc_free(&mutators, mutator);
+}
+
 static void delete_mutator(struct mutator *mutator) {
   lock_acquire(&mutator_list_lock);
   if (mutator->link.list != NULL) {
     list_remove(&mutator_list, &mutator->link);
     cache_fold_counts_locked(&mutator->cache);
   }
-  fixalloc_free(&mutators, mutator);
+  free_mutator_locked(mutator);
   lock_release(&mutator_list_lock);
+}
+
+static void attached_here(uintptr_t stack_pointer, void *argument) {
+  struct mutator *self = argument;
+  mutator_enter(self);
+  self->stack_pointer = stack_pointer;
+  mutator_hooks.attached(self);
+  mutator_leave(self);
+}
+
+static void announce_attached(struct mutator *self) {
+  if (mutator_hooks.attached != NULL) os_call_with_registers(attached_here, self);
 }
 
 static int attach(uintptr_t stack_base, bool is_own) {
@@ -68,6 +93,7 @@ static int attach(uintptr_t stack_base, bool is_own) {
   struct mutator *self = new_mutator();
   if (self == NULL) return -ENOMEM;
   int error = find_stack(self, stack_base);
+  if (error == 0 && mutator_hooks.attach != NULL) error = mutator_hooks.attach(self);
   if (error == 0) error = os_on_thread_exit(on_thread_exit, self);
   if (error != 0) {
     delete_mutator(self);
@@ -82,6 +108,7 @@ static int attach(uintptr_t stack_base, bool is_own) {
   list_push_back(&mutator_list, &self->link);
   cache_self = &self->cache;
   lock_release(&mutator_list_lock);
+  announce_attached(self);
   return 0;
 }
 
@@ -109,6 +136,7 @@ int mutator_detach(void) {
   if (self->own_stack.is_parked) return -EBUSY;
   os_on_thread_exit(on_thread_exit, NULL);
   mutator_enter(self);
+  if (mutator_hooks.detaching != NULL) mutator_hooks.detaching(self);
   cache_retire(&self->cache);
   mutator_leave(self);
   /* From here on it holds no object: an empty stack, no thread-local storage. */
@@ -126,11 +154,17 @@ static bool gate_is_closed(void) {
   return owner != 0 && owner != os_thread_id();
 }
 
+/* The collector's transitions keep it closed for a few microseconds: those are waited for on the spot. */
+static void await_gate(void) {
+  for (unsigned spins = 0; atomic_load_acquire(&mutator_gate) != 0 && spins < GATE_SPINS; spins++) atomic_pause();
+  uint32_t owner = atomic_load_acquire(&mutator_gate);
+  if (owner != 0) wait_on_word(&mutator_gate, owner);
+}
+
 void mutator_enter_slow(struct mutator *self) {
   while (self->critical == 1 && gate_is_closed()) {
     mutator_leave(self);
-    uint32_t owner = atomic_load_acquire(&mutator_gate);
-    if (owner != 0) wait_on_word(&mutator_gate, owner);
+    await_gate();
     atomic_store_seq_cst(&self->critical, self->critical + 1);
   }
 }
@@ -147,17 +181,28 @@ static void stop_here(uintptr_t stack_pointer, void *argument) {
 }
 
 void mutator_leave_slow(struct mutator *self) {
-  if (self->critical != 0) return;
+  if (self->critical != 0 || self->is_recording) return;
   self->stop_pending = false;
+  handshake_poll(self);
   if (world_is_stopped()) os_call_with_registers(stop_here, self);
+}
+
+/* Most sections last for a microsecond. */
+static void await_outside(const struct mutator *mutator) {
+  static uint32_t never;
+  for (unsigned spins = 0; atomic_load_seq_cst(&mutator->critical) != 0; spins++) {
+    if (spins < GATE_SPINS) {
+      atomic_pause();
+    } else {
+      wait_on_word_for(&never, 0, GATE_POLL_NS);
+    }
+  }
 }
 
 void mutator_close_gate(struct mutator *self) {
   atomic_store_seq_cst(&mutator_gate, self->thread_id);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    struct mutator *mutator = mutator_from(link);
-    static uint32_t never;
-    while (mutator != self && atomic_load_seq_cst(&mutator->critical) != 0) wait_on_word_for(&never, 0, GATE_POLL_NS);
+    if (mutator_from(link) != self) await_outside(mutator_from(link));
   }
 }
 
@@ -175,7 +220,7 @@ void mutator_forget_others(struct mutator *self) {
     list_remove(&mutator_list, link);
     cache_retire(&mutator->cache);
     cache_fold_counts_locked(&mutator->cache);
-    fixalloc_free(&mutators, mutator);
+    free_mutator_locked(mutator);
   }
   fiber_abandon_others(self);
   self->thread_id = os_thread_id();
@@ -190,10 +235,19 @@ void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer) {
   world_acknowledge();
 }
 
+/* SAFE -> RUNNING, when nobody holds it. */
+static void run_again(struct mutator *self) {
+  uint32_t seen = MUTATOR_SAFE;
+  while (UNLIKELY(!atomic_cas_seq_cst(&self->state, &seen, (uint32_t)MUTATOR_RUNNING))) {
+    wait_on_word(&self->state, MUTATOR_HELD);
+    seen = MUTATOR_SAFE;
+  }
+}
+
 void mutator_leave_safe(struct mutator *self) {
   for (;;) {
     world_wait_resumed();
-    atomic_store_seq_cst(&self->state, MUTATOR_RUNNING);
+    run_again(self);
     if (LIKELY(!world_is_stopped())) return;
     atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
     world_acknowledge();

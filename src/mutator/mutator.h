@@ -1,9 +1,11 @@
 /* Mutators: the threads that use the heap.
  *
- * A mutator is in one of two states (one word, written by its own thread alone):
+ * A mutator is in one of three states, one word:
  *
- *     RUNNING   it runs the program's code.  To stop it, signal it
- *     SAFE      it touches no object and holds no lock of the heap; its stack may be scanned from `stack_pointer`
+ *     RUNNING   it runs the program's code.  To stop it, signal it                          -> SAFE, by its own thread
+ *     SAFE      it touches no object and holds no lock of the heap; its stack may be        -> RUNNING, by its own thread
+ *               scanned from `stack_pointer`                                                -> HELD, by compare and swap
+ *     HELD      SAFE, and the collector acts for it (handshake.h); it cannot leave          -> SAFE, by who holds it
  *
  * and while RUNNING it may be inside a critical section, where it changes the heap's structures and takes their locks.
  * A stop signal that arrives there is remembered, and the thread becomes SAFE when it leaves the section.  So a stopped
@@ -28,7 +30,7 @@
 #include "os/os.h"
 #include "os/os_switch.h"
 
-enum mutator_state { MUTATOR_RUNNING, MUTATOR_SAFE };
+enum mutator_state { MUTATOR_RUNNING, MUTATOR_SAFE, MUTATOR_HELD };
 
 enum { MUTATOR_SAVED_WORDS = 64 };
 
@@ -44,9 +46,12 @@ struct mutator_own_stack {
 struct mutator {
   struct cache cache;       /* first, so that cache_self names the mutator too */
   struct link link;         /* list of mutators; under the threads lock */
-  uint32_t state;           /* enum mutator_state; atomic; written by its own thread */
+  uint32_t state;           /* enum mutator_state; atomic */
+  uint32_t handshake;       /* atomic; the last round that was answered; see handshake.h */
+  uint32_t signalled_round; /* the round for which it was signalled; the collector's */
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
   bool stop_pending;        /* the signal came inside a critical section; its own thread and signal handler */
+  bool is_recording;        /* inside midden_barrier_record; its own thread and signal handler */
   bool is_returning;        /* on its way out of midden_locked_call; its own thread and signal handler */
   bool refused_to_stop;     /* atomic; the signal came on that way; set by the handler, taken by the stopping thread */
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
@@ -59,12 +64,23 @@ struct mutator {
   struct midden_fiber *fiber;         /* which runs on this thread, or NULL; a root */
   struct midden_stack *foreign;       /* the program's own switch runs on it, or NULL */
   struct mutator_own_stack own_stack; /* the thread's own stack, while the thread runs on another */
+  struct barrier_buffer *records;     /* stores not yet looked at (barrier.h); NULL: none yet; its own, or who holds it */
+  struct midden_tracer *tracer;       /* the gc layer's: what this thread marks with; NULL where nothing is marked by it */
   /* Valid while SAFE. */
   uintptr_t stack_pointer;
   uintptr_t
       saved_words[MUTATOR_SAVED_WORDS]; /* registers whose place on the stack is gone; see mutator_enter_blocking */
   struct os_range alternate_stack;
 };
+
+/* What the gc layer wants to know of threads; all may be NULL.  Filled at start. */
+struct mutator_hooks {
+  int (*attach)(struct mutator *self);      /* a new one, not yet on the list: 0 or -ENOMEM */
+  void (*attached)(struct mutator *self);   /* on the list, in a critical section of its own */
+  void (*detaching)(struct mutator *self);  /* the last critical section of its own */
+  void (*forget)(struct mutator *mutator);  /* it left the list; the threads lock is held */
+};
+extern struct mutator_hooks mutator_hooks;
 
 /* Before any thread is attached. */
 void mutator_init(void);

@@ -9,7 +9,7 @@
 #include "mutator/ranges.h"
 #include "mutator/world.h"
 
-enum { TLS_MODULES_MAX = 512 };
+enum { TLS_MODULES_MAX = 512, PIECE_BYTES = 32 * 1024 };
 
 static struct lock lock = LOCK_INIT(LOCK_RANK_ROOTS);
 static struct ranges added, excluded; /* under lock; read while the world is stopped */
@@ -61,9 +61,8 @@ void roots_set_module_filter(midden_module_filter_fn *function) {
   atomic_store_release(&modules_stale, true);
 }
 
-/* Called by the loader's visit, the loader's lock held: the moment to stop the world. */
-static bool stop_and_compare(void *argument, uint64_t generation) {
-  world_stop(argument);
+/* Whether the modules must be learned anew; if so, everything about them is forgotten. */
+static bool forget_if_stale(uint64_t generation) {
   bool stale = atomic_exchange_acquire(&modules_stale, false);
   if (modules.known && modules.generation == generation && !stale) return false;
   modules.known = true;
@@ -71,6 +70,12 @@ static bool stop_and_compare(void *argument, uint64_t generation) {
   modules.tls_count = 0;
   ranges_clear(&modules.data);
   return true;
+}
+
+/* Called by the loader's visit, the loader's lock held: the moment to stop the world. */
+static bool stop_and_compare(void *argument, uint64_t generation) {
+  world_stop(argument);
+  return forget_if_stale(generation);
 }
 
 static bool is_wanted(const struct os_module *module, struct os_range data) {
@@ -104,4 +109,97 @@ void roots_visit(void (*visit)(void *argument, struct os_range range), void *arg
 const struct os_tls_module *roots_tls_modules(size_t *count) {
   *count = modules.tls_count;
   return modules.tls;
+}
+
+/* ---- while the world runs ---- */
+
+struct learning {
+  struct mutator *self;
+  bool gate_closed;
+};
+
+/* Threads that are in critical sections may be reading the list; none of them waits for the loader. */
+static bool close_gate_and_compare(void *argument, uint64_t generation) {
+  struct learning *learning = argument;
+  if (modules.known && modules.generation == generation && !atomic_load_relaxed(&modules_stale)) return false;
+  lock_acquire(&mutator_list_lock);
+  mutator_close_gate(learning->self);
+  learning->gate_closed = true;
+  return forget_if_stale(generation);
+}
+
+bool roots_learn(struct mutator *self) {
+  struct learning learning = {.self = self};
+  os_visit_modules(close_gate_and_compare, learn_module, &learning);
+  if (learning.gate_closed) {
+    mutator_open_gate();
+    lock_release(&mutator_list_lock);
+  }
+  return modules.known;
+}
+
+/* The first piece of the added ranges at or after `from`; false if there is none. */
+static bool added_piece_locked(uintptr_t from, struct os_range *piece) {
+  bool found = false;
+  for (size_t i = 0; i < added.count; i++) {
+    struct os_range range = added.items[i];
+    uintptr_t start = max_size(range.start, from);
+    if (start >= range.end || (found && start >= piece->start)) continue;
+    *piece = (struct os_range){start, min_size(range.end, start + PIECE_BYTES)};
+    found = true;
+  }
+  return found;
+}
+
+/* Between pieces ranges may come and go. */
+static void visit_added(void (*visit)(void *argument, struct os_range range), void *argument) {
+  struct os_range piece = {0};
+  for (bool found = true; found;) {
+    lock_acquire(&lock);
+    found = added_piece_locked(piece.end, &piece);
+    if (found) visit(argument, piece);
+    lock_release(&lock);
+  }
+}
+
+struct piece_visit {
+  void (*visit)(void *argument, struct os_range range);
+  void *argument;
+  struct os_range piece;
+  bool changed;
+};
+
+/* The loader's lock is held: what was learned is still there if the generation is. */
+static bool visit_piece_here(void *argument, uint64_t generation) {
+  struct piece_visit *visit = argument;
+  visit->changed = generation != modules.generation;
+  if (visit->changed) return false;
+  lock_acquire(&lock);
+  ranges_visit_outside(&excluded, visit->piece, visit->visit, visit->argument);
+  lock_release(&lock);
+  return false;
+}
+
+/* False if an object was loaded or unloaded meanwhile. */
+static bool visit_module_range(struct os_range range, struct piece_visit *visit) {
+  for (uintptr_t from = range.start; from < range.end && !visit->changed; from += PIECE_BYTES) {
+    visit->piece = (struct os_range){from, min_size(range.end, from + PIECE_BYTES)};
+    os_visit_modules(visit_piece_here, NULL, visit);
+  }
+  return !visit->changed;
+}
+
+static bool visit_modules(void (*visit)(void *argument, struct os_range range), void *argument) {
+  struct piece_visit each = {.visit = visit, .argument = argument};
+  for (size_t i = 0; i < modules.data.count; i++) {
+    if (!visit_module_range(modules.data.items[i], &each)) return false;
+  }
+  return true;
+}
+
+void roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument) {
+  visit_added(visit, argument);
+  if (!atomic_load_acquire(&scan_modules)) return;
+  while (!visit_modules(visit, argument) && roots_learn(self)) {
+  }
 }

@@ -26,6 +26,12 @@ void roots_set_module_filter(midden_module_filter_fn *filter);
  * roots are not known. */
 bool roots_stop_world(struct mutator *self);
 
+/* While the world runs, the collector lock held: learns the data of the loaded objects if they changed; false where there
+ * was no memory.  Then visits every range in pieces; each is there while it is visited: the lock that adding and removing
+ * ranges takes is held, and the loader's.  The visitor takes no lock but those that come after ROOTS. */
+bool roots_learn(struct mutator *self);
+void roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument);
+
 /* The world stopped: visits every range; gives the objects that have thread-local storage. */
 void roots_visit(void (*visit)(void *argument, struct os_range range), void *argument);
 const struct os_tls_module *roots_tls_modules(size_t *count);

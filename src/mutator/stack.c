@@ -310,6 +310,37 @@ void stack_unregister(struct midden_stack *stack) {
   trim_larger();
 }
 
+/* ---- for a collector that marks while the program runs ---- */
+
+void stacks_visit_registered(void (*visit)(const struct midden_stack *stack, void *argument), void *argument) {
+  lock_acquire(&lock);
+  for (struct link *link = stacks_registered.first; link != NULL; link = link->next) visit(from_link(link), argument);
+  lock_release(&lock);
+}
+
+size_t stacks_count_fibers(void) {
+  lock_acquire(&lock);
+  size_t count = stacks_of_fibers.count;
+  lock_release(&lock);
+  return count;
+}
+
+/* From the far end to the near one, where new ones come too. */
+void stacks_put_dead(bool (*is_dead)(struct midden_stack *stack), size_t count) {
+  lock_acquire(&lock);
+  while (count-- != 0 && stacks_of_fibers.last != NULL) {
+    struct midden_stack *stack = from_link(stacks_of_fibers.last);
+    list_remove(&stacks_of_fibers, &stack->link);
+    if (is_dead(stack)) {
+      forget_use(stack);
+      push_idle_locked(stack);
+    } else {
+      list_push_front(&stacks_of_fibers, &stack->link);
+    }
+  }
+  lock_release(&lock);
+}
+
 /* ---- figures ---- */
 
 void stacks_visit_fibers(void (*visit)(struct midden_fiber *fiber)) {

@@ -78,6 +78,14 @@ size_t stacks_trim_all(void);
 /* In the child of a fork: visits every stack that a fiber has. */
 void stacks_visit_fibers(void (*visit)(struct midden_fiber *fiber));
 
+/* Visits every registered stack; the lock of the stacks is held. */
+void stacks_visit_registered(void (*visit)(const struct midden_stack *stack, void *argument), void *argument);
+
+/* Critical sections.  Asks `is_dead` of the next `count` stacks of fibers, in turn, and puts those back for which it returns
+ * true.  By count_fibers such calls all are asked that were there before the first. */
+void stacks_put_dead(bool (*is_dead)(struct midden_stack *stack), size_t count);
+size_t stacks_count_fibers(void);
+
 /* About how much memory stands behind the stacks of ours. */
 size_t stacks_resident_estimate(void);
 

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/wait.h"
 #include "mutator/fiber.h"
+#include "mutator/handshake.h"
 
 enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000 };
 
@@ -39,19 +40,24 @@ void world_wait_resumed(void) {
 /* Runs in the thread to be stopped, wherever it is; takes no lock, allocates nothing. */
 static void on_stop_signal(const struct os_interruption *interruption) {
   struct mutator *self = mutator_self_if_attached();
-  if (self == NULL || self->state != MUTATOR_RUNNING || !world_is_stopped()) return; /* a late signal */
-  if (self->critical != 0) {
+  if (self == NULL || self->state != MUTATOR_RUNNING) return; /* a late signal */
+  if (!world_is_stopped() && !handshake_is_wanted(self)) return;
+  if (self->critical != 0 || self->is_recording || HANDSHAKE_BY_POLL) {
     self->stop_pending = true;
-    return;
+    if (!world_is_stopped() || self->critical != 0 || self->is_recording) return;
   }
   if (self->is_returning) {
     atomic_store_release(&self->refused_to_stop, true);
     world_acknowledge();
+    handshake_refuse();
     return;
   }
   self->alternate_stack = interruption->alternate_stack;
-  mutator_enter_safe(self, interruption->stack_pointer);
-  mutator_leave_safe(self);
+  if (handshake_is_wanted(self) && !HANDSHAKE_BY_POLL) handshake_answer(self, interruption->stack_pointer);
+  if (world_is_stopped()) {
+    mutator_enter_safe(self, interruption->stack_pointer);
+    mutator_leave_safe(self);
+  }
   self->alternate_stack = (struct os_range){0};
 }
 
@@ -71,7 +77,7 @@ int world_change_signal(int signal) {
 static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mutator->state) == MUTATOR_RUNNING; }
 
 /* A thread that ended without detaching is found here; its cache goes with it. */
-static void forget_ended(struct mutator *mutator) {
+void world_forget_ended(struct mutator *mutator) {
   fiber_abandon(mutator);
   mutator->state = MUTATOR_SAFE;
   mutator->stack_pointer = mutator->stack_base;
@@ -86,7 +92,7 @@ static void signal_running(struct mutator *self) {
     world.signalled++;
     int error = os_signal_thread(mutator->thread_id, world.signal);
     if (error == -ESRCH) {
-      forget_ended(mutator);
+      world_forget_ended(mutator);
     } else {
       CHECK(error == 0 || error == -EAGAIN, "cannot signal thread %u: error %d", mutator->thread_id, error);
     }
@@ -96,7 +102,7 @@ static void signal_running(struct mutator *self) {
 /* It was about to return to the program: it gets the time to do so. */
 static void signal_again(struct mutator *mutator, uint32_t seen) {
   wait_on_word_for(&world.acknowledgments, seen, REFUSAL_NS);
-  if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) forget_ended(mutator);
+  if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) world_forget_ended(mutator);
 }
 
 static void await_safe(struct mutator *mutator) {
@@ -112,7 +118,7 @@ static void await_safe(struct mutator *mutator) {
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
     since = os_now_ns();
-    if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) forget_ended(mutator);
+    if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) world_forget_ended(mutator);
   }
 }
 

@@ -28,6 +28,10 @@ bool world_is_stopped(void);
 /* How many threads the last stop had to signal; between it and the next one. */
 size_t world_signalled(void);
 
+/* Signalling found that the thread ended without detaching: it counts as SAFE, with nothing on its stack.  The threads lock
+ * is held. */
+void world_forget_ended(struct mutator *mutator);
+
 /* For a thread that just became SAFE: tells a stop in progress. */
 void world_acknowledge(void);
 

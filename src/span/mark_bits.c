@@ -50,11 +50,15 @@ static uint64_t slot_mask(uintptr_t *slot, uintptr_t end, size_t slot_bytes) {
   return mask;
 }
 
-void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes) {
+size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                           size_t slot_bytes) {
+  size_t before = 0;
   for (uintptr_t slot = start; slot < end;) {
     uint64_t *word = mark_word_of(arena, side, slot);
-    atomic_or_relaxed(word, slot_mask(&slot, end, slot_bytes));
+    uint64_t mask = slot_mask(&slot, end, slot_bytes);
+    before += count_bits(atomic_or_release(word, mask) & mask);
   }
+  return before;
 }
 
 void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,

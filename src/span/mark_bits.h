@@ -45,7 +45,7 @@ static inline bool mark_bit_get(const struct arena *arena, unsigned side, uintpt
 /* Both return whether the bit was set before. */
 static inline bool mark_bit_set(const struct arena *arena, unsigned side, uintptr_t address) {
   uint64_t mask = mark_mask_of(address);
-  return (atomic_or_relaxed(mark_word_of(arena, side, address), mask) & mask) != 0;
+  return (atomic_or_release(mark_word_of(arena, side, address), mask) & mask) != 0;
 }
 
 static inline bool mark_bit_clear(const struct arena *arena, unsigned side, uintptr_t address) {
@@ -61,8 +61,8 @@ bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, si
 /* The first address in [from, end) whose bit is set, or `end`. */
 uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end);
 
-/* Sets the bits of the slots in [start, end), `slot_bytes` apart. */
-void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
+/* Sets the bits of the slots in [start, end), `slot_bytes` apart; a release.  Returns how many were set before. */
+size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
 void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
 
 #endif

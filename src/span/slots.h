@@ -34,8 +34,9 @@ struct slot_run {
   bool clear; /* the memory is zero already */
 };
 
-/* Takes the next free slots of a small span, at most `max_bytes` of them but one at least.  False when none is left. */
-bool slots_claim(struct span *span, size_t max_bytes, struct slot_run *run);
+/* Takes the next free slots of a small span, at most `max_bytes` of them but one at least.  `black`: they are marked too, before
+ * they count as allocated.  False when none is left. */
+bool slots_claim(struct span *span, size_t max_bytes, bool black, struct slot_run *run);
 
 /* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
 uint32_t slots_sweep(struct span *span);

@@ -1,0 +1,31 @@
+/* Who does the marking beside the program, and how much of it.
+ *
+ * The driver marks, with helpers where processors are idle, for a quarter of the processors' time on average.  Where that is
+ * too little, threads that allocate help: each owes so many bytes of scanning for each byte that it allocates, so that the
+ * marking is done when the heap reaches its goal.  What background marking has done beyond its own share is credit that
+ * pays for threads' debts. */
+#ifndef MIDDEN_GC_ASSIST_H
+#define MIDDEN_GC_ASSIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gc/cycle.h"
+
+/* A cycle begins, or its marking has ended (`scanned_bytes` of live objects may hold pointers); the gate is closed. */
+void assist_begin(void);
+void assist_end(struct collector_report *report, size_t scanned_bytes);
+
+/* Where the next cycle starts, to end at the goal. */
+size_t assist_trigger(size_t goal_bytes, size_t live_bytes);
+
+/* The driver: marks until the pool is empty and no marker holds anything. */
+void assist_drain(struct cycle *cycle);
+
+/* Whether threads that allocate owe work; atomic. */
+extern bool assist_is_due;
+
+/* A thread is about to allocate: pays for `bytes`, in slices of some ten microseconds.  Outside critical sections. */
+void assist_pay(struct mutator *self, size_t bytes);
+
+#endif

@@ -1,0 +1,322 @@
+#include "gc/concurrent.h"
+
+#include <errno.h>
+
+#include "alloc/account.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/memcheck.h"
+#include "gc/assist.h"
+#include "gc/calls.h"
+#include "gc/ledger.h"
+#include "gc/rootset.h"
+#include "gc/settle.h"
+#include "gc/stacks.h"
+#include "gc/work.h"
+#include "meta/fixalloc.h"
+#include "mutator/barrier.h"
+#include "mutator/handshake.h"
+#include "mutator/roots.h"
+#include "page/pageheap.h"
+#include "span/mark_bits.h"
+
+static NOT_A_ROOT struct {
+  uint32_t cycle;          /* written with the gate closed */
+  uint64_t news;           /* atomic; see the header */
+  struct tally ended;      /* marked by threads that ended in this cycle; under the lock of the list of mutators */
+  size_t ended_scanned;    /* likewise */
+  size_t live_bytes_begun; /* the account when the cycle began */
+} concurrent;
+
+static struct fixalloc tracers; /* under the lock of the list of mutators */
+
+/* ---- phases, as threads see them ----
+ *
+ * A mark phase with the world stopped is never seen: no thread is in a critical section then. */
+
+bool concurrent_is_marking(void) {
+  uint32_t phase = atomic_load_acquire(&collector.phase);
+  return phase >= COLLECTOR_ARM && phase <= COLLECTOR_MARK;
+}
+
+bool concurrent_is_settling(void) {
+  return atomic_load_acquire(&collector.phase) == COLLECTOR_MARK_TERMINATION;
+}
+
+uint32_t concurrent_cycle(void) { return concurrent.cycle; }
+
+/* ---- what threads mark ---- */
+
+/* What it counted in an earlier cycle was added up when that ended. */
+struct midden_tracer *concurrent_tracer(struct mutator *self) {
+  struct midden_tracer *tracer = self->tracer;
+  if (tracer->cycle != concurrent.cycle) {
+    ASSERT(tracer->buffer == NULL);
+    mark_begin(tracer, MARK_CONCURRENT);
+    tracer->cycle = concurrent.cycle;
+  }
+  return tracer;
+}
+
+void concurrent_publish(struct midden_tracer *tracer) {
+  if (mark_publish(tracer)) atomic_add_acq_rel(&concurrent.news, UINT64_C(1));
+}
+
+void concurrent_mark(struct mutator *self, uintptr_t address) {
+  struct midden_tracer *tracer = concurrent_tracer(self);
+  mark_address(tracer, address);
+  concurrent_publish(tracer);
+}
+
+/* After MARK all that is recorded is marked, or garbage. */
+static void flush_words(struct mutator *mutator, const uintptr_t *words, uint32_t count) {
+  if (!concurrent_is_marking()) return;
+  struct midden_tracer *tracer = concurrent_tracer(mutator);
+  for (uint32_t i = 0; i < count; i++) mark_address(tracer, words[i]);
+  concurrent_publish(tracer);
+}
+
+static bool is_scanned(const struct mutator *mutator) { return cache_is_black(&mutator->cache); }
+
+static void scan(struct mutator *mutator) {
+  struct midden_tracer *tracer = concurrent_tracer(mutator);
+  bool first = !is_scanned(mutator);
+  if (first) {
+    ledger_note_black(&mutator->cache);
+    cache_account(&mutator->cache);
+    cache_blacken(&mutator->cache, &tracer->marked);
+  }
+  memcheck_quiet_begin();
+  rootset_mark_thread(mutator, first, tracer);
+  memcheck_quiet_end();
+  concurrent_publish(tracer);
+}
+
+void concurrent_scan_self(struct mutator *self, uintptr_t stack_pointer) {
+  if (is_scanned(self)) return;
+  self->stack_pointer = stack_pointer;
+  scan(self);
+}
+
+/* ---- what handshakes do ---- */
+
+/* The answer itself is what counts: see ARM in docs/barrier-mode.md. */
+static void answer_arm(struct mutator *mutator) { (void)mutator; }
+
+static void count_own_delay(const struct mutator *mutator, uint64_t start_ns) {
+  if (mutator == mutator_self_if_attached()) cycle_count_pause(os_now_ns() - start_ns);
+}
+
+static void answer_scan(struct mutator *mutator) {
+  uint64_t start_ns = os_now_ns();
+  if (!is_scanned(mutator)) scan(mutator);
+  count_own_delay(mutator, start_ns);
+}
+
+/* A thread that runs may have made a store and not yet recorded it: what that replaced is in its registers or its frame. */
+static void answer_flush(struct mutator *mutator) {
+  uint64_t start_ns = os_now_ns();
+  barrier_flush(mutator);
+  bool runs = atomic_load_relaxed(&mutator->state) == MUTATOR_RUNNING;
+  if (runs || !is_scanned(mutator)) scan(mutator);
+  count_own_delay(mutator, start_ns);
+}
+
+/* ---- threads come and go ---- */
+
+static int attach(struct mutator *self) {
+  lock_acquire(&mutator_list_lock);
+  self->tracer = fixalloc_alloc(&tracers);
+  lock_release(&mutator_list_lock);
+  return self->tracer != NULL ? 0 : -ENOMEM;
+}
+
+static bool is_scan_called_for(void) {
+  uint32_t phase = atomic_load_acquire(&collector.phase);
+  return cache_black_cycle != 0 && phase >= COLLECTOR_SCAN;
+}
+
+/* Black from its first allocation on: nothing of its own can be found half filled. */
+static void attached(struct mutator *self) {
+  if (is_scan_called_for()) scan(self);
+}
+
+/* What it has allocated is noted, as if it were scanned; its stack holds nothing any more. */
+static void detaching(struct mutator *self) {
+  if (!atomic_load_relaxed(&span_marking)) return;
+  struct midden_tracer *tracer = concurrent_tracer(self);
+  barrier_flush(self);
+  if (self->cache.black_cycle != concurrent.cycle) {
+    ledger_note_black(&self->cache);
+    if (cache_black_cycle != 0) cache_blacken(&self->cache, &tracer->marked);
+    self->cache.black_cycle = concurrent.cycle;
+  }
+  concurrent_publish(tracer);
+}
+
+static void forget(struct mutator *mutator) {
+  struct midden_tracer *tracer = mutator->tracer;
+  if (tracer == NULL) return;
+  if (tracer->cycle == concurrent.cycle) {
+    tally_add(&concurrent.ended, &tracer->marked);
+    concurrent.ended_scanned += tracer->scanned_bytes;
+  }
+  fixalloc_free(&tracers, tracer);
+  mutator->tracer = NULL;
+}
+
+void concurrent_init(void) {
+  fixalloc_init(&tracers, sizeof(struct midden_tracer), true, PERSIST_MARK);
+  barrier_flusher = flush_words;
+  mutator_hooks =
+      (struct mutator_hooks){.attach = attach, .attached = attached, .detaching = detaching, .forget = forget};
+}
+
+/* ---- transitions ---- */
+
+/* Nobody is in a critical section from here to open_gate, and the list of mutators does not change. */
+static uint64_t close_gate(struct cycle *cycle) {
+  lock_acquire(&mutator_list_lock);
+  uint64_t start_ns = os_now_ns();
+  mutator_close_gate(cycle->self);
+  return start_ns;
+}
+
+static void open_gate(struct cycle *cycle, uint64_t start_ns) {
+  mutator_open_gate();
+  lock_release(&mutator_list_lock);
+  uint64_t gate_ns = os_now_ns() - start_ns;
+  cycle->report.gate_ns = max_size(cycle->report.gate_ns, gate_ns);
+}
+
+static void step(struct cycle *cycle, enum collector_phase to) {
+  uint64_t start_ns = close_gate(cycle);
+  cycle_set_phase(to);
+  open_gate(cycle, start_ns);
+}
+
+static void begin(struct cycle *cycle) {
+  uint64_t start_ns = close_gate(cycle);
+  if (++concurrent.cycle == 0) concurrent.cycle = 1;
+  concurrent.ended = (struct tally){0};
+  concurrent.ended_scanned = 0;
+  concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
+  ledger_open_notes_locked();
+  cycle_set_phase(COLLECTOR_ARM);
+  barrier_activate(true);
+  assist_begin();
+  cycle->report.threads = mutator_list.count;
+  open_gate(cycle, start_ns);
+  handshake_run(cycle->self, answer_arm);
+}
+
+static void scan_threads(struct cycle *cycle) {
+  uint64_t start_ns = close_gate(cycle);
+  cache_black_cycle = concurrent.cycle;
+  cycle_set_phase(COLLECTOR_SCAN);
+  open_gate(cycle, start_ns);
+  handshake_run(cycle->self, answer_scan);
+}
+
+/* ---- marking ---- */
+
+static void mark_roots(struct cycle *cycle) {
+  struct midden_tracer *first = &collector.tracers[0];
+  memcheck_quiet_begin();
+  rootset_mark_running(cycle->self, first);
+  settle_mark_roots_running(cycle->self, first);
+  cycle_report_program_roots(first);
+  memcheck_quiet_end();
+  mark_publish(first);
+}
+
+/* [quiet]: true if nobody made anything grey since `news` was read. */
+static bool is_quiet(uint64_t news) {
+  return atomic_load_acquire(&concurrent.news) == news && !work_is_available();
+}
+
+/* One attempt to end the phase. */
+static bool try_to_finish(struct cycle *cycle) {
+  uint64_t news = atomic_load_acquire(&concurrent.news);
+  if (settle_mark_values_running(cycle->self, &collector.tracers[0])) return false;
+  if (!is_quiet(news)) return false;
+  handshake_run(cycle->self, answer_flush);
+  if (!is_quiet(news)) return false;
+  uint64_t start_ns = close_gate(cycle);
+  bool quiet = is_quiet(news);
+  if (quiet) cycle_set_phase(COLLECTOR_MARK_TERMINATION);
+  open_gate(cycle, start_ns);
+  return quiet;
+}
+
+static void mark_heap(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
+  cycle->report.roots_start_ns = start_ns - collector.start_ns;
+  mark_roots(cycle);
+  cycle->report.roots_ns = os_now_ns() - start_ns;
+  do {
+    assist_drain(cycle);
+    cycle->report.rounds++;
+  } while (!try_to_finish(cycle));
+  cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
+}
+
+/* ---- the end ---- */
+
+static void count_threads_locked(struct tally *marked, size_t *scanned_bytes) {
+  tally_add(marked, &concurrent.ended);
+  *scanned_bytes += concurrent.ended_scanned;
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    const struct midden_tracer *tracer = mutator_from(link)->tracer;
+    if (tracer == NULL || tracer->cycle != concurrent.cycle) continue;
+    tally_add(marked, &tracer->marked);
+    *scanned_bytes += tracer->scanned_bytes;
+  }
+}
+
+/* The marks become the allocation bits.  What was allocated since the cycle began lives, besides what was marked. */
+static void trade_sides(struct cycle *cycle) {
+  struct tally marked = {0};
+  cycle_count_marked(cycle, &marked);
+  uint64_t start_ns = close_gate(cycle);
+  count_threads_locked(&marked, &cycle->report.assisted_bytes);
+  ledger_close_notes_locked(&marked);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+    cache_give_spans(&mutator_from(link)->cache);
+  size_t marked_bytes = tally_bytes(&marked);
+  atomic_add_relaxed(&account_live_bytes, marked_bytes - concurrent.live_bytes_begun);
+  assist_end(&cycle->report, tally_row_bytes(&marked, TALLY_SCANNED));
+  cycle_finish(cycle, &marked, atomic_load_relaxed(&account_live_bytes));
+  cache_black_cycle = 0;
+  cycle_set_phase(COLLECTOR_OFF);
+  barrier_activate(false);
+  cycle_add_to_totals(&cycle->report);
+  open_gate(cycle, start_ns);
+}
+
+static void settle(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
+  settle_dead_running(cycle->self, &(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
+  stacks_free_dead(cycle->self);
+  trade_sides(cycle);
+  cycle->report.finalizers_ready = calls_count();
+  cycle->report.finish_start_ns = start_ns - collector.start_ns;
+  cycle->report.finish_ns = os_now_ns() - start_ns;
+}
+
+void concurrent_run(struct cycle *cycle) {
+  cycle->given_up = !roots_learn(cycle->self);
+  if (cycle->given_up) return;
+  cycle->report.stop_start_ns = cycle_now_ns();
+  cycle_announce(MIDDEN_EVENT_MARK_START);
+  cycle_begin_marking(cycle, MARK_CONCURRENT);
+  begin(cycle);
+  scan_threads(cycle);
+  step(cycle, COLLECTOR_MARK);
+  mark_heap(cycle);
+  if (collector_checker != NULL) collector_checker(cycle->self);
+  settle(cycle);
+  cycle_announce(MIDDEN_EVENT_MARK_END);
+  cycle->report.resume_ns = cycle_now_ns();
+}

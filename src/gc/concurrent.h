@@ -1,0 +1,45 @@
+/* A mark phase beside the program: barrier mode.  The protocol, and why nothing is lost, is docs/barrier-mode.md; this is
+ * the collector's side of it, run by one thread of the library's own (driver.h) that holds the collector lock.
+ *
+ * What threads do themselves: their stacks are marked by their own hands (the handshake's action), what they store is
+ * looked at when their buffers are full, and they assist (assist.h).  Each marks with a tracer of its own, and between two
+ * critical sections holds nothing grey: all of it is in the pool.
+ *
+ * `concurrent_news` counts the times that a thread made something grey: the phase MARK ends when it has not changed since
+ * before a round of handshakes and the pool is empty. */
+#ifndef MIDDEN_GC_CONCURRENT_H
+#define MIDDEN_GC_CONCURRENT_H
+
+#include <stdbool.h>
+
+#include "gc/cycle.h"
+
+/* At start, for barrier mode: threads get tracers, and the barrier somebody who looks at what was stored. */
+void concurrent_init(void);
+
+/* The mark phase.  The roots could not be learned for lack of memory: given_up, and nothing was done. */
+void concurrent_run(struct cycle *cycle);
+
+/* Whether a mark phase beside the program is under way, in which everything that a thread gets hold of by other means than
+ * by loading it must be marked: ARM to MARK.  Critical sections. */
+bool concurrent_is_marking(void);
+
+/* The phase after that: what is not marked is dead, to be found no more.  Critical sections. */
+bool concurrent_is_settling(void);
+
+/* Marks an object by the calling thread, while concurrent_is_marking.  Critical sections. */
+void concurrent_mark(struct mutator *self, uintptr_t address);
+
+/* Has the calling thread scan its stack, in use from `stack_pointer` on, if that was not done in this cycle.  Critical
+ * sections, from SCAN to MARK. */
+void concurrent_scan_self(struct mutator *self, uintptr_t stack_pointer);
+
+/* The calling thread's tracer for the cycle under way; give what it holds back by concurrent_publish before the critical
+ * section ends. */
+struct midden_tracer *concurrent_tracer(struct mutator *self);
+void concurrent_publish(struct midden_tracer *tracer);
+
+/* The number of the cycle under way, and of the last one. */
+uint32_t concurrent_cycle(void);
+
+#endif

@@ -1,0 +1,153 @@
+#include "gc/cycle.h"
+
+#include "alloc/account.h"
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "gc/assist.h"
+#include "gc/settle.h"
+#include "gc/stacks.h"
+#include "gc/sweep.h"
+#include "gc/work.h"
+#include "meta/persist.h"
+#include "mutator/stack.h"
+#include "os/os.h"
+#include "page/pageheap.h"
+
+NOT_A_ROOT struct collector collector;
+
+uint64_t cycle_now_ns(void) { return os_now_ns() - collector.start_ns; }
+
+/* ---- phases and events ---- */
+
+enum collector_phase collector_phase(void) { return (enum collector_phase)atomic_load_acquire(&collector.phase); }
+
+void cycle_set_phase(enum collector_phase to) {
+  static const uint8_t next[] = {
+      [COLLECTOR_OFF] = 1 << COLLECTOR_SWEEP_TERMINATION,
+      [COLLECTOR_SWEEP_TERMINATION] = 1 << COLLECTOR_MARK | 1 << COLLECTOR_ARM,
+      [COLLECTOR_ARM] = 1 << COLLECTOR_SCAN,
+      [COLLECTOR_SCAN] = 1 << COLLECTOR_MARK,
+      [COLLECTOR_MARK] = 1 << COLLECTOR_MARK_TERMINATION | 1 << COLLECTOR_OFF,
+      [COLLECTOR_MARK_TERMINATION] = 1 << COLLECTOR_OFF,
+  };
+  enum collector_phase from = collector_phase();
+  CHECK((next[from] >> to & 1) != 0, "collector: no step from phase %d to %d", from, to);
+  atomic_store_release(&collector.phase, (uint32_t)to);
+  atomic_store_release(&span_marking, to >= COLLECTOR_ARM);
+}
+
+void cycle_announce(enum midden_event event) {
+  midden_event_fn *function = atomic_load_acquire(&collector_hooks.event);
+  if (function != NULL) function(event, collector_hooks.event_argument);
+}
+
+/* ---- marking ---- */
+
+void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode) {
+  for (unsigned i = 0; i < cycle->markers; i++) {
+    mark_begin(&collector.tracers[i], mode);
+    collector.marker[i] = (struct marker_report){0};
+  }
+  work_begin();
+  settle_begin_stw();
+}
+
+void cycle_report_program_roots(struct midden_tracer *tracer) {
+  midden_root_fn *function = atomic_load_acquire(&collector_hooks.roots);
+  if (function != NULL) function(tracer, collector_hooks.roots_argument);
+}
+
+static void drain(struct midden_tracer *tracer) {
+  if (tracer->mode == MARK_CONCURRENT) {
+    while (!mark_drain_some(tracer, SIZE_MAX)) {
+    }
+    return;
+  }
+  enum mark_mode mode = tracer->mode;
+  tracer->mode = MARK_ALONE;
+  mark_drain(tracer);
+  tracer->mode = mode;
+}
+
+void cycle_drain_alone(struct midden_tracer *tracer) {
+  do {
+    drain(tracer);
+  } while (mark_rescan_overflow(tracer));
+}
+
+/* ---- after marking ---- */
+
+/* All dead objects of the last cycle are swept away by then: it is never fuller. */
+void cycle_take_footprint(size_t object_bytes) {
+  struct pageheap_stats pages;
+  pageheap_read_stats(&heap_pages, &pages);
+  size_t stack_bytes = min_size(pages.stack_bytes, stacks_resident_estimate());
+  collector.footprint = (struct pacer_footprint){.fixed_bytes = stack_bytes + persist_total_bytes(),
+                                                 .in_use_bytes = pages.in_use_bytes,
+                                                 .object_bytes = object_bytes};
+}
+
+void cycle_set_goal(size_t goal_bytes, size_t trigger_bytes) {
+  atomic_store_relaxed(&collector.totals.goal_bytes, goal_bytes);
+  atomic_store_relaxed(&account_trigger_bytes, trigger_bytes);
+}
+
+void cycle_count_marked(struct cycle *cycle, struct tally *marked) {
+  size_t stack_bytes = 0;
+  for (unsigned i = 0; i < cycle->markers; i++) {
+    mark_end(&collector.tracers[i]);
+    tally_add(marked, &collector.tracers[i].marked);
+    stack_bytes += collector.tracers[i].stack_bytes;
+    cycle->report.cpu_ns += collector.marker[i].cpu_ns;
+  }
+  atomic_store_relaxed(&collector.totals.stack_bytes, stack_bytes);
+}
+
+void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t live_bytes) {
+  struct collector_report *report = &cycle->report;
+  report->marked_bytes = tally_bytes(marked);
+  report->marked_scanned_bytes = tally_row_bytes(marked, TALLY_SCANNED);
+  report->marked_objects = tally_objects(marked);
+  report->goal_bytes = pacer_goal(&collector.pacer, live_bytes, &collector.footprint);
+  bool early = cycle->concurrent;
+  cycle_set_goal(report->goal_bytes, early ? assist_trigger(report->goal_bytes, live_bytes) : report->goal_bytes);
+  sweep_read_stats(&report->swept);
+  sweep_begin_stw();
+}
+
+/* ---- figures ---- */
+
+/* The steps are by the square root of two: 1 us, 1.41 us, 2 us, ... 1.5 hours. */
+uint64_t collector_pause_limit_ns(unsigned bucket) {
+  if (bucket == 0) return 0;
+  uint64_t power = UINT64_C(1000) << ((bucket - 1) / 2);
+  return bucket % 2 == 1 ? power : power / 1000 * 1414 + power % 1000;
+}
+
+static unsigned pause_bucket(uint64_t ns) {
+  unsigned bucket = 0;
+  while (bucket + 1 < COLLECTOR_PAUSE_BUCKETS && ns >= collector_pause_limit_ns(bucket + 1)) bucket++;
+  return bucket;
+}
+
+void cycle_count_pause(uint64_t ns) {
+  struct collector_totals *totals = &collector.totals;
+  atomic_add_relaxed(&totals->pause_total_ns, ns);
+  atomic_store_relaxed(&totals->pause_last_ns, ns);
+  uint64_t most = atomic_load_relaxed(&totals->pause_max_ns);
+  while (ns > most && !atomic_cas_relaxed(&totals->pause_max_ns, &most, ns)) {
+  }
+  atomic_add_relaxed(&totals->pauses[pause_bucket(ns)], UINT64_C(1));
+}
+
+static void add_one(uint64_t *figure) { atomic_store_relaxed(figure, *figure + 1); }
+
+void cycle_add_to_totals(const struct collector_report *report) {
+  struct collector_totals *totals = &collector.totals;
+  atomic_store_relaxed(&totals->collections, report->number);
+  add_one(&totals->by_reason[report->reason]);
+  atomic_store_relaxed(&totals->marked_bytes, report->marked_bytes);
+  atomic_store_relaxed(&totals->marked_objects, report->marked_objects);
+  account_work(ACCOUNT_MARKING, report->cpu_ns);
+}

@@ -1,0 +1,82 @@
+/* One cycle from the inside: what the two kinds of cycle share (gc/stopped.c, gc/concurrent.c).
+ *
+ * Everything here belongs to the thread that holds the collector lock, unless it says otherwise. */
+#ifndef MIDDEN_GC_CYCLE_H
+#define MIDDEN_GC_CYCLE_H
+
+#include "base/attr.h"
+#include "gc/collector.h"
+#include "gc/limiter.h"
+#include "gc/mark.h"
+#include "gc/markers.h"
+#include "gc/pacer.h"
+
+/* The collector's state; under its lock unless it says otherwise. */
+struct collector {
+  uint32_t phase; /* atomic to read */
+  struct pacer pacer;
+  struct pacer_footprint footprint; /* as of the last cycle */
+  struct limiter limiter;
+  uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
+  uint64_t yields_before;    /* the limiter's, as of the last cycle */
+  unsigned markers;
+  bool concurrent;                /* constant after start */
+  uint32_t disabled;              /* atomic */
+  uint64_t start_ns;              /* when the library started */
+  struct collector_totals totals; /* see there */
+  uint32_t owner;                 /* atomic; the thread that holds the lock, or 0 */
+  struct midden_tracer tracers[MARKERS_MAX];
+  struct marker_report marker[MARKERS_MAX];
+};
+extern struct collector collector;
+
+/* One cycle, on the collecting thread's stack. */
+struct cycle {
+  struct mutator *self;
+  uintptr_t stack_pointer; /* where the program's part of this thread's stack ends, its registers included */
+  bool (*stop)(void *argument);
+  void *stop_argument;
+  bool concurrent;
+  bool given_up;
+  bool has_memory_to_release;
+  unsigned markers;
+  struct collector_report report;
+};
+
+uint64_t cycle_now_ns(void); /* since the library started */
+
+/* Writes the phase, and checks the step.  CONCURRENT cycles: with the gate closed. */
+void cycle_set_phase(enum collector_phase to);
+
+/* Tells the program's event callback. */
+void cycle_announce(enum midden_event event);
+
+/* Makes the tracers ready. */
+void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode);
+
+/* Roots of the program's own. */
+void cycle_report_program_roots(struct midden_tracer *tracer);
+
+/* Marks all that is grey, by one tracer. */
+void cycle_drain_alone(struct midden_tracer *tracer);
+
+/* How the heap is filled when a cycle begins. */
+void cycle_take_footprint(size_t object_bytes);
+
+/* `trigger_bytes`: where the next cycle starts, the goal or less. */
+void cycle_set_goal(size_t goal_bytes, size_t trigger_bytes);
+
+/* The tracers' counts, added up; they give their buffers back. */
+void cycle_count_marked(struct cycle *cycle, struct tally *marked);
+
+/* Marking is over: figures of what was marked, the next goal, and what was swept becomes unswept.  `live_bytes`: what counts as
+ * living when the next cycle is paced.  No thread is in a critical section. */
+void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t live_bytes);
+
+/* Counts a pause; any thread. */
+void cycle_count_pause(uint64_t ns);
+
+/* Counts the cycle; under the lock of the list of mutators. */
+void cycle_add_to_totals(const struct collector_report *report);
+
+#endif

@@ -1,0 +1,29 @@
+/* The driver: the thread that runs the cycles of barrier mode, one for the library, made when first needed.
+ *
+ * Requests are counted: `requests` grows when a cycle is asked for, and the driver notes in `served` how far it had read when
+ * the cycle that it has finished began.  Who waits for a cycle that begins after the request waits until served reaches the
+ * request's number.
+ *
+ *     none     no thread                    driver_request -> starting
+ *     starting the thread is being made     it runs, or (refused) -> none
+ *     started  it sleeps or runs cycles     a fork's child -> none
+ *
+ * Where the system refuses a thread, requests are refused, and the caller runs a cycle that stops the world. */
+#ifndef MIDDEN_GC_DRIVER_H
+#define MIDDEN_GC_DRIVER_H
+
+#include <stdbool.h>
+
+#include "gc/collector.h"
+
+/* Asks for a cycle; for COLLECT_HEAP returns at once, otherwise when one that began after the call is done, SAFE
+ * meanwhile.  False where there is no driver.  Outside critical sections. */
+bool driver_request(struct mutator *self, enum collector_reason reason);
+
+/* Whether anybody waits for a cycle to end; atomic. */
+bool driver_is_urgent(void);
+
+/* In a fork's child: the thread is gone. */
+void driver_forget(void);
+
+#endif

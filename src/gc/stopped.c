@@ -1,0 +1,127 @@
+#include "gc/stopped.h"
+
+#include "alloc/account.h"
+#include "base/bits.h"
+#include "base/memcheck.h"
+#include "gc/calls.h"
+#include "gc/ledger.h"
+#include "gc/rootset.h"
+#include "gc/settle.h"
+#include "gc/stacks.h"
+#include "gc/work.h"
+#include "mutator/world.h"
+#include "page/pageheap.h"
+#include "span/mark_bits.h"
+
+/* ---- marking ---- */
+
+static void flush_caches(void) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+    cache_flush_stw(&mutator_from(link)->cache);
+}
+
+static void mark_job(void *argument, unsigned marker) {
+  (void)argument;
+  struct midden_tracer *tracer = &collector.tracers[marker];
+  struct marker_report *report = &collector.marker[marker];
+  uint64_t cpu = os_thread_cpu_ns();
+  report->thread = os_thread_id();
+  report->start_ns = cycle_now_ns();
+  memcheck_quiet_begin();
+  work_join();
+  rootset_mark_share(tracer);
+  settle_mark_share_stw(tracer);
+  mark_drain(tracer);
+  memcheck_quiet_end();
+  report->cpu_ns = os_thread_cpu_ns() - cpu;
+  report->end_ns = cycle_now_ns();
+}
+
+static void mark_heap(struct cycle *cycle) {
+  struct midden_tracer *first = &collector.tracers[0];
+  uint64_t start = os_now_ns();
+  rootset_mark_root_objects(first);
+  settle_mark_queue_stw(first);
+  cycle_report_program_roots(first);
+  cycle->report.roots_start_ns = start - collector.start_ns;
+  cycle->report.roots_ns = os_now_ns() - start;
+  markers_run(cycle->markers, mark_job, NULL);
+  cycle_drain_alone(first);
+  cycle->report.mark_ns = os_now_ns() - start - cycle->report.roots_ns;
+}
+
+/* ---- after marking ---- */
+
+static void finish(struct cycle *cycle) {
+  struct tally marked = {0};
+  cycle_count_marked(cycle, &marked);
+  mark_close_by_hand_stw(&marked);
+  ledger_close_cycle_stw(&marked);
+  size_t live_bytes = tally_bytes(&marked);
+  atomic_store_relaxed(&account_live_bytes, live_bytes);
+  cycle_finish(cycle, &marked, live_bytes);
+}
+
+/* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
+static void abandon(void) {
+  mark_close_by_hand_stw(NULL);
+  size_t count = arena_chunk_count(&heap_arena);
+  for (size_t i = 0; i < count; i++) {
+    if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
+    uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
+    mark_bits_clear(&heap_arena, mark_side, start, min_size(CHUNK_BYTES, heap_arena.used - start));
+  }
+}
+
+static bool is_stop_asked_for(const struct cycle *cycle) {
+  return cycle->stop != NULL && cycle->stop(cycle->stop_argument);
+}
+
+static void mark_and_settle(struct cycle *cycle) {
+  mark_heap(cycle);
+  uint64_t marked = os_now_ns();
+  cycle_set_phase(COLLECTOR_MARK_TERMINATION);
+  settle_dead_stw(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
+  stacks_free_dead_stw();
+  finish(cycle);
+  cycle->report.finalizers_ready = calls_count();
+  cycle->report.finish_start_ns = marked - collector.start_ns;
+  cycle->report.finish_ns = os_now_ns() - marked;
+}
+
+void stopped_run(struct cycle *cycle) {
+  uint64_t start = os_now_ns();
+  bool roots_known = collector_stop_world(cycle->self);
+  uint64_t stopped = os_now_ns();
+  cycle->self->stack_pointer = cycle->stack_pointer;
+  mark_open_by_hand_stw();
+  memcheck_quiet_begin();
+  cycle_announce(MIDDEN_EVENT_STOPPED);
+  cycle_announce(MIDDEN_EVENT_MARK_START);
+  cycle->report.threads = mutator_list.count;
+  cycle->report.signalled = world_signalled();
+  cycle_set_phase(COLLECTOR_MARK);
+  flush_caches();
+  cycle_begin_marking(cycle, cycle->markers > 1 ? MARK_PARALLEL : MARK_ALONE);
+  cycle->given_up = !roots_known || !rootset_collect_stw() || is_stop_asked_for(cycle);
+  if (cycle->given_up) {
+    abandon();
+  } else {
+    mark_and_settle(cycle);
+  }
+  cycle_announce(MIDDEN_EVENT_MARK_END);
+  cycle_set_phase(COLLECTOR_OFF);
+  if (collector_verifier != NULL) collector_verifier();
+  cycle_announce(MIDDEN_EVENT_RESUMING);
+  memcheck_quiet_end();
+  cycle->report.stop_ns = stopped - start;
+  uint64_t resuming = os_now_ns(); /* before those that wake take the processor from this thread */
+  cycle->report.pause_ns = resuming - start;
+  cycle->report.stop_start_ns = start - collector.start_ns;
+  cycle->report.resume_ns = resuming - collector.start_ns;
+  if (!cycle->given_up) {
+    cycle_add_to_totals(&cycle->report);
+    cycle_count_pause(cycle->report.pause_ns);
+  }
+  collector_resume_world();
+}

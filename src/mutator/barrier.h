@@ -1,0 +1,42 @@
+/* The write barrier's slow half: what was stored while the barrier is active waits in a buffer of the thread until the gc
+ * layer looks at it.  The protocol is docs/barrier-mode.md's.
+ *
+ * A buffer belongs to its thread, and to the collector while it holds the thread SAFE.  `is_recording` is set around each
+ * change by the thread: a signal that comes then waits for the end of midden_barrier_record, as in a critical section,
+ * but no store of it is ordered for others and no gate is looked at. */
+#ifndef MIDDEN_MUTATOR_BARRIER_H
+#define MIDDEN_MUTATOR_BARRIER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "midden/barrier.h"
+#include "mutator/mutator.h"
+
+enum { BARRIER_WORDS = 510 };
+
+struct barrier_buffer {
+  uint32_t count;
+  uintptr_t words[BARRIER_WORDS]; /* addresses in the arena */
+};
+
+void barrier_init(void);
+
+/* Looks at the words of a buffer and empties it; set at start.  In a critical section of the mutator, or it is HELD.  Also
+ * where there was no memory for a buffer: then `words` are elsewhere. */
+typedef void barrier_flush_fn(struct mutator *mutator, const uintptr_t *words, uint32_t count);
+extern barrier_flush_fn *barrier_flusher;
+
+/* Flushes what the mutator has recorded. */
+void barrier_flush(struct mutator *mutator);
+
+/* The mutator is about to be freed. */
+void barrier_forget(struct mutator *mutator);
+
+/* Turns the barrier on or off, for all threads. */
+void barrier_activate(bool active);
+
+/* As midden_barrier, for the library's own stores: `old` was replaced by `value`. */
+static inline void barrier_note(const void *old, const void *value) { midden_barrier(old, value); }
+
+#endif

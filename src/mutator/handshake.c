@@ -1,0 +1,116 @@
+#include "mutator/handshake.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "base/wait.h"
+#include "mutator/world.h"
+
+enum {
+  SPINS = 200,
+  RECHECK_NS = 500000,   /* a thread may end, or refuse */
+  SIGNAL_AGAIN_NS = 2000000 /* nothing lost by a second signal */
+};
+
+uint32_t handshake_round;
+
+static struct {
+  handshake_fn *action; /* of the round; written before its number */
+  uint32_t answers;     /* atomic; counts up; what the collector sleeps on */
+} shake CACHE_ALIGNED;
+
+/* ---- the thread's side ---- */
+
+static void tell_collector(void) {
+  atomic_add_acq_rel(&shake.answers, 1u);
+  wake_one(&shake.answers);
+}
+
+void handshake_refuse(void) { tell_collector(); }
+
+void handshake_answer(struct mutator *self, uintptr_t stack_pointer) {
+  mutator_enter(self);
+  /* Entering may have waited at the gate, or answered. */
+  if (handshake_is_wanted(self)) {
+    uintptr_t before = self->stack_pointer;
+    self->stack_pointer = stack_pointer;
+    shake.action(self);
+    self->stack_pointer = before;
+    atomic_store_release(&self->handshake, atomic_load_relaxed(&handshake_round));
+  }
+  mutator_leave(self);
+  tell_collector();
+}
+
+static void answer_here(uintptr_t stack_pointer, void *argument) { handshake_answer(argument, stack_pointer); }
+
+void handshake_poll_slow(struct mutator *self) {
+  if (self->critical != 0 || self->is_recording || self->state != MUTATOR_RUNNING) return;
+  os_call_with_registers(answer_here, self);
+}
+
+/* ---- the collector's side ---- */
+
+static bool has_answered(const struct mutator *mutator, uint32_t round) {
+  return atomic_load_acquire(&mutator->handshake) == round;
+}
+
+/* SAFE -> HELD -> SAFE.  False if the thread runs. */
+static bool act_for(struct mutator *mutator, uint32_t round) {
+  uint32_t seen = MUTATOR_SAFE;
+  if (!atomic_cas_seq_cst(&mutator->state, &seen, (uint32_t)MUTATOR_HELD)) return false;
+  if (!has_answered(mutator, round)) {
+    shake.action(mutator);
+    atomic_store_release(&mutator->handshake, round);
+  }
+  atomic_store_seq_cst(&mutator->state, (uint32_t)MUTATOR_SAFE);
+  wake_all(&mutator->state);
+  return true;
+}
+
+static void signal_once(struct mutator *mutator, uint32_t round, bool again) {
+  if (mutator->signalled_round == round && !again) return;
+  mutator->signalled_round = round;
+  int error = os_signal_thread(mutator->thread_id, world_signal());
+  if (error == -ESRCH) world_forget_ended(mutator); /* SAFE from now on: acted for at the next look */
+}
+
+/* One look at every mutator; how many have not answered yet. */
+static size_t look_at_all(struct mutator *self, uint32_t round, bool again) {
+  size_t missing = 0;
+  lock_acquire(&mutator_list_lock);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct mutator *mutator = mutator_from(link);
+    if (mutator == self || has_answered(mutator, round) || act_for(mutator, round)) continue;
+    signal_once(mutator, round, again);
+    missing++;
+  }
+  lock_release(&mutator_list_lock);
+  return missing;
+}
+
+static void await_answer(uint32_t seen) {
+  for (unsigned spins = 0; spins < SPINS; spins++) {
+    if (atomic_load_acquire(&shake.answers) != seen) return;
+    atomic_pause();
+  }
+  wait_on_word_for(&shake.answers, seen, RECHECK_NS);
+}
+
+void handshake_run(struct mutator *self, handshake_fn *action) {
+  ASSERT(self->critical == 0 && (handshake_round & 1) == 0);
+  shake.action = action;
+  uint32_t round = handshake_round + 1;
+  uint64_t signalled_ns = os_now_ns();
+  bool again = false;
+  atomic_store_seq_cst(&handshake_round, round);
+  for (;;) {
+    uint32_t seen = atomic_load_acquire(&shake.answers);
+    if (look_at_all(self, round, again) == 0) break;
+    await_answer(seen);
+    uint64_t now_ns = os_now_ns();
+    again = now_ns - signalled_ns >= SIGNAL_AGAIN_NS;
+    if (again) signalled_ns = now_ns;
+  }
+  atomic_store_seq_cst(&handshake_round, round + 1);
+}

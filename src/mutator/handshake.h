@@ -1,0 +1,72 @@
+/* Handshakes: something is done once with every mutator, one at a time, and no two of them ever wait for each other.
+ *
+ * A round has a number and an action.  For each mutator the action is called once:
+ *
+ *     by the collector           where the thread is SAFE: it holds the thread there meanwhile (HELD)
+ *     by the thread, in a signal where it runs the program's code: the collector signals it once a round
+ *     by the thread, at a poll   where the signal came inside a critical section or midden_barrier_record: at its end.  Also
+ *                                wherever it looks by itself (handshake_poll)
+ *
+ * so a thread that runs waits for nobody: its delay is the length of its own action.  One that wants to leave SAFE while
+ * it is held waits until the action is done.
+ *
+ * Orders.  The collector stores the round, then reads a thread's state (both sequentially consistent); the thread leaves
+ * SAFE by a sequentially consistent compare and swap, which fails where it is held.  So the collector holds it or sees that
+ * it runs, and then signals it.  `mutator.handshake` is stored with a release by whoever did the action: when the
+ * collector reads it (acquire) it sees all that the action did, and all that the thread did before.
+ *
+ * The action runs in a critical section (of the thread, or HELD stands in for one), perhaps in a signal handler: it takes
+ * no lock that is held outside of critical sections, and allocates nothing from the C library.
+ *
+ * A round is under way at a time: the caller of handshake_run holds the collector lock. */
+#ifndef MIDDEN_MUTATOR_HANDSHAKE_H
+#define MIDDEN_MUTATOR_HANDSHAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "mutator/mutator.h"
+
+/* The thread sanitizer's runtime cannot be entered in the middle of itself: there threads answer when they poll. */
+#if defined(__SANITIZE_THREAD__)
+#define HANDSHAKE_BY_POLL true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HANDSHAKE_BY_POLL true
+#endif
+#endif
+#ifndef HANDSHAKE_BY_POLL
+#define HANDSHAKE_BY_POLL false
+#endif
+
+/* `mutator->stack_pointer` says from where its stack is in use; nothing it holds is below. */
+typedef void handshake_fn(struct mutator *mutator);
+
+/* Does a round: returns when the action was called for every attached mutator but `self`, those included that attach
+ * meanwhile.  Not in a critical section. */
+void handshake_run(struct mutator *self, handshake_fn *action);
+
+extern uint32_t handshake_round; /* atomic; odd: a round is under way */
+
+/* Whether the calling thread has not answered the round that is under way. */
+static inline bool handshake_is_wanted(const struct mutator *self) {
+  uint32_t round = atomic_load_seq_cst(&handshake_round);
+  return (round & 1) != 0 && atomic_load_relaxed(&self->handshake) != round;
+}
+
+/* The calling thread answers, its stack in use from `stack_pointer` on.  In no critical section, or in the signal's
+ * handler. */
+void handshake_answer(struct mutator *self, uintptr_t stack_pointer);
+
+/* The same if it is wanted, registers saved. */
+void handshake_poll_slow(struct mutator *self);
+
+static inline void handshake_poll(struct mutator *self) {
+  if (UNLIKELY(handshake_is_wanted(self))) handshake_poll_slow(self);
+}
+
+/* The thread was signalled where it cannot answer (mutator.is_returning): it wants to be signalled again. */
+void handshake_refuse(void);
+
+#endif
