@@ -5,6 +5,7 @@
  * memory has run out. */
 #include "api/allocate.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,14 +13,16 @@
 #include "alloc/cache.h"
 #include "alloc/central.h"
 #include "alloc/large.h"
-#include "api/allocate.h"
 #include "api/start.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/assist.h"
 #include "gc/cell.h"
 #include "gc/collector.h"
+#include "gc/deferred.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
+#include "mutator/handshake.h"
 #include "page/pageheap.h"
 #include "span/guard.h"
 #include "span/mark_bits.h"
@@ -66,7 +69,9 @@ static void stress(void) {
 }
 
 static void pay_dues(struct mutator *self, size_t bytes) {
+  handshake_poll(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
+  if (UNLIKELY(assist_is_due)) assist_pay(self, bytes);
   if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);
   if (UNLIKELY(start_stress_interval != 0)) stress();
 }
@@ -307,18 +312,46 @@ static _Noreturn COLD void report_bad_free(const void *address) {
         span->page_count, span_state_name(span_state(span)), span_slot_bytes(span), kind_table[span->kind].name);
 }
 
+/* What the collector remembers of it. */
+static void free_specials(const struct object *object) {
+  struct span *span = object->span;
+  if (LIKELY(!atomic_load_relaxed(&span->has_specials))) return;
+  if (kind_is_cell(span->kind)) cell_freed((struct cell *)object->start);
+  settle_object_freed(object->start);
+}
+
 static void free_found(struct mutator *self, const struct object *object) {
   struct span *span = object->span;
   central_ensure_swept(span);
-  if (UNLIKELY(atomic_load_relaxed(&span->has_specials))) {
-    if (kind_is_cell(span->kind)) cell_freed((struct cell *)object->start);
-    settle_object_freed(object->start);
-  }
+  free_specials(object);
   if (UNLIKELY(guard_active) && span->size_class == 0) guard_freed(span, object->start);
   bool was_living = span->size_class == 0 ? mark_bit_clear(&heap_arena, alloc_side(), object->start)
                                           : cache_free_slot(&self->cache, span, object->start);
   if (!was_living) report_bad_free((void *)object->start);
   if (span->size_class == 0) large_free(&self->cache, span);
+}
+
+/* An object whose time had come when a cycle was under way. */
+static void free_deferred(struct mutator *self, uintptr_t address) {
+  struct object object;
+  if (!object_find((void *)address, &object)) report_bad_free((void *)address);
+  free_found(self, &object);
+}
+
+void allocate_init(void) { deferred_free = free_deferred; }
+
+/* Beside a cycle.  False where there is no memory to defer it. */
+static bool defer(const struct object *object) {
+  int error = deferred_add(object->start);
+  if (error == -EEXIST) report_bad_free((void *)object->start);
+  if (error == 0) free_specials(object);
+  return error == 0;
+}
+
+/* Waits until no cycle is under way. */
+static void await_cycle(struct mutator *self) {
+  collector_acquire(self);
+  collector_release();
 }
 
 /* Whether the slot is shared by several tiny objects. */
@@ -335,8 +368,16 @@ void midden_free(void *address) {
     return;
   }
   if (!found || object.start != (uintptr_t)address || object.span->kind == KIND_FIBER) report_bad_free(address);
-  free_found(self, &object);
+  bool done = true;
+  if (UNLIKELY(atomic_load_relaxed(&span_marking))) {
+    done = defer(&object);
+  } else {
+    free_found(self, &object);
+  }
   mutator_leave(self);
+  if (LIKELY(done)) return;
+  await_cycle(self);
+  midden_free(address);
 }
 
 /* ---- resizing ---- */

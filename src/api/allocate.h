@@ -8,4 +8,7 @@
  * the program's handler was asked. */
 void *allocate_object(unsigned kind, size_t bytes);
 
+/* At start: says how an object is freed whose freeing had to wait. */
+void allocate_init(void);
+
 #endif

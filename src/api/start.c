@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "api/allocate.h"
 #include "api/fork.h"
 #include "api/options.h"
 #include "base/bits.h"
@@ -93,6 +94,7 @@ static int start_locked(const struct midden_options *given) {
   if (error == 0) error = world_init(options.suspend_signal);
   if (error != 0) return error;
   mutator_init();
+  allocate_init();
   start_roots(&options);
   start_debugging(&options);
   struct pacer pacer = {.percent = options.percent,

@@ -35,7 +35,7 @@ static int set_target(struct cell *cell, const void *target) {
 static struct cell *new_cell(unsigned kind, const void *target, const void *value) {
   struct cell *cell = allocate_object(kind, sizeof *cell);
   if (cell == NULL) return NULL;
-  atomic_store_relaxed(&cell->value, (void *)(uintptr_t)value);
+  cell_set_value(cell, (void *)(uintptr_t)value);
   return set_target(cell, target) == 0 ? cell : NULL;
 }
 
@@ -48,7 +48,7 @@ struct midden_weak *midden_weak_new(const void *target) {
 
 void *midden_weak_get(const struct midden_weak *weak) {
   const struct cell *cell = weak_cell_of(weak, KIND_WEAK);
-  return cell == NULL ? NULL : (void *)atomic_load_acquire(&cell->target);
+  return cell == NULL ? NULL : (void *)cell_read(cell, NULL);
 }
 
 int midden_weak_set(struct midden_weak *weak, const void *target) {
@@ -66,12 +66,13 @@ struct midden_ephemeron *midden_ephemeron_new(const void *key, const void *value
 
 void *midden_ephemeron_key(const struct midden_ephemeron *ephemeron) {
   const struct cell *cell = weak_cell_of(ephemeron, KIND_EPHEMERON);
-  return cell == NULL ? NULL : (void *)atomic_load_acquire(&cell->target);
+  return cell == NULL ? NULL : (void *)cell_read(cell, NULL);
 }
 
 void *midden_ephemeron_value(const struct midden_ephemeron *ephemeron) {
   const struct cell *cell = weak_cell_of(ephemeron, KIND_EPHEMERON);
   if (cell == NULL) return NULL;
-  void *value = atomic_load_acquire(&cell->value);
-  return atomic_load_acquire(&cell->target) == 0 ? NULL : value;
+  void *value;
+  cell_read(cell, &value);
+  return value;
 }

@@ -18,7 +18,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
-#include "midden/midden.h"
+#include "midden/barrier.h"
 #include "span/kind.h"
 #include "span/object.h"
 
@@ -117,7 +117,7 @@ static void replace_places_locked(struct table *table, struct cell **places, siz
     *find(places, capacity, key) = cell;
     used++;
   }
-  table->places = places;
+  midden_store(&table->places, places);
   table->capacity = capacity;
   table->used = used;
   table->removed = 0;
@@ -153,7 +153,8 @@ void *midden_weak_table_get(const struct midden_weak_table *weak_table, const vo
   if (table == NULL) return NULL;
   enter(self, table);
   struct cell *cell = find_entry_locked(table, key);
-  void *value = cell == NULL ? NULL : atomic_load_acquire(&cell->value);
+  void *value = NULL;
+  if (cell != NULL) cell_read_entered(self, cell, &value);
   leave(self, table);
   return value;
 }
@@ -165,15 +166,15 @@ static enum outcome try_set_locked(struct mutator *self, struct table *table, co
                                    struct cell *fresh, int *error) {
   struct cell *cell = find_entry_locked(table, key);
   if (cell != NULL) {
-    atomic_store_release(&cell->value, value);
+    cell_set_value(cell, value);
     return DONE;
   }
   if (!has_room_locked(table)) return WANTS_ROOM;
   if (fresh == NULL) return WANTS_CELL;
-  atomic_store_release(&fresh->value, value);
+  cell_set_value(fresh, value);
   *error = weak_cell_set_entered(self, fresh, key);
   if (*error != 0) return DONE;
-  *find(table->places, table->capacity, key) = fresh;
+  midden_store(find(table->places, table->capacity, key), fresh);
   table->used++;
   return DONE;
 }
@@ -204,7 +205,7 @@ int midden_weak_table_remove(struct midden_weak_table *weak_table, const void *k
   struct cell *cell = find_entry_locked(table, key);
   if (cell != NULL) {
     cell_set(cell, 0, 0);
-    atomic_store_release(&cell->value, (void *)NULL);
+    cell_set_value(cell, NULL);
     table->removed++;
   }
   bool is_sparse = table->capacity > LEAST_CAPACITY && table->removed > table->used / 2;
@@ -230,8 +231,7 @@ static bool next_entry(struct mutator *self, struct table *table, struct walk *w
     for (int i = 0; i < SLICE && *key == NULL && walk->next < walk->capacity; i++) {
       const struct cell *cell = walk->places[walk->next++];
       if (cell == NULL) continue;
-      *value = atomic_load_acquire(&cell->value);
-      *key = key_of(cell);
+      *key = (void *)cell_read_entered(self, cell, value);
     }
     leave(self, table);
   }

@@ -1,6 +1,7 @@
 #include "gc/calls.h"
 
 #include "base/atomic.h"
+#include "mutator/barrier.h"
 #include "page/arena.h"
 #include "span/object.h"
 
@@ -74,15 +75,19 @@ bool calls_take(struct due_call *due) {
     lock_release(special_lock(span));
   }
   special_free(record);
+  /* From the queue, a root, to the thread's stack, which may have been scanned. */
+  barrier_note(due->object, due->argument);
   return true;
 }
 
 size_t calls_count(void) { return atomic_load_relaxed(&queue.count); }
 
-void calls_mark_roots_stw(struct midden_tracer *tracer) {
+void calls_mark_roots(struct midden_tracer *tracer) {
+  lock_acquire(&queue.lock);
   for (const struct call *call = queue.first; call != NULL; call = call->next) {
     if (is_called_off(call)) continue;
     if (call->many.special.kind == SPECIAL_QUEUED) mark_address(tracer, call->many.special.object);
     mark_address(tracer, (uintptr_t)call->argument);
   }
+  lock_release(&queue.lock);
 }

@@ -49,7 +49,7 @@ void calls_cancel_locked(struct call *call);
 /* Puts a call at the end.  Critical sections, a stripe may be held; or the world stopped. */
 void calls_append(struct call *call);
 
-/* The world stopped: marks arguments, and the objects of finalizers. */
-void calls_mark_roots_stw(struct midden_tracer *tracer);
+/* Marks arguments, and the objects of finalizers. */
+void calls_mark_roots(struct midden_tracer *tracer);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "base/atomic.h"
 #include "base/check.h"
+#include "gc/concurrent.h"
+#include "mutator/barrier.h"
 #include "span/kind.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
@@ -157,6 +159,43 @@ void cell_object_freed(uintptr_t object) {
 
 void cell_freed(struct cell *cell) { detach(cell); }
 
+/* ---- reading ---- */
+
+static uintptr_t read_words(const struct cell *cell, void **value) {
+  void *found = atomic_load_acquire(&cell->value);
+  uintptr_t target = atomic_load_acquire(&cell->target);
+  if (value != NULL) *value = target != 0 ? found : NULL;
+  return target;
+}
+
+uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void **value) {
+  uintptr_t target = read_words(cell, value);
+  if (target == 0) return 0;
+  if (concurrent_is_marking()) {
+    concurrent_mark(self, target);
+    if (value != NULL) concurrent_mark(self, (uintptr_t)*value);
+  } else if (concurrent_is_settling() && !is_marked(object_of(target))) {
+    if (value != NULL) *value = NULL;
+    return 0;
+  }
+  return target;
+}
+
+/* The flag after the loads: whoever sees it off had what it loaded in its registers when its stack was scanned, if that came
+ * in between. */
+uintptr_t cell_read(const struct cell *cell, void **value) {
+  uintptr_t target = read_words(cell, value);
+  atomic_signal_barrier();
+  if (LIKELY(atomic_load_relaxed(&midden_barrier_active) == 0)) return target;
+  struct mutator *self = mutator_self();
+  mutator_enter(self);
+  target = cell_read_entered(self, cell, value);
+  mutator_leave(self);
+  return target;
+}
+
+void cell_set_value(struct cell *cell, void *value) { midden_store(&cell->value, value); }
+
 /* ---- the collector's ---- */
 
 void cell_target_died_stw(struct special *head) { clear_list((struct cell_head *)head); }
@@ -173,7 +212,7 @@ bool cell_drop_dead_stw(struct special *special) {
 void cell_mark_values_stw(struct midden_tracer *tracer, struct special *special) {
   const struct cell_head *head = (const struct cell_head *)special;
   for (const struct cell *cell = head->first; cell != NULL; cell = cell->next) {
-    if (is_marked((uintptr_t)cell)) mark_address(tracer, (uintptr_t)cell->value);
+    if (is_marked((uintptr_t)cell)) mark_address(tracer, (uintptr_t)atomic_load_acquire(&cell->value));
   }
 }
 
@@ -181,7 +220,8 @@ static void trace_ephemeron(void *object, size_t slot_bytes, struct midden_trace
   const struct cell *cell = object;
   (void)slot_bytes;
   (void)argument;
-  if (cell->target != 0 && is_marked(object_of(cell->target))) mark_address(tracer, (uintptr_t)cell->value);
+  uintptr_t target = atomic_load_acquire(&cell->target);
+  if (target != 0 && is_marked(object_of(target))) mark_address(tracer, (uintptr_t)atomic_load_acquire(&cell->value));
 }
 
 void cell_init(void) { kind_table[KIND_EPHEMERON].trace = trace_ephemeron; }

@@ -11,7 +11,7 @@
  * span; the step from 0 to an address by compare-and-swap under that stripe, since two threads may give a cell different
  * targets.  The collector clears cells while the world is stopped.  Reading is one load: whoever has the address on its
  * stack keeps the object, and nobody is stopped between a load and what the compiler makes of it without the collector
- * seeing the register.  A collector that marks while the program runs must mark what is read.
+ * seeing the register.  Beside a cycle who reads marks what was read (cell_read).
  *
  * Ephemerons in the mark phase.  A value is to be marked when both mark bits are set, of the key and of the ephemeron,
  * whichever comes last.
@@ -32,6 +32,7 @@
 
 #include "gc/mark.h"
 #include "gc/special.h"
+#include "mutator/mutator.h"
 
 struct cell {
   uintptr_t target; /* atomic; 0: cleared */
@@ -49,6 +50,15 @@ int cell_set(struct cell *cell, uintptr_t address, uintptr_t object);
 /* An object is freed by the program: cells that name it are cleared.  Or the object is a cell. */
 void cell_object_freed(uintptr_t object);
 void cell_freed(struct cell *cell);
+
+/* What the program is handed: the target, 0 where it died or there is none, and, unless `value` is NULL, the value, NULL with
+ * it.  Beside a cycle it is marked, or found dead (docs/barrier-mode.md); otherwise this is two loads.  The second form is
+ * for critical sections. */
+uintptr_t cell_read(const struct cell *cell, void **value);
+uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void **value);
+
+/* Gives an ephemeron a value. */
+void cell_set_value(struct cell *cell, void *value);
 
 /* The world stopped.  All are given the first record of an object's SPECIAL_WEAK or SPECIAL_EPHEMERON. */
 void cell_target_died_stw(struct special *head);

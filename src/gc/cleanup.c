@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/atomic.h"
+#include "mutator/barrier.h"
 #include "span/object.h"
 
 static uint64_t handles; /* given out so far; atomic */
@@ -18,6 +19,7 @@ int cleanup_add(uintptr_t object, midden_cleanup_fn *function, void *argument, u
   int error = special_add_locked(span, &call->many.special);
   lock_release(special_lock(span));
   if (error != 0) special_free(&call->many.special);
+  barrier_note(NULL, argument);
   return error;
 }
 

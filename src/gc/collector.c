@@ -9,6 +9,7 @@
 #include "gc/calls.h"
 #include "gc/concurrent.h"
 #include "gc/cycle.h"
+#include "gc/deferred.h"
 #include "gc/driver.h"
 #include "gc/idle.h"
 #include "gc/markers.h"
@@ -77,6 +78,7 @@ static void sweep_after(struct cycle *cycle) {
   stacks_trim();
   mutator_leave(cycle->self);
   settle_finish(cycle->self);
+  deferred_run(cycle->self);
   uint64_t end = os_now_ns();
   cycle->report.sweep_after_ns = end - start;
   cycle->report.end_ns = end - collector.start_ns;

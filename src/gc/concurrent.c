@@ -12,10 +12,12 @@
 #include "gc/ledger.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
+#include "gc/special.h"
 #include "gc/stacks.h"
 #include "gc/work.h"
 #include "meta/fixalloc.h"
 #include "mutator/barrier.h"
+#include "mutator/fiber.h"
 #include "mutator/handshake.h"
 #include "mutator/roots.h"
 #include "page/pageheap.h"
@@ -59,8 +61,15 @@ struct midden_tracer *concurrent_tracer(struct mutator *self) {
   return tracer;
 }
 
+/* What holds no pointers is news only where it may be the key of an ephemeron. */
 void concurrent_publish(struct midden_tracer *tracer) {
-  if (mark_publish(tracer)) atomic_add_acq_rel(&concurrent.news, UINT64_C(1));
+  bool news = mark_publish(tracer);
+  if (atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) != 0) {
+    uint64_t count = mark_count(tracer);
+    news = news || count != tracer->counted;
+    tracer->counted = count;
+  }
+  if (news) atomic_add_acq_rel(&concurrent.news, UINT64_C(1));
 }
 
 void concurrent_mark(struct mutator *self, uintptr_t address) {
@@ -93,10 +102,27 @@ static void scan(struct mutator *mutator) {
   concurrent_publish(tracer);
 }
 
-void concurrent_scan_self(struct mutator *self, uintptr_t stack_pointer) {
-  if (is_scanned(self)) return;
-  self->stack_pointer = stack_pointer;
-  scan(self);
+/* ---- stacks that change hands ---- */
+
+static bool note_scanned(uint32_t *scanned_cycle) {
+  return atomic_exchange_acq_rel(scanned_cycle, concurrent.cycle) != concurrent.cycle;
+}
+
+/* A thread that was scanned runs on nothing that was not.  What it leaves is as good as scanned with it. */
+static void switching(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered,
+                      uintptr_t stack_pointer) {
+  uint32_t phase = atomic_load_acquire(&collector.phase);
+  if (phase != COLLECTOR_SCAN && phase != COLLECTOR_MARK) return;
+  if (!is_scanned(self)) {
+    self->stack_pointer = stack_pointer;
+    scan(self);
+  }
+  if (self->fiber != NULL) atomic_store_release(&self->fiber->scanned_cycle, concurrent.cycle);
+  if (self->foreign != NULL) self->foreign->scanned_cycle = concurrent.cycle;
+  struct midden_tracer *tracer = concurrent_tracer(self);
+  if (to != NULL && note_scanned(&to->scanned_cycle)) stacks_mark_fiber(to, tracer);
+  if (registered != NULL && note_scanned(&registered->scanned_cycle)) stacks_mark_parked(registered, tracer);
+  concurrent_publish(tracer);
 }
 
 /* ---- what handshakes do ---- */
@@ -170,7 +196,11 @@ void concurrent_init(void) {
   fixalloc_init(&tracers, sizeof(struct midden_tracer), true, PERSIST_MARK);
   barrier_flusher = flush_words;
   mutator_hooks =
-      (struct mutator_hooks){.attach = attach, .attached = attached, .detaching = detaching, .forget = forget};
+      (struct mutator_hooks){.attach = attach,
+                                         .attached = attached,
+                                         .detaching = detaching,
+                                         .forget = forget,
+                                         .switching = switching};
 }
 
 /* ---- transitions ---- */
@@ -225,7 +255,7 @@ static void mark_roots(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   memcheck_quiet_begin();
   rootset_mark_running(cycle->self, first);
-  settle_mark_roots_running(cycle->self, first);
+  settle_mark_roots_running(first);
   cycle_report_program_roots(first);
   memcheck_quiet_end();
   mark_publish(first);
@@ -239,7 +269,7 @@ static bool is_quiet(uint64_t news) {
 /* One attempt to end the phase. */
 static bool try_to_finish(struct cycle *cycle) {
   uint64_t news = atomic_load_acquire(&concurrent.news);
-  if (settle_mark_values_running(cycle->self, &collector.tracers[0])) return false;
+  if (settle_mark_values_running(&collector.tracers[0])) return false;
   if (!is_quiet(news)) return false;
   handshake_run(cycle->self, answer_flush);
   if (!is_quiet(news)) return false;
@@ -297,7 +327,7 @@ static void trade_sides(struct cycle *cycle) {
 
 static void settle(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
-  settle_dead_running(cycle->self, &(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
+  settle_dead_running(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
   stacks_free_dead(cycle->self);
   trade_sides(cycle);
   cycle->report.finalizers_ready = calls_count();

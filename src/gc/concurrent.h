@@ -30,10 +30,6 @@ bool concurrent_is_settling(void);
 /* Marks an object by the calling thread, while concurrent_is_marking.  Critical sections. */
 void concurrent_mark(struct mutator *self, uintptr_t address);
 
-/* Has the calling thread scan its stack, in use from `stack_pointer` on, if that was not done in this cycle.  Critical
- * sections, from SCAN to MARK. */
-void concurrent_scan_self(struct mutator *self, uintptr_t stack_pointer);
-
 /* The calling thread's tracer for the cycle under way; give what it holds back by concurrent_publish before the critical
  * section ends. */
 struct midden_tracer *concurrent_tracer(struct mutator *self);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "mutator/barrier.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 
@@ -51,6 +52,7 @@ int finalizer_set(uintptr_t object, midden_finalizer_fn *function, void *argumen
   struct call old = existing != NULL ? *existing : (struct call){0};
   int error = set_locked(span, existing, &wanted);
   lock_release(special_lock(span));
+  barrier_note(old.argument, argument);
   if (error == 0 && old_function != NULL) *old_function = old.finalizer;
   if (error == 0 && old_argument != NULL) *old_argument = old.argument;
   return error;
@@ -74,9 +76,13 @@ static bool is_marked(const struct call *call) {
   return mark_bit_get(&heap_arena, mark_side, call->many.special.object);
 }
 
+/* The stripe: a cycle beside the program settles too. */
 static void make_ready(struct call *call) {
-  special_set_kind_stw(&call->many.special, SPECIAL_QUEUED);
+  struct lock *stripe = special_lock(object_span(call->many.special.object));
+  lock_acquire(stripe);
+  special_set_kind(&call->many.special, SPECIAL_QUEUED);
   calls_append(call);
+  lock_release(stripe);
 }
 
 static bool note_finalizer(struct special *record, bool marked, void *argument) {
@@ -144,14 +150,16 @@ static struct call *take_unmarked(struct call **candidates, bool unreachable) {
   return unmarked;
 }
 
-/* Steps 2 and 3. */
+/* Steps 2 and 3.  Marked with all they reach before anybody can take them from the queue. */
 static void make_unmarked_ready(const struct finalizer_settling *settling, struct call **candidates, bool unreachable) {
-  for (struct call *call = take_unmarked(candidates, unreachable), *next; call != NULL; call = next) {
-    next = call->next;
+  struct call *ready = take_unmarked(candidates, unreachable);
+  for (struct call *call = ready; call != NULL; call = call->next)
     mark_address(settling->tracer, call->many.special.object);
+  settling->drain(settling->tracer);
+  for (struct call *call = ready, *next; call != NULL; call = next) {
+    next = call->next;
     make_ready(call);
   }
-  settling->drain(settling->tracer);
 }
 
 void finalizer_settle_stw(const struct finalizer_settling *settling) {

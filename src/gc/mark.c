@@ -66,7 +66,8 @@ bool mark_watch_was_incomplete(void) { return atomic_exchange_acq_rel(&watch_is_
 /* Notes an object that was just marked, if something follows from that.  What follows is marked by the drain: to do it here
  * could come back here, as deep as a chain of ephemerons is long. */
 static NOINLINE void note_marked(struct midden_tracer *tracer, uintptr_t object) {
-  if (!settle_is_watched(object)) return;
+  bool running = tracer->mode == MARK_CONCURRENT;
+  if ((running && tracer->cycle != 0) || !settle_is_watched(object, running)) return; /* a thread's marks are asked for later */
   struct work_buffer *buffer = tracer->woken;
   if (buffer == NULL || buffer->count == WORK_ITEMS) {
     buffer = work_get_empty();

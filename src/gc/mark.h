@@ -51,7 +51,8 @@ struct midden_tracer {
   struct work_buffer *woken; /* objects that were marked while marking is watched, and have consequences; or NULL */
   enum mark_mode mode;
   size_t scanned_bytes; /* CONCURRENT: of objects scanned */
-  uint32_t cycle;       /* a thread's own: the cycle that it was used in */
+  uint32_t cycle;       /* a thread's own: the cycle that it was used in; 0: the collector's */
+  uint64_t counted;     /* a thread's own: what it had marked when it was last asked */
 };
 
 void mark_begin(struct midden_tracer *tracer, enum mark_mode mode);

@@ -6,6 +6,7 @@
 #include "gc/calls.h"
 #include "gc/cell.h"
 #include "gc/cleanup.h"
+#include "gc/cycle.h"
 #include "gc/finalizer.h"
 #include "gc/markers.h"
 #include "gc/special.h"
@@ -71,7 +72,7 @@ static void push(struct special **list, struct special *record) {
 
 void settle_begin_stw(void) { special_restart_stw(); }
 
-void settle_mark_queue_stw(struct midden_tracer *tracer) { calls_mark_roots_stw(tracer); }
+void settle_mark_queue_stw(struct midden_tracer *tracer) { calls_mark_roots(tracer); }
 
 static bool mark_finalizer_argument(struct special *record, bool marked, void *argument) {
   (void)marked;
@@ -115,17 +116,20 @@ static void values_job(void *argument, unsigned marker) {
   mark_drain(tracer);
 }
 
-bool settle_is_watched(uintptr_t object) {
-  const struct special_set *set = object_span(object)->specials;
-  return set != NULL && has_values(set);
+/* Where the program runs the set may change: who asks takes no look inside. */
+bool settle_is_watched(uintptr_t object, bool running) {
+  const struct special_set *set = atomic_load_relaxed(&object_span(object)->specials);
+  return set != NULL && (running || has_values(set));
 }
 
 void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object) {
   const struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
   struct special *record = special_find_locked(span, object, SPECIAL_EPHEMERON);
   if (record != NULL) cell_mark_values_stw(tracer, record);
   record = special_find_locked(span, object, SPECIAL_CLEANUP);
   if (record != NULL) cleanup_mark_arguments_stw(tracer, record);
+  lock_release(special_lock(span));
 }
 
 static void settle_values(void) {
@@ -299,15 +303,64 @@ void settle_dead_stw(const struct settle_markers *markers) {
   atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
 }
 
-/* ---- while the world runs ---- */
+/* ---- while the world runs ----
+ *
+ * One thread does it, each set under its stripe, and the links locked where links are settled.  Arguments of cleanups are
+ * roots here, whether or not their objects are marked: that keeps the same objects, and does not tell which are stuck. */
 
-void settle_mark_roots_running(struct mutator *self, struct midden_tracer *tracer) { (void)self, (void)tracer; }
-bool settle_mark_values_running(struct mutator *self, struct midden_tracer *tracer) {
-  (void)self, (void)tracer;
-  return false;
+static bool mark_argument(struct special *record, bool marked, void *argument) {
+  (void)marked;
+  if (record->kind == SPECIAL_CLEANUP) cleanup_mark_arguments_stw(argument, record);
+  return mark_finalizer_argument(record, marked, argument);
 }
-void settle_dead_running(struct mutator *self, const struct settle_markers *markers) {
-  (void)self, (void)markers;
+
+static void mark_arguments(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (set->refers) special_filter_stw(set, mark_argument, argument);
+}
+
+void settle_mark_roots_running(struct midden_tracer *tracer) {
+  calls_mark_roots(tracer);
+  special_freeze();
+  special_visit_running(mark_arguments, tracer);
+}
+
+static bool mark_ephemeron_value(struct special *record, bool marked, void *argument) {
+  if (marked && record->kind == SPECIAL_EPHEMERON) cell_mark_values_stw(argument, record);
+  return true;
+}
+
+static void mark_ephemeron_values(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (set->counts[SPECIAL_EPHEMERON] != 0) special_filter_stw(set, mark_ephemeron_value, argument);
+}
+
+bool settle_mark_values_running(struct midden_tracer *tracer) {
+  if (atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) == 0) return false;
+  uint64_t before = mark_count(tracer);
+  mark_watch(true);
+  special_visit_running(mark_ephemeron_values, tracer);
+  cycle_drain_alone(tracer);
+  mark_watch(false);
+  return mark_watch_was_incomplete() || mark_count(tracer) != before;
+}
+
+static void visit_links_locked(special_visit_fn *visit) {
+  weak_lock_links();
+  special_visit_running(visit, NULL);
+  weak_unlock_links();
+}
+
+void settle_dead_running(const struct settle_markers *markers) {
+  settling.markers = markers;
+  settling.finalizer_cycles = settling.cleanups_stuck = settling.stuck_count = 0;
+  visit_links_locked(clear_set);
+  settle_finalizers();
+  visit_links_locked(bury_set);
+  queue_cleanups();
+  special_thaw();
+  atomic_store_relaxed(&settle_finalizer_cycles, settling.finalizer_cycles);
+  atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
 }
 
 /* ---- afterwards ---- */

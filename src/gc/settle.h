@@ -45,15 +45,16 @@ void settle_dead_stw(const struct settle_markers *markers);
 
 /* The same while the world runs: docs/barrier-mode.md.  The roots among specials, marked by one marker; the values of
  * ephemerons of which key and ephemeron are marked, true if any was not marked before; and what becomes of the dead. */
-void settle_mark_roots_running(struct mutator *self, struct midden_tracer *tracer);
-bool settle_mark_values_running(struct mutator *self, struct midden_tracer *tracer);
-void settle_dead_running(struct mutator *self, const struct settle_markers *markers);
+void settle_mark_roots_running(struct midden_tracer *tracer);
+bool settle_mark_values_running(struct midden_tracer *tracer);
+void settle_dead_running(const struct settle_markers *markers);
 
 /* The world runs again; the collector lock is held. */
 void settle_finish(struct mutator *self);
 
-/* Whether marking an object may call for more to be marked; and marks it (mark.c, while marking is watched). */
-bool settle_is_watched(uintptr_t object);
+/* Whether marking an object may call for more to be marked; and marks it (mark.c, while marking is watched).  `running`: the
+ * world is. */
+bool settle_is_watched(uintptr_t object, bool running);
 void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object);
 
 /* An object is freed by the program: takes its specials along.  Critical sections. */

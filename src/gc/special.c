@@ -43,6 +43,7 @@ static struct {
   struct special_set **sets; /* all under lock */
   size_t count, capacity;
   size_t next; /* atomic; the world stopped: the set to be visited next */
+  bool frozen; /* under lock */
 } registry = {.lock = LOCK_INIT(LOCK_RANK_SPECIAL_SETS)};
 
 size_t special_totals[SPECIAL_KINDS];
@@ -110,10 +111,13 @@ static void strike_locked(const struct special_set *set) {
   registry.sets[set->place] = last;
 }
 
-static void strike(const struct special_set *set) {
+/* False where it stays. */
+static bool strike(const struct special_set *set) {
   lock_acquire(&registry.lock);
-  strike_locked(set);
+  bool struck = !registry.frozen;
+  if (struck) strike_locked(set);
   lock_release(&registry.lock);
+  return struck;
 }
 
 static void reenroll(struct special_set *set, const struct special_set *as) {
@@ -168,8 +172,8 @@ static struct special_set *make_set(struct span *span) {
 
 static void drop_set(struct span *span) {
   struct special_set *set = span->specials;
+  if (!strike(set)) return;
   atomic_store_relaxed(&span->specials, (struct special_set *)NULL);
-  strike(set);
   free_set(set);
 }
 
@@ -336,7 +340,7 @@ void special_filter_stw(struct special_set *set, special_keep_fn *keep, void *ar
   count_dropped(set, dropped);
 }
 
-void special_set_kind_stw(struct special *record, enum special_kind kind) {
+void special_set_kind(struct special *record, enum special_kind kind) {
   struct special_set *set = object_span(record->object)->specials;
   struct special **place = place_of(set, record->object, record->kind);
   ASSERT(*place == record);
@@ -355,6 +359,58 @@ void special_drop_empty_sets_stw(void) {
     atomic_store_relaxed(&set->span->specials, (struct special_set *)NULL);
     strike_locked(set);
     free_set(set);
+  }
+}
+
+/* ---- the collector's, while the world runs ---- */
+
+static void set_frozen(bool frozen) {
+  lock_acquire(&registry.lock);
+  registry.frozen = frozen;
+  lock_release(&registry.lock);
+}
+
+void special_freeze(void) { set_frozen(true); }
+
+static size_t count_sets(void) {
+  lock_acquire(&registry.lock);
+  size_t count = registry.count;
+  lock_release(&registry.lock);
+  return count;
+}
+
+/* The span of the set at a place, or NULL.  A set that grows is freed; its span stays. */
+static struct span *span_at(size_t place) {
+  lock_acquire(&registry.lock);
+  struct span *span = place < registry.count ? registry.sets[place]->span : NULL;
+  lock_release(&registry.lock);
+  return span;
+}
+
+void special_visit_running(special_visit_fn *visit, void *argument) {
+  size_t count = count_sets();
+  for (size_t i = 0; i < count; i++) {
+    struct span *span = span_at(i);
+    lock_acquire(special_lock(span));
+    visit(span->specials, argument, 0);
+    lock_release(special_lock(span));
+  }
+}
+
+/* From the end: the set that takes the place of one that goes, here or by the program meanwhile, is the last, which was
+ * looked at. */
+void special_thaw(void) {
+  set_frozen(false);
+  for (size_t i = count_sets(); i-- > 0;) {
+    struct span *span = span_at(i);
+    if (span == NULL) continue;
+    lock_acquire(special_lock(span));
+    struct special_set *set = span->specials;
+    if (set != NULL) {
+      set->has_dead = false;
+      if (count_records(set) == 0) drop_set(span);
+    }
+    lock_release(special_lock(span));
   }
 }
 

@@ -19,8 +19,8 @@
  * A record goes when its object does: by midden_free, or at the end of a mark phase (gc/settle.h).  So a span that is
  * swept or freed has no special of a dead object, and sweeping need not know of them.
  *
- * A collector that marks while the program runs must see to two things here: a record added while it marks has its
- * argument marked by whoever adds it, and the passes of gc/settle.h take the stripes. */
+ * While the program runs beside a cycle, the collector visits each set under its stripe, and the registry is frozen: no set
+ * leaves its place, an empty one stays.  An argument of a record that is added meanwhile is told to the barrier. */
 #ifndef MIDDEN_GC_SPECIAL_H
 #define MIDDEN_GC_SPECIAL_H
 
@@ -103,14 +103,25 @@ void special_restart_stw(void);                                                 
 void special_visit_share_stw(special_visit_fn *visit, void *argument, unsigned marker); /* until none is left */
 size_t special_set_count_stw(void);
 
+/* ---- the world running, the collector lock held ---- */
+
+/* While frozen no set leaves the registry or changes its place; thawing drops those in which nothing is left. */
+void special_freeze(void);
+void special_thaw(void);
+
+/* Visits each set that was there at the call, its stripe held, by the calling thread.  Frozen. */
+void special_visit_running(special_visit_fn *visit, void *argument);
+
+/* ---- either ---- */
+
 /* Calls `keep` for each record in the list of a set, in order, with whether its object is marked; takes out those for
  * which it returns false.  What becomes of them, and of the ring behind them, is for `keep` to decide: it may set their
  * `next`. */
 typedef bool special_keep_fn(struct special *record, bool marked, void *argument);
 void special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument);
 
-/* Moves a record that is first of its object, and alone of its kind, to the next kind. */
-void special_set_kind_stw(struct special *record, enum special_kind kind);
+/* Moves a record that is first of its object, and alone of its kind, to the next kind.  The stripe is held. */
+void special_set_kind(struct special *record, enum special_kind kind);
 
 /* Drops the sets in which nothing is left. */
 void special_drop_empty_sets_stw(void);

@@ -6,15 +6,23 @@
 #include "span/kind.h"
 #include "span/mark_bits.h"
 
+void stacks_mark_fiber(const struct midden_fiber *fiber, struct midden_tracer *tracer) {
+  mark_address(tracer, (uintptr_t)fiber->resumer);
+  mark_address(tracer, (uintptr_t)fiber->argument);
+  mark_range(tracer, (struct os_range){fiber->context.stack_pointer, fiber->base}, true);
+}
+
 /* A fiber that runs is scanned as its thread, one without a stack holds nothing. */
 static void trace_fiber(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument) {
   (void)slot_bytes, (void)argument;
   const struct midden_fiber *fiber = object;
-  mark_address(tracer, (uintptr_t)fiber->resumer);
-  mark_address(tracer, (uintptr_t)fiber->argument);
   enum fiber_state state = fiber_state(fiber);
-  if (state == FIBER_SUSPENDED || state == FIBER_WAITING)
-    mark_range(tracer, (struct os_range){fiber->context.stack_pointer, fiber->base}, true);
+  if (state == FIBER_SUSPENDED || state == FIBER_WAITING) {
+    stacks_mark_fiber(fiber, tracer);
+  } else {
+    mark_address(tracer, (uintptr_t)fiber->resumer);
+    mark_address(tracer, (uintptr_t)fiber->argument);
+  }
 }
 
 void stacks_init_kind(void) { kind_table[KIND_FIBER].trace = trace_fiber; }
@@ -38,6 +46,12 @@ static void visit_parked(const struct midden_stack *stack, stacks_visit_fn *visi
 void stacks_visit_parked_stw(stacks_visit_fn *visit, void *argument) {
   for (struct link *link = stacks_registered.first; link != NULL; link = link->next)
     visit_parked(stack_from(link), visit, argument);
+}
+
+static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
+
+void stacks_mark_parked(const struct midden_stack *stack, struct midden_tracer *tracer) {
+  visit_parked(stack, mark_stack, tracer);
 }
 
 struct parked_visit {

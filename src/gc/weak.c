@@ -246,6 +246,9 @@ void weak_object_freed(uintptr_t object) {
 
 /* ---- the collector's ---- */
 
+void weak_lock_links(void) { lock_acquire(&links_lock); }
+void weak_unlock_links(void) { lock_release(&links_lock); }
+
 void weak_target_died_stw(struct special *first) {
   struct weak_link *record = (struct weak_link *)first;
   do {

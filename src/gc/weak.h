@@ -42,7 +42,11 @@ int weak_move(uintptr_t from, uintptr_t to, enum midden_weak_when when);
 /* An object is freed: clears the links to it and forgets those in it. */
 void weak_object_freed(uintptr_t object);
 
-/* The world stopped.  Both are given a record that was just taken out of its object's list. */
+/* Keeps links from changing while the collector settles them beside the program. */
+void weak_lock_links(void);
+void weak_unlock_links(void);
+
+/* The world stopped, or the links locked and the stripe held.  Both are given a record that was just taken out of its object's list. */
 void weak_target_died_stw(struct special *first);
 void weak_holder_died_stw(struct special *holder, struct weak_link **died);
 

@@ -125,6 +125,23 @@ static void check_stack_pointer(const struct midden_fiber *fiber) {
         (void *)fiber->stack->low, (void *)fiber->stack->high);
 }
 
+struct announcement {
+  struct mutator *self;
+  struct midden_fiber *to;
+  struct midden_stack *registered;
+};
+
+static void announce_here(uintptr_t stack_pointer, void *argument) {
+  const struct announcement *announcement = argument;
+  mutator_hooks.switching(announcement->self, announcement->to, announcement->registered, stack_pointer);
+}
+
+/* Beside a mark phase the stack in use, and that which comes, are scanned. */
+static void announce_switch(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered) {
+  if (LIKELY(!atomic_load_relaxed(&span_marking)) || mutator_hooks.switching == NULL) return;
+  os_call_with_registers(announce_here, &(struct announcement){self, to, registered});
+}
+
 /* In a critical section, `to` claimed.  Returns, the section ended, when something switches back. */
 static void *cross(struct mutator *self, enum fiber_state state, struct midden_fiber *to, void *value) {
   struct midden_fiber *from = self->fiber;
@@ -133,6 +150,7 @@ static void *cross(struct mutator *self, enum fiber_state state, struct midden_f
     check_stack_pointer(from);
     if (state == FIBER_WAITING) set_own_state(from, FIBER_RUNNING, FIBER_WAITING);
   }
+  announce_switch(self, to, NULL);
   struct os_context *left = from != NULL ? &from->context : &self->own_stack.context;
   struct os_context *next = to != NULL ? &to->context : &self->own_stack.context;
   park(self, from);
@@ -271,6 +289,7 @@ void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from,
   CHECK(to == NULL || !to->is_running, "midden_stack_switch_begin: stack %p is in use", (void *)to);
   mutator_enter(self);
   if (from == to) return;
+  announce_switch(self, NULL, to);
   leave_foreign(self, from, frame);
   self->foreign = to;
   if (to == NULL) {

@@ -33,9 +33,8 @@
  * whose stack was copied before it was left.)  So the child sees the same, and what other threads ran is LOST.  Who ends the section is the mutator that began it: the code on the other side is handed it, and
  * must not use what it knew of its thread from before.
  *
- * For a collector that marks while the program runs: what a fiber's stack refers to may change from the moment of the step
- * SUSPENDED -> RUNNING.  A mark phase that scanned the stack before must scan it again as the stack of its thread, or the
- * step must scan it first. */
+ * While the program runs beside a mark phase, what a fiber's stack refers to may change from the moment of the step
+ * SUSPENDED -> RUNNING: the switch scans the stack first (mutator_hooks.switching). */
 #ifndef MIDDEN_MUTATOR_FIBER_H
 #define MIDDEN_MUTATOR_FIBER_H
 
@@ -61,6 +60,7 @@ struct midden_fiber {
   struct midden_fiber *resumer;
   midden_fiber_fn *function;
   void *argument; /* until the function has it */
+  uint32_t scanned_cycle; /* beside the program: what is on the stack was scanned in that cycle; atomic */
 };
 
 #define FIBER_CHECK ((uintptr_t)0x4d8e1c7a5b3f9602)

@@ -79,6 +79,9 @@ struct mutator_hooks {
   void (*attached)(struct mutator *self);   /* on the list, in a critical section of its own */
   void (*detaching)(struct mutator *self);  /* the last critical section of its own */
   void (*forget)(struct mutator *mutator);  /* it left the list; the threads lock is held */
+  /* In the critical section of a switch to another stack: a fiber's or, NULL, one that `registered` says, or the thread's own;
+   * `frame`: what the thread now uses of its stack lies above. */
+  void (*switching)(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered, uintptr_t frame);
 };
 extern struct mutator_hooks mutator_hooks;
 

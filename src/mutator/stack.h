@@ -49,6 +49,7 @@ struct midden_stack {
   unsigned checker_number; /* what a memory checker knows it by; see base/memcheck.h */
   /* Registered stacks only. */
   bool is_running;
+  uint32_t scanned_cycle; /* as a fiber's; by who switches to it */
   uintptr_t pointer;      /* parked: what is in use starts here */
   uintptr_t *saved_words; /* STACK_SAVED_WORDS registers, which the program's switch may keep elsewhere */
 };

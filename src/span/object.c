@@ -2,15 +2,25 @@
 
 #include "span/guard.h"
 
-bool object_find(const void *address, struct object *object) {
+static bool find(const void *address, struct object *object) {
   uintptr_t value = (uintptr_t)address;
   if (!arena_contains(&heap_arena, value)) return false;
   uint16_t info = atomic_load_relaxed(&heap_arena.page_info[arena_page_of(&heap_arena, value)]);
   if (info == 0) return false;
   uintptr_t start = object_slot_start(value, info);
-  if (!mark_bit_get(&heap_arena, alloc_side(), start)) return false;
+  uint64_t bits = atomic_load_acquire(mark_word_of(&heap_arena, alloc_side(), start)); /* before the generation */
+  if ((bits & mark_mask_of(start)) == 0) return false;
   *object = (struct object){.start = start, .span = object_span(start)};
   return true;
+}
+
+/* Outside critical sections the sides may trade roles while one of them is looked at. */
+bool object_find(const void *address, struct object *object) {
+  for (;;) {
+    uint32_t generation = atomic_load_acquire(&span_generation);
+    bool found = find(address, object);
+    if (LIKELY(atomic_load_relaxed(&span_generation) == generation)) return found;
+  }
 }
 
 size_t object_usable_bytes(const struct object *object) {
