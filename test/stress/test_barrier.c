@@ -454,17 +454,7 @@ static void run(struct rng *rng) {
   REQUIRE(test_stats().objects < 1000, "%zu objects are left when nothing refers to them", test_stats().objects);
 }
 
-static bool option(const char *word) {
-  static const char *const faults[] = {"sound", "missing", "missing-deletion", "missing-insertion"};
-  for (size_t i = 0; i < TEST_COUNT_OF(faults); i++) {
-    if (strcmp(word, faults[i]) != 0) continue;
-    node_fault = (enum node_fault)i;
-    return true;
-  }
-  return false;
-}
-
 int main(int count, char **arguments) {
-  static const struct rig_test test = {.name = "test_barrier", .steps = 40000, .run = run, .option = option};
+  static const struct rig_test test = {.name = "test_barrier", .steps = 40000, .run = run, .option = node_option};
   return rig_main(&test, count, arguments);
 }

@@ -92,6 +92,17 @@ static inline struct node *node_check(const void *name) {
 enum node_fault { NODE_FAULT_NONE, NODE_FAULT_NO_BARRIER, NODE_FAULT_NO_DELETION, NODE_FAULT_NO_INSERTION };
 static enum node_fault node_fault; /* constant after start */
 
+/* An argument of a test program: leaves the barrier out, or half of it. */
+__attribute__((unused)) static bool node_option(const char *word) {
+  static const char *const words[] = {"sound", "missing", "missing-deletion", "missing-insertion"};
+  for (size_t i = 0; i < TEST_COUNT_OF(words); i++) {
+    if (strcmp(word, words[i]) != 0) continue;
+    node_fault = (enum node_fault)i;
+    return true;
+  }
+  return false;
+}
+
 __attribute__((cold, noinline)) static void node_barrier_faulty(const void *old, const void *value) {
   if (node_fault == NODE_FAULT_NO_DELETION) midden_barrier(NULL, value);
   if (node_fault == NODE_FAULT_NO_INSERTION) midden_barrier(old, NULL);
