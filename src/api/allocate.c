@@ -19,6 +19,7 @@
 #include "gc/assist.h"
 #include "gc/cell.h"
 #include "gc/collector.h"
+#include "gc/concurrent.h"
 #include "gc/deferred.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
@@ -340,8 +341,10 @@ static void free_deferred(struct mutator *self, uintptr_t address) {
 
 void allocate_init(void) { deferred_free = free_deferred; }
 
-/* Beside a cycle.  False where there is no memory to defer it. */
-static bool defer(const struct object *object) {
+/* Beside a cycle.  It is marked: what it refers to may have been loaded from it, and it must not be reclaimed before it is
+ * freed.  False where there is no memory to defer it. */
+static bool defer(struct mutator *self, const struct object *object) {
+  if (concurrent_is_marking()) concurrent_mark(self, object->start);
   int error = deferred_add(object->start);
   if (error == -EEXIST) report_bad_free((void *)object->start);
   if (error == 0) free_specials(object);
@@ -370,7 +373,7 @@ void midden_free(void *address) {
   if (!found || object.start != (uintptr_t)address || object.span->kind == KIND_FIBER) report_bad_free(address);
   bool done = true;
   if (UNLIKELY(atomic_load_relaxed(&span_marking))) {
-    done = defer(&object);
+    done = defer(self, &object);
   } else {
     free_found(self, &object);
   }
