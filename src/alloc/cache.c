@@ -13,7 +13,6 @@
 #include "span/slots.h"
 
 enum {
-  WINDOW_BYTES = 2048,         /* zeroed and handed out at a time: a part of the first-level cache */
   ACCOUNT_STEP_BYTES = 32768,  /* most that a cache keeps out of account_live_bytes */
   FREED_BYTES_MAX = 64 * 1024, /* most that a bin keeps of freed slots; the rest waits for the next collection */
 };
@@ -121,7 +120,7 @@ bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   if (central == NULL || !add_bins(cache, kind)) return false;
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   if (reopen_freed(cache, bin, kind, size_class)) return true;
-  size_t window_bytes = cache_single_slots ? 1 : WINDOW_BYTES;
+  size_t window_bytes = cache_single_slots ? 1 : CACHE_WINDOW_BYTES;
   for (;;) {
     struct slot_run run;
     if (bin->span != NULL && slots_claim(bin->span, window_bytes, cache_is_black(cache), &run)) {

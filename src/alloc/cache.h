@@ -46,6 +46,9 @@
 /* Kinds up to this one have their bins inside the cache; the others' are allocated when first used. */
 enum { CACHE_INLINE_KINDS = MIDDEN_RAW + 1 };
 
+/* Zeroed and handed out at a time: a part of the first-level cache. */
+enum { CACHE_WINDOW_BYTES = 2048 };
+
 struct cache_bin {
   char *next, *limit;
   struct span *span;

@@ -72,7 +72,7 @@ static void stress(void) {
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
-  if (UNLIKELY(assist_is_due)) assist_pay(self, bytes);
+  if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, max_size(bytes, CACHE_WINDOW_BYTES));
   if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);
   if (UNLIKELY(start_stress_interval != 0)) stress();
 }
@@ -120,7 +120,7 @@ static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_
   struct mutator *self = start_self_or_null();
   if (UNLIKELY(self == NULL)) return fail(bytes);
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
-  pay_dues(self, 0);
+  pay_dues(self, size_class_bytes[size_class]);
   for (unsigned attempt = 0;; attempt++) {
     mutator_enter(self);
     bool refilled = cache_refill(&self->cache, kind, size_class);

@@ -1,34 +1,228 @@
 #include "gc/assist.h"
 
+#include "alloc/account.h"
 #include "base/atomic.h"
 #include "base/bits.h"
+#include "base/memcheck.h"
+#include "base/wait.h"
 #include "gc/concurrent.h"
 #include "gc/driver.h"
+#include "gc/pacer_cycle.h"
 #include "gc/work.h"
 #include "os/os.h"
 
-enum { SLICE_BYTES = 512 << 10 };
+enum {
+  WORKER_SLICE_BYTES = 256 << 10, /* some hundred microseconds of scanning */
+  ASSIST_SLICE_BYTES = 24 << 10,  /* some ten */
+  DEBT_LEAST_BYTES = 8 << 10,     /* less is not worth taking work for */
+  SHARE_NS = 4000000,             /* how often the workers' share is thought over */
+  REST_LEAST_NS = 100000,         /* shorter sleeps are longer than asked for */
+  RATIO_SHIFT = 10
+};
 
 bool assist_is_due;
 
-void assist_begin(void) {}
+/* The driver's, but for what is atomic. */
+static NOT_A_ROOT struct {
+  struct pacer_cycle pacer;
+  struct pacer_share share;
+  uint64_t process_cpu_ns;  /* of the process when the cycle began */
+  uint64_t worker_cpu_ns;   /* of all workers in this cycle */
+  size_t background_bytes;  /* scanned by them */
+  uint64_t owed_rest_ns;    /* by the last worker */
+  uint64_t shared_ns;       /* when the share was thought over, and the program's processor time until then */
+  uint64_t shared_program_ns;
+  int64_t credit_bytes;     /* atomic; scanned in the background, and not yet drawn on */
+  uint32_t ratio;           /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
+  size_t assist_bytes;      /* atomic; scanned by threads */
+  uint64_t assist_ns;       /* atomic; processor time of that */
+  uint32_t unfinished;      /* atomic; workers of an epoch that used up their slices */
+} assist CACHE_ALIGNED;
 
-void assist_end(struct collector_report *report, size_t scanned_bytes) {
-  (void)report, (void)scanned_bytes;
+/* ---- figures ---- */
+
+/* Processor time of the program since the cycle began, assists included. */
+static uint64_t program_ns(void) {
+  uint64_t all_ns = os_process_cpu_ns() - assist.process_cpu_ns;
+  return all_ns > assist.worker_cpu_ns ? all_ns - assist.worker_cpu_ns : 0;
+}
+
+static struct pacer_progress progress(void) {
+  uint64_t assist_ns = atomic_load_relaxed(&assist.assist_ns), all_ns = program_ns();
+  return (struct pacer_progress){.live_bytes = atomic_load_relaxed(&account_live_bytes),
+                                 .background_bytes = assist.background_bytes,
+                                 .assist_bytes = atomic_load_relaxed(&assist.assist_bytes),
+                                 .assist_ns = assist_ns,
+                                 .mutator_ns = all_ns > assist_ns ? all_ns - assist_ns : 0};
+}
+
+static void publish_ratio(void) {
+  double ratio = pacer_cycle_assist_ratio(&assist.pacer);
+  atomic_store_relaxed(&assist.ratio, (uint32_t)(ratio * (1 << RATIO_SHIFT)));
+}
+
+static void limit_credit(void) {
+  int64_t most = (int64_t)pacer_cycle_credit_most(&assist.pacer), credit = atomic_load_relaxed(&assist.credit_bytes);
+  while (credit > most && !atomic_cas_relaxed(&assist.credit_bytes, &credit, most)) {
+  }
+}
+
+/* ---- the cycle ---- */
+
+/* Until it ends the trigger is out of reach: nobody asks for another. */
+void assist_begin(void) {
+  pacer_cycle_begin(&assist.pacer, atomic_load_relaxed(&account_live_bytes), collector.totals.goal_bytes);
+  atomic_store_relaxed(&account_trigger_bytes, SIZE_MAX);
+  assist.share = (struct pacer_share){.workers = 1, .duty = 1};
+  pacer_share_adjust(&assist.share, os_processor_count(), collector.markers, os_processor_count());
+  assist.process_cpu_ns = os_process_cpu_ns();
+  assist.worker_cpu_ns = assist.background_bytes = assist.owed_rest_ns = assist.shared_program_ns = 0;
+  assist.shared_ns = os_now_ns();
+  atomic_store_relaxed(&assist.assist_bytes, (size_t)0);
+  atomic_store_relaxed(&assist.assist_ns, UINT64_C(0));
+  atomic_store_relaxed(&assist.credit_bytes, (int64_t)pacer_cycle_credit_most(&assist.pacer));
+  publish_ratio();
+}
+
+void assist_end(struct collector_report *report) {
+  struct pacer_progress end = progress();
+  pacer_cycle_end(&assist.pacer, &end);
+  report->assisted_bytes = end.assist_bytes;
+  report->assist_ns = end.assist_ns;
 }
 
 size_t assist_trigger(size_t goal_bytes, size_t live_bytes) {
-  if (goal_bytes == SIZE_MAX || goal_bytes <= live_bytes) return goal_bytes;
-  return goal_bytes - (goal_bytes - live_bytes) / 4;
+  return pacer_cycle_trigger(&assist.pacer, goal_bytes, live_bytes);
+}
+
+/* ---- the workers ---- */
+
+/* One slice by one worker; what it has left goes back to the pool. */
+static void work_job(void *argument, unsigned marker) {
+  (void)argument;
+  struct midden_tracer *tracer = &collector.tracers[marker];
+  struct marker_report *report = &collector.marker[marker];
+  uint64_t cpu_ns = os_thread_cpu_ns();
+  if (report->start_ns == 0) report->start_ns = cycle_now_ns();
+  report->thread = os_thread_id();
+  memcheck_quiet_begin();
+  bool done = mark_drain_some(tracer, WORKER_SLICE_BYTES);
+  mark_publish(tracer);
+  memcheck_quiet_end();
+  if (!done) atomic_add_relaxed(&assist.unfinished, 1u);
+  report->cpu_ns += os_thread_cpu_ns() - cpu_ns;
+  report->end_ns = cycle_now_ns();
+}
+
+static size_t scanned_by_workers(const struct cycle *cycle) {
+  size_t bytes = 0;
+  for (unsigned i = 0; i < cycle->markers; i++) bytes += collector.tracers[i].scanned_bytes;
+  return bytes;
+}
+
+static uint64_t cpu_of_workers(const struct cycle *cycle) {
+  uint64_t ns = 0;
+  for (unsigned i = 0; i < cycle->markers; i++) ns += collector.marker[i].cpu_ns;
+  return ns;
+}
+
+static void think_over_share(void) {
+  uint64_t now_ns = os_now_ns(), passed_ns = now_ns - assist.shared_ns;
+  if (passed_ns < SHARE_NS) return;
+  uint64_t program = program_ns();
+  double cpus = (double)(program - assist.shared_program_ns) / (double)passed_ns;
+  pacer_share_adjust(&assist.share, os_processor_count(), collector.markers, cpus);
+  assist.shared_ns = now_ns;
+  assist.shared_program_ns = program;
+}
+
+/* A slice by each worker; true if one of them found nothing more to do, all the others too. */
+static bool run_epoch(struct cycle *cycle) {
+  unsigned workers = driver_is_urgent() ? cycle->markers : (unsigned)min_size(assist.share.workers, cycle->markers);
+  atomic_store_relaxed(&assist.unfinished, 0u);
+  markers_run(workers, work_job, NULL);
+  size_t scanned_bytes = scanned_by_workers(cycle);
+  atomic_add_relaxed(&assist.credit_bytes, (int64_t)(scanned_bytes - assist.background_bytes));
+  assist.background_bytes = scanned_bytes;
+  return atomic_load_relaxed(&assist.unfinished) == 0;
+}
+
+/* The last worker has a part of its time only: the driver rests for it. */
+static void rest(uint64_t worked_ns) {
+  double duty = assist.share.duty;
+  if (driver_is_urgent() || duty >= 1) {
+    assist.owed_rest_ns = 0;
+    return;
+  }
+  static uint32_t never;
+  assist.owed_rest_ns += (uint64_t)((double)worked_ns * (1 - duty) / duty);
+  if (assist.owed_rest_ns < REST_LEAST_NS) return;
+  uint64_t start_ns = os_now_ns();
+  wait_on_word_for(&never, 0, assist.owed_rest_ns);
+  uint64_t rested_ns = os_now_ns() - start_ns;
+  assist.owed_rest_ns = assist.owed_rest_ns > rested_ns ? assist.owed_rest_ns - rested_ns : 0;
+}
+
+static void revise(struct cycle *cycle) {
+  assist.worker_cpu_ns = cpu_of_workers(cycle);
+  struct pacer_progress now = progress();
+  pacer_cycle_revise(&assist.pacer, &now);
+  publish_ratio();
+  limit_credit();
+  think_over_share();
 }
 
 void assist_drain(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
-  (void)cycle;
-  do {
-    while (!mark_drain_some(first, SLICE_BYTES)) {
-    }
-  } while (mark_rescan_overflow(first) || work_is_available());
+  atomic_store_relaxed(&assist_is_due, true);
+  for (;;) {
+    uint64_t before_ns = collector.marker[0].cpu_ns;
+    bool done = run_epoch(cycle);
+    revise(cycle);
+    if (done && !mark_rescan_overflow(first) && !work_is_available()) break;
+    rest(collector.marker[0].cpu_ns - before_ns);
+  }
+  atomic_store_relaxed(&assist_is_due, false);
 }
 
-void assist_pay(struct mutator *self, size_t bytes) { (void)self, (void)bytes; }
+/* ---- the threads ---- */
+
+/* Draws on the credit; what is left of the debt. */
+static int64_t draw(int64_t debt_bytes) {
+  int64_t credit = atomic_load_relaxed(&assist.credit_bytes);
+  while (credit > 0) {
+    int64_t drawn = credit < debt_bytes ? credit : debt_bytes;
+    if (atomic_cas_relaxed(&assist.credit_bytes, &credit, credit - drawn)) return debt_bytes - drawn;
+  }
+  return debt_bytes;
+}
+
+/* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
+static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
+  mutator_enter(self);
+  int64_t left = 0;
+  if (collector_phase() == COLLECTOR_MARK) {
+    uint64_t start_ns = os_now_ns();
+    struct midden_tracer *tracer = concurrent_tracer(self);
+    size_t before = tracer->scanned_bytes;
+    memcheck_quiet_begin();
+    bool done = mark_drain_some(tracer, min_size((size_t)debt_bytes, ASSIST_SLICE_BYTES));
+    memcheck_quiet_end();
+    size_t scanned = tracer->scanned_bytes - before;
+    concurrent_publish_worked(tracer, scanned != 0);
+    uint64_t worked_ns = os_now_ns() - start_ns;
+    atomic_add_relaxed(&assist.assist_bytes, scanned);
+    atomic_add_relaxed(&assist.assist_ns, worked_ns);
+    if (scanned != 0) cycle_count_pause(worked_ns);
+    left = done ? 0 : debt_bytes - (int64_t)scanned;
+  }
+  mutator_leave(self);
+  return left > 0 ? left : 0;
+}
+
+void assist_pay(struct mutator *self, size_t bytes) {
+  struct midden_tracer *tracer = self->tracer;
+  uint64_t owed = (uint64_t)bytes * atomic_load_relaxed(&assist.ratio) >> RATIO_SHIFT;
+  int64_t debt = draw(tracer->debt_bytes + (int64_t)owed);
+  tracer->debt_bytes = debt >= DEBT_LEAST_BYTES ? work_off(self, debt) : debt;
+}

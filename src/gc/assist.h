@@ -12,9 +12,9 @@
 
 #include "gc/cycle.h"
 
-/* A cycle begins, or its marking has ended (`scanned_bytes` of live objects may hold pointers); the gate is closed. */
+/* A cycle begins, or its marking has ended; the gate is closed. */
 void assist_begin(void);
-void assist_end(struct collector_report *report, size_t scanned_bytes);
+void assist_end(struct collector_report *report);
 
 /* Where the next cycle starts, to end at the goal. */
 size_t assist_trigger(size_t goal_bytes, size_t live_bytes);

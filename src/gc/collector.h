@@ -68,6 +68,7 @@ struct collector_report {
   uint64_t gate_ns;
   unsigned rounds;
   size_t assisted_bytes;
+  uint64_t assist_ns;
   bool concurrent;
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */

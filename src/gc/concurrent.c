@@ -27,7 +27,6 @@ static NOT_A_ROOT struct {
   uint32_t cycle;          /* written with the gate closed */
   uint64_t news;           /* atomic; see the header */
   struct tally ended;      /* marked by threads that ended in this cycle; under the lock of the list of mutators */
-  size_t ended_scanned;    /* likewise */
   size_t live_bytes_begun; /* the account when the cycle began */
 } concurrent;
 
@@ -62,8 +61,10 @@ struct midden_tracer *concurrent_tracer(struct mutator *self) {
 }
 
 /* What holds no pointers is news only where it may be the key of an ephemeron. */
-void concurrent_publish(struct midden_tracer *tracer) {
-  bool news = mark_publish(tracer);
+void concurrent_publish(struct midden_tracer *tracer) { concurrent_publish_worked(tracer, false); }
+
+void concurrent_publish_worked(struct midden_tracer *tracer, bool scanned) {
+  bool news = mark_publish(tracer) || scanned;
   if (atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) != 0) {
     uint64_t count = mark_count(tracer);
     news = news || count != tracer->counted;
@@ -184,10 +185,7 @@ static void detaching(struct mutator *self) {
 static void forget(struct mutator *mutator) {
   struct midden_tracer *tracer = mutator->tracer;
   if (tracer == NULL) return;
-  if (tracer->cycle == concurrent.cycle) {
-    tally_add(&concurrent.ended, &tracer->marked);
-    concurrent.ended_scanned += tracer->scanned_bytes;
-  }
+  if (tracer->cycle == concurrent.cycle) tally_add(&concurrent.ended, &tracer->marked);
   fixalloc_free(&tracers, tracer);
   mutator->tracer = NULL;
 }
@@ -230,7 +228,6 @@ static void begin(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
   if (++concurrent.cycle == 0) concurrent.cycle = 1;
   concurrent.ended = (struct tally){0};
-  concurrent.ended_scanned = 0;
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
   ledger_open_notes_locked();
   cycle_set_phase(COLLECTOR_ARM);
@@ -294,14 +291,12 @@ static void mark_heap(struct cycle *cycle) {
 
 /* ---- the end ---- */
 
-static void count_threads_locked(struct tally *marked, size_t *scanned_bytes) {
+static void count_threads_locked(struct tally *marked) {
   tally_add(marked, &concurrent.ended);
-  *scanned_bytes += concurrent.ended_scanned;
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     const struct midden_tracer *tracer = mutator_from(link)->tracer;
     if (tracer == NULL || tracer->cycle != concurrent.cycle) continue;
     tally_add(marked, &tracer->marked);
-    *scanned_bytes += tracer->scanned_bytes;
   }
 }
 
@@ -310,13 +305,13 @@ static void trade_sides(struct cycle *cycle) {
   struct tally marked = {0};
   cycle_count_marked(cycle, &marked);
   uint64_t start_ns = close_gate(cycle);
-  count_threads_locked(&marked, &cycle->report.assisted_bytes);
+  count_threads_locked(&marked);
   ledger_close_notes_locked(&marked);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next)
     cache_give_spans(&mutator_from(link)->cache);
   size_t marked_bytes = tally_bytes(&marked);
   atomic_add_relaxed(&account_live_bytes, marked_bytes - concurrent.live_bytes_begun);
-  assist_end(&cycle->report, tally_row_bytes(&marked, TALLY_SCANNED));
+  assist_end(&cycle->report);
   cycle_finish(cycle, &marked, atomic_load_relaxed(&account_live_bytes));
   cache_black_cycle = 0;
   cycle_set_phase(COLLECTOR_OFF);

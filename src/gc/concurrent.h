@@ -35,6 +35,10 @@ void concurrent_mark(struct mutator *self, uintptr_t address);
 struct midden_tracer *concurrent_tracer(struct mutator *self);
 void concurrent_publish(struct midden_tracer *tracer);
 
+/* The same where the thread also took grey objects from the pool: `scanned`, it did.  Who looked at the pool meanwhile missed
+ * them. */
+void concurrent_publish_worked(struct midden_tracer *tracer, bool scanned);
+
 /* The number of the cycle under way, and of the last one. */
 uint32_t concurrent_cycle(void);
 

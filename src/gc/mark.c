@@ -19,7 +19,7 @@
 
 enum {
   FIFO_PLACES = 16,         /* a power of two; about the misses that a core keeps under way */
-  PIECE_BYTES = 128 * 1024, /* of a large object */
+  PIECE_BYTES = 32 * 1024,  /* of a large object: some ten microseconds */
   SHARE_INTERVAL = 64,      /* objects scanned between two looks at whether others want work */
   SHARE_LEAST = 16,         /* fewer items are not worth sharing */
   NODE_BYTES_MAX = 32       /* see mark_object_before */

@@ -52,6 +52,7 @@ struct midden_tracer {
   enum mark_mode mode;
   size_t scanned_bytes; /* CONCURRENT: of objects scanned */
   uint32_t cycle;       /* a thread's own: the cycle that it was used in; 0: the collector's */
+  int64_t debt_bytes;   /* a thread's own: of scanning; see assist.h */
   uint64_t counted;     /* a thread's own: what it had marked when it was last asked */
 };
 
