@@ -52,6 +52,8 @@ struct midden_tracer {
   enum mark_mode mode;
   size_t scanned_bytes; /* CONCURRENT: of objects scanned */
   uint32_t cycle;       /* a thread's own: the cycle that it was used in */
+  /* NULL; or who is told of everything reported to this tracer, of which then nothing is marked. */
+  void (*visit)(struct midden_tracer *tracer, uintptr_t word, bool is_stack);
 };
 
 void mark_begin(struct midden_tracer *tracer, enum mark_mode mode);
