@@ -13,7 +13,7 @@
 #include "gc/calls.h"
 #include "gc/cell.h"
 #include "gc/cleanup.h"
-#include "gc/collector.h"
+#include "gc/cycle.h"
 #include "gc/mark.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
@@ -292,7 +292,7 @@ static void read_roots(void) {
   rootset_visit_stw(read_root, NULL);
   read_root_objects();
   walk.from = FROM_CALLBACK;
-  collector_report_roots(&walk.tracer);
+  cycle_report_program_roots(&walk.tracer);
   walk.from = FROM_QUEUE;
   settle_mark_queue_stw(&walk.tracer);
   walk.from = FROM_FINALIZER;
