@@ -134,9 +134,7 @@ static void mark_static(void *tracer, struct os_range range) { mark_range(tracer
 
 static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
 
-static void mark_root(void *tracer, const struct root *root) {
-  mark_range(tracer, root->range, root_is_stack(root));
-}
+static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }
 
 void rootset_mark_thread(const struct mutator *mutator, bool storage, struct midden_tracer *tracer) {
   visit_thread(mutator, mark_root, tracer);
