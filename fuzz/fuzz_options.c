@@ -229,11 +229,11 @@ static struct midden_options *choose_given(struct fuzz_input *input) {
 }
 
 static bool is_sensible(const struct midden_options *options) {
-  return options->size != 0 && options->mode <= MIDDEN_MODE_STW && options->percent >= -1 && options->percent != 0 &&
-         options->memory_limit_bytes != 0 && options->max_heap_bytes != 0 && options->min_heap_bytes != 0 &&
-         options->initial_heap_bytes != 0 && options->markers >= 1 && options->markers <= 64 &&
-         options->suspend_signal >= 0 && options->suspend_signal <= 64 && options->stress_interval > 0 &&
-         options->debug < 32 && (options->background == 1 || options->background == -1);
+  return options->size != 0 && options->mode <= MIDDEN_MODE_BARRIER && options->percent >= -1 &&
+         options->percent != 0 && options->memory_limit_bytes != 0 && options->max_heap_bytes != 0 &&
+         options->min_heap_bytes != 0 && options->initial_heap_bytes != 0 && options->markers >= 1 &&
+         options->markers <= 64 && options->suspend_signal >= 0 && options->suspend_signal <= 64 &&
+         options->stress_interval > 0 && options->debug < 64 && (options->background == 1 || options->background == -1);
 }
 
 static void check_sizes(void) {

@@ -71,8 +71,8 @@ static inline void *midden_exchange(void *slot, const void *value) {
 static inline bool midden_cas(void *slot, void *expected, const void *value) {
   midden_word *seen = (midden_word *)expected;
   void *old = *seen;
-  bool stored = __atomic_compare_exchange_n((midden_word *)slot, seen, (void *)value, false, __ATOMIC_ACQ_REL,
-                                            __ATOMIC_ACQUIRE);
+  bool stored =
+      __atomic_compare_exchange_n((midden_word *)slot, seen, (void *)value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   if (stored) midden_barrier(old, value);
   return stored;
 }

@@ -58,8 +58,8 @@ enum midden_debug {
   /* Tell no memory checker (AddressSanitizer, MemorySanitizer, Valgrind) of objects.  They are told by default where one is
    * there, and objects are guarded as by REDZONE then. */
   MIDDEN_DEBUG_NO_TOOLS = 16,
-  /* After each concurrent mark mark again with the world stopped, and stop the process where that reaches an object that
-   * the first missed, naming the path to it. */
+  /* After each mark mark again with the world stopped, and stop the process where that reaches an object that the first
+   * missed, naming the word that refers to it and the path there: a store without midden_store. */
   MIDDEN_DEBUG_CHECK = 32
 };
 

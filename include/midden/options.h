@@ -6,31 +6,34 @@
 #ifndef MIDDEN_OPTIONS_H
 #define MIDDEN_OPTIONS_H
 
-#define MIDDEN_OPTIONS(X)                                                                                           \
-  X(mode, "MIDDEN_MODE", WORDS, 0, 0, "auto", "auto or stw: stop the world while marking")                          \
-  X(percent, "MIDDEN_PERCENT", PERCENT, 1, 100000, "100",                                                           \
-    "growth of the heap before the next collection, in percent of what lives; off: collect only when told")         \
-  X(memory_limit_bytes, "MIDDEN_MEMORY_LIMIT", SIZE, 0, 0, "off",                                                   \
-    "soft limit on all memory: collections come as often as needed to stay below it")                               \
-  X(max_heap_bytes, "MIDDEN_MAX_HEAP", SIZE, 0, 0, "off", "hard limit on the heap: allocations fail beyond it")     \
-  X(min_heap_bytes, "MIDDEN_MIN_HEAP", SIZE, 0, 0, "4M", "no collection while less than this is allocated")         \
-  X(initial_heap_bytes, "MIDDEN_INITIAL_HEAP", SIZE, 0, 0, "4M", "no first collection before this is allocated")    \
-  X(markers, "MIDDEN_MARKERS", COUNT, 1, 64, "processors, at most 8", "threads that mark")                          \
-  X(suspend_signal, "MIDDEN_SUSPEND_SIGNAL", COUNT, 1, 64, "SIGPWR", "number of the signal that stops a thread")    \
-  X(debug, "MIDDEN_DEBUG", WORDS, 0, 0, "none",                                                                     \
-    "verify: check every structure after each collection; redzone: put a zone behind each object, and check it; "   \
-    "poison: the same, and overwrite freed memory, and check that; stress[:N]: collect at every N-th allocation "   \
-    "(1000); notools: do not tell AddressSanitizer, MemorySanitizer or Valgrind of objects")                        \
-  X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none",                                                                     \
-    "gc: a line on standard error for each collection; file:PATH: a file of trace events for timeline viewers")     \
-  X(ignore_modules, "MIDDEN_IGNORE_MODULES", COUNT, 0, 1, "0", "1: static data of loaded objects is no root")       \
-  X(small_pages, "MIDDEN_SMALL_PAGES", COUNT, 0, 1, "0", "1: no advice to use huge pages once the heap is large")   \
-  X(background, "MIDDEN_BACKGROUND", SWITCH, 0, 1, "1",                                                             \
-    "0: no thread of the library's own sweeps and tidies up behind the program")                                    \
-  X(scavenge_after_ms, "MIDDEN_SCAVENGE_AFTER", PERCENT, 1, 1000000000, "300000",                                   \
-    "milliseconds after which memory that is free and unused goes back to the system, whatever the heap may need; " \
-    "off: never")                                                                                                   \
-  X(idle_collect_ms, "MIDDEN_IDLE_COLLECT", PERCENT, 1, 1000000000, "1000; the drop-in: off",                       \
+#define MIDDEN_OPTIONS(X)                                                                                              \
+  X(mode, "MIDDEN_MODE", WORDS, 0, 0, "auto",                                                                          \
+    "auto or stw: stop the world while marking; barrier: mark while the program runs, which stores pointers through "  \
+    "midden_store (midden/barrier.h)")                                                                                 \
+  X(percent, "MIDDEN_PERCENT", PERCENT, 1, 100000, "100",                                                              \
+    "growth of the heap before the next collection, in percent of what lives; off: collect only when told")            \
+  X(memory_limit_bytes, "MIDDEN_MEMORY_LIMIT", SIZE, 0, 0, "off",                                                      \
+    "soft limit on all memory: collections come as often as needed to stay below it")                                  \
+  X(max_heap_bytes, "MIDDEN_MAX_HEAP", SIZE, 0, 0, "off", "hard limit on the heap: allocations fail beyond it")        \
+  X(min_heap_bytes, "MIDDEN_MIN_HEAP", SIZE, 0, 0, "4M", "no collection while less than this is allocated")            \
+  X(initial_heap_bytes, "MIDDEN_INITIAL_HEAP", SIZE, 0, 0, "4M", "no first collection before this is allocated")       \
+  X(markers, "MIDDEN_MARKERS", COUNT, 1, 64, "processors, at most 8", "threads that mark")                             \
+  X(suspend_signal, "MIDDEN_SUSPEND_SIGNAL", COUNT, 1, 64, "SIGPWR", "number of the signal that stops a thread")       \
+  X(debug, "MIDDEN_DEBUG", WORDS, 0, 0, "none",                                                                        \
+    "verify: check every structure after each collection; redzone: put a zone behind each object, and check it; "      \
+    "poison: the same, and overwrite freed memory, and check that; stress[:N]: collect at every N-th allocation "      \
+    "(1000); check: after each mark mark again with the world stopped, and name what the first mark missed; notools: " \
+    "do not tell AddressSanitizer, MemorySanitizer or Valgrind of objects")                                            \
+  X(trace, "MIDDEN_TRACE", WORDS, 0, 0, "none",                                                                        \
+    "gc: a line on standard error for each collection; file:PATH: a file of trace events for timeline viewers")        \
+  X(ignore_modules, "MIDDEN_IGNORE_MODULES", COUNT, 0, 1, "0", "1: static data of loaded objects is no root")          \
+  X(small_pages, "MIDDEN_SMALL_PAGES", COUNT, 0, 1, "0", "1: no advice to use huge pages once the heap is large")      \
+  X(background, "MIDDEN_BACKGROUND", SWITCH, 0, 1, "1",                                                                \
+    "0: no thread of the library's own sweeps and tidies up behind the program")                                       \
+  X(scavenge_after_ms, "MIDDEN_SCAVENGE_AFTER", PERCENT, 1, 1000000000, "300000",                                      \
+    "milliseconds after which memory that is free and unused goes back to the system, whatever the heap may need; "    \
+    "off: never")                                                                                                      \
+  X(idle_collect_ms, "MIDDEN_IDLE_COLLECT", PERCENT, 1, 1000000000, "1000; the drop-in: off",                          \
     "milliseconds without allocation after which the library collects by itself, in its own thread; off: never")
 
 #endif

@@ -191,9 +191,8 @@ static void read_environment(struct midden_options *options) {
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
-         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
-         options->mode >= MIDDEN_MODE_AUTO && options->mode <= MIDDEN_MODE_BARRIER &&
-         (options->debug & ~DEBUG_ALL) == 0;
+         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 && options->mode >= MIDDEN_MODE_AUTO &&
+         options->mode <= MIDDEN_MODE_BARRIER && (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {

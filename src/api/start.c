@@ -19,6 +19,7 @@
 #include "meta/persist.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
+#include "observe/check.h"
 #include "observe/trace.h"
 #include "observe/verify.h"
 #include "page/pageheap.h"
@@ -70,6 +71,7 @@ static void start_debugging(const struct midden_options *options) {
     collector_verifier = verify_heap_stw;
     settle_names_stuck = true;
   }
+  if ((options->debug & MIDDEN_DEBUG_CHECK) != 0) collector_checker = check_marks_stw;
   trace_init(options->trace != 0, options->trace_file);
 }
 

@@ -216,6 +216,11 @@ void cell_mark_values_stw(struct midden_tracer *tracer, struct special *special)
   }
 }
 
+void cell_visit_stw(const struct special *special, cell_visit_fn *visit, void *argument) {
+  const struct cell_head *head = (const struct cell_head *)special;
+  for (const struct cell *cell = head->first; cell != NULL; cell = cell->next) visit(argument, cell);
+}
+
 static void trace_ephemeron(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument) {
   const struct cell *cell = object;
   (void)slot_bytes;

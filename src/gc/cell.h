@@ -64,5 +64,7 @@ void cell_set_value(struct cell *cell, void *value);
 void cell_target_died_stw(struct special *head);
 bool cell_drop_dead_stw(struct special *head); /* whether cells are left */
 void cell_mark_values_stw(struct midden_tracer *tracer, struct special *head);
+typedef void cell_visit_fn(void *argument, const struct cell *cell);
+void cell_visit_stw(const struct special *head, cell_visit_fn *visit, void *argument);
 
 #endif

@@ -32,7 +32,7 @@ struct collector_hooks collector_hooks;
 struct lock collector_lock = LOCK_INIT(LOCK_RANK_COLLECTOR);
 void (*collector_reporter)(const struct collector_report *report);
 void (*collector_verifier)(void);
-void (*collector_checker)(struct mutator *self);
+void (*collector_checker)(void);
 
 const char *collector_reason_name(enum collector_reason reason) {
   static const char *const names[] = {[COLLECT_HEAP] = "heap",

@@ -58,6 +58,7 @@ struct collector_report {
   /* When it began and ended, and its steps began; all since the library started. */
   uint64_t start_ns, sweep_start_ns, stop_start_ns, roots_start_ns, finish_start_ns, resume_ns, end_ns;
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns; /* parts of the pause, and all of it */
+  uint64_t check_ns;                                        /* in collector_checker; part of finish_ns */
   uint64_t sweep_before_ns, sweep_after_ns;                 /* around the stop, in the collecting thread */
   uint64_t cpu_ns;                                          /* of all markers */
   struct sweep_stats swept;                                 /* since the last cycle's mark phase */
@@ -110,9 +111,9 @@ extern void (*collector_reporter)(const struct collector_report *report);
 /* Called at the end of each cycle with the world stopped; NULL for none.  Set at start. */
 extern void (*collector_verifier)(void);
 
-/* Called after each mark phase beside the program, before anything is made of it, the world running; it may stop the world
- * by `self`'s name.  NULL for none.  Set at start. */
-extern void (*collector_checker)(struct mutator *self);
+/* Called with the world stopped when all is marked that is reachable, before anything follows from what is not; NULL for
+ * none.  Set at start. */
+extern void (*collector_checker)(void);
 
 /* `concurrent`: cycles mark beside the program, where the system has a thread for that. */
 void collector_init(const struct pacer *pacer, unsigned markers, bool concurrent);

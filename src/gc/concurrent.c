@@ -320,8 +320,19 @@ static void trade_sides(struct cycle *cycle) {
   open_gate(cycle, start_ns);
 }
 
+/* Check mode alone stops the world.  What was reachable when MARK ended is marked, and what is new is black. */
+static void check(struct cycle *cycle) {
+  if (collector_checker == NULL) return;
+  bool roots_known = collector_stop_world(cycle->self);
+  memcheck_quiet_begin();
+  if (roots_known) cycle_check_stw(cycle);
+  memcheck_quiet_end();
+  collector_resume_world();
+}
+
 static void settle(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
+  check(cycle);
   settle_dead_running(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
   stacks_free_dead(cycle->self);
   trade_sides(cycle);
@@ -340,7 +351,6 @@ void concurrent_run(struct cycle *cycle) {
   scan_threads(cycle);
   step(cycle, COLLECTOR_MARK);
   mark_heap(cycle);
-  if (collector_checker != NULL) collector_checker(cycle->self);
   settle(cycle);
   cycle_announce(MIDDEN_EVENT_MARK_END);
   cycle->report.resume_ns = cycle_now_ns();

@@ -93,6 +93,13 @@ void cycle_set_goal(size_t goal_bytes, size_t trigger_bytes) {
   atomic_store_relaxed(&account_trigger_bytes, trigger_bytes);
 }
 
+void cycle_check_stw(struct cycle *cycle) {
+  if (collector_checker == NULL) return;
+  uint64_t start_ns = os_now_ns();
+  collector_checker();
+  cycle->report.check_ns = os_now_ns() - start_ns;
+}
+
 void cycle_count_marked(struct cycle *cycle, struct tally *marked) {
   size_t stack_bytes = 0;
   for (unsigned i = 0; i < cycle->markers; i++) {

@@ -60,6 +60,9 @@ void cycle_report_program_roots(struct midden_tracer *tracer);
 /* Marks all that is grey, by one tracer. */
 void cycle_drain_alone(struct midden_tracer *tracer);
 
+/* Calls collector_checker, if there is one. */
+void cycle_check_stw(struct cycle *cycle);
+
 /* How the heap is filled when a cycle begins. */
 void cycle_take_footprint(size_t object_bytes);
 

@@ -453,7 +453,11 @@ void mark_begin(struct midden_tracer *tracer, enum mark_mode mode) { *tracer = (
 void mark_end(struct midden_tracer *tracer) { mark_publish(tracer); }
 
 void mark_address(struct midden_tracer *tracer, uintptr_t address) {
-  mark_word(tracer, view_heap(), address, shared_mode(tracer));
+  if (UNLIKELY(tracer->visit != NULL)) {
+    tracer->visit(tracer, address, false);
+  } else {
+    mark_word(tracer, view_heap(), address, shared_mode(tracer));
+  }
 }
 
 void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, shared_mode(tracer)); }
@@ -477,9 +481,18 @@ static void mark_stack_word(struct midden_tracer *tracer, struct heap_view heap,
   if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, heap, word);
 }
 
+static NO_SANITIZE void visit_words(struct midden_tracer *tracer, uintptr_t start, uintptr_t end, bool is_stack) {
+  for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
+    tracer->visit(tracer, *word, is_stack);
+}
+
 NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack) {
   uintptr_t start = round_up(range.start, sizeof(uintptr_t));
   uintptr_t end = round_down(range.end, sizeof(uintptr_t));
+  if (UNLIKELY(tracer->visit != NULL)) {
+    visit_words(tracer, start, end, is_stack);
+    return;
+  }
   struct heap_view heap = view_heap();
   if (!is_stack) {
     mark_words(tracer, heap, start, end, shared_mode(tracer));

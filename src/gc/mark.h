@@ -54,6 +54,8 @@ struct midden_tracer {
   uint32_t cycle;       /* a thread's own: the cycle that it was used in; 0: the collector's */
   int64_t debt_bytes;   /* a thread's own: of scanning; see assist.h */
   uint64_t counted;     /* a thread's own: what it had marked when it was last asked */
+  /* NULL; or who is told of everything reported to this tracer, of which then nothing is marked. */
+  void (*visit)(struct midden_tracer *tracer, uintptr_t word, bool is_stack);
 };
 
 void mark_begin(struct midden_tracer *tracer, enum mark_mode mode);

@@ -49,41 +49,75 @@ static void add_jobs(struct os_range range, bool is_stack) {
   }
 }
 
-static void add_static(void *argument, struct os_range range) {
-  (void)argument;
-  add_jobs(range, false);
+/* ---- which they are ---- */
+
+/* Passes on ranges of one origin. */
+struct visit {
+  rootset_visit_fn *visit;
+  void *argument;
+  struct root root; /* but for its range */
+};
+
+static void pass_on(void *argument, struct os_range range) {
+  struct visit *visit = argument;
+  visit->root.range = range;
+  visit->visit(visit->argument, &visit->root);
 }
 
-static void add_stack(void *argument, struct os_range range) {
-  (void)argument;
-  add_jobs(range, true);
+static void pass_on_word(struct visit *visit, const void *address) {
+  uintptr_t word = (uintptr_t)address;
+  pass_on(visit, (struct os_range){word, word + sizeof(void *)});
 }
 
-/* The slot that a thread's tiny objects share is kept while the cache has room in it. */
-static void add_tiny(const struct mutator *mutator) {
-  uintptr_t word = (uintptr_t)&mutator->cache.tiny_next;
-  add_jobs((struct os_range){word, word + sizeof(char *)}, false);
+static void visit_thread(const struct mutator *mutator, rootset_visit_fn *visit, void *argument) {
+  struct visit pass = {visit, argument, {.origin = ROOT_STACK, .number = mutator->thread_id}};
+  mutator_visit_stack(mutator, pass_on, &pass);
+  pass.root.origin = ROOT_THREAD;
+  pass_on_word(&pass, &mutator->cache.tiny_next); /* kept while the cache has room in it */
+  pass_on_word(&pass, &mutator->fiber);
+}
+
+static void visit_storage(const struct mutator *mutator, rootset_visit_fn *visit, void *argument) {
+  struct visit pass = {visit, argument, {.origin = ROOT_STORAGE, .number = mutator->thread_id}};
+  size_t tls_count;
+  const struct os_tls_module *tls = roots_tls_modules(&tls_count);
+  mutator_visit_storage(mutator, tls, tls_count, pass_on, &pass);
+}
+
+static void visit_kinds(rootset_visit_fn *visit, void *argument) {
+  struct visit pass = {visit, argument, {.origin = ROOT_KIND}};
+  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
+    pass.root.number = kind;
+    pass_on_word(&pass, &kind_table[kind].argument);
+  }
+}
+
+void rootset_visit_stw(rootset_visit_fn *visit, void *argument) {
+  struct visit pass = {visit, argument, {.origin = ROOT_ADDED}};
+  roots_visit_added(pass_on, &pass);
+  pass.root.origin = ROOT_STATIC;
+  roots_visit_modules(pass_on, &pass);
+  pass.root.origin = ROOT_STACK;
+  stacks_visit_parked_stw(pass_on, &pass);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    visit_thread(mutator_from(link), visit, argument);
+    visit_storage(mutator_from(link), visit, argument);
+  }
+  visit_kinds(visit, argument);
+}
+
+/* ---- while the world is stopped ---- */
+
+static void add_root(void *argument, const struct root *root) {
+  (void)argument;
+  add_jobs(root->range, root_is_stack(root));
 }
 
 bool rootset_collect_stw(void) {
   set.count = 0;
   set.is_partial = false;
   atomic_store_relaxed(&set.next, (size_t)0);
-  roots_visit(add_static, NULL);
-  size_t tls_count;
-  const struct os_tls_module *tls = roots_tls_modules(&tls_count);
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    mutator_visit_stack(mutator_from(link), add_stack, NULL);
-    mutator_visit_storage(mutator_from(link), tls, tls_count, add_static, NULL);
-    add_tiny(mutator_from(link));
-  }
-  stacks_visit_running_fibers(add_static, NULL);
-  stacks_visit_parked_stw(add_stack, NULL);
-  /* What a kind's trace function was given. */
-  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
-    uintptr_t word = (uintptr_t)&kind_table[kind].argument;
-    add_jobs((struct os_range){word, word + sizeof(void *)}, false);
-  }
+  rootset_visit_stw(add_root, NULL);
   return !set.is_partial;
 }
 
@@ -100,18 +134,11 @@ static void mark_static(void *tracer, struct os_range range) { mark_range(tracer
 
 static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
 
-static void mark_word_at(struct midden_tracer *tracer, const void *place) {
-  mark_address(tracer, *(const uintptr_t *)place);
-}
+static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }
 
 void rootset_mark_thread(const struct mutator *mutator, bool storage, struct midden_tracer *tracer) {
-  mutator_visit_stack(mutator, mark_stack, tracer);
-  mark_word_at(tracer, &mutator->cache.tiny_next);
-  mark_word_at(tracer, &mutator->fiber);
-  if (!storage) return;
-  size_t tls_count;
-  const struct os_tls_module *tls = roots_tls_modules(&tls_count);
-  mutator_visit_storage(mutator, tls, tls_count, mark_static, tracer);
+  visit_thread(mutator, mark_root, tracer);
+  if (storage) visit_storage(mutator, mark_root, tracer);
 }
 
 /* By the pages, since the central lists change.  A span that appears behind this walk holds black objects only. */
@@ -133,8 +160,7 @@ static void mark_root_spans(struct midden_tracer *tracer) {
 void rootset_mark_running(struct mutator *self, struct midden_tracer *tracer) {
   roots_visit_running(self, mark_static, tracer);
   stacks_visit_parked(mark_stack, tracer);
-  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++)
-    mark_word_at(tracer, &kind_table[kind].argument);
+  visit_kinds(mark_root, tracer);
   mark_root_spans(tracer);
 }
 

@@ -1,9 +1,33 @@
-/* The root set of one cycle: every range of words to be scanned first, cut into jobs that markers take in turn. */
+/* The roots: which ranges of words they are, and whose; and the root set of one cycle, these ranges cut into jobs that
+ * markers take in turn. */
 #ifndef MIDDEN_GC_ROOTSET_H
 #define MIDDEN_GC_ROOTSET_H
 
 #include "gc/mark.h"
 #include "mutator/mutator.h"
+
+enum root_origin {
+  ROOT_STATIC,  /* data of a loaded object */
+  ROOT_ADDED,   /* a range that the program added */
+  ROOT_STACK,   /* a thread's stack and registers, or a registered stack */
+  ROOT_STORAGE, /* thread-local storage */
+  ROOT_THREAD,  /* what the library keeps of a thread: the fiber that it runs, the slot that its tiny objects share */
+  ROOT_KIND     /* what the trace function of a kind was given */
+};
+
+struct root {
+  struct os_range range;
+  enum root_origin origin;
+  uint32_t number; /* the kernel's name of the thread, 0 for a registered stack; the kind */
+};
+
+/* Words on a stack count for objects that end where they point, and may be stale. */
+static inline bool root_is_stack(const struct root *root) { return root->origin == ROOT_STACK; }
+
+typedef void rootset_visit_fn(void *argument, const struct root *root);
+
+/* The world stopped: visits all ranges of roots. */
+void rootset_visit_stw(rootset_visit_fn *visit, void *argument);
 
 /* The world stopped: gathers the ranges.  False where there was no memory to hold them all. */
 bool rootset_collect_stw(void);

@@ -132,7 +132,10 @@ void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object) {
   lock_release(special_lock(span));
 }
 
-static void settle_values(void) {
+void settle_values_stw(const struct settle_markers *markers) {
+  settling.markers = markers;
+  if (special_set_count_stw() == 0) return;
+  if (special_totals[SPECIAL_CLEANUP] == 0 && special_totals[SPECIAL_EPHEMERON] == 0) return;
   mark_watch(true);
   do {
     special_restart_stw();
@@ -289,9 +292,7 @@ void settle_dead_stw(const struct settle_markers *markers) {
   settling.markers = markers;
   settling.finalizer_cycles = settling.cleanups_stuck = settling.stuck_count = 0;
   if (special_set_count_stw() != 0) {
-    bool has_cleanups = special_totals[SPECIAL_CLEANUP] != 0;
-    if (has_cleanups || special_totals[SPECIAL_EPHEMERON] != 0) settle_values();
-    if (has_cleanups) settle_arguments();
+    if (special_totals[SPECIAL_CLEANUP] != 0) settle_arguments();
     mark_watch(false);
     each_set(clear_job);
     settle_finalizers();

@@ -35,12 +35,14 @@ void settle_begin_stw(void);
 void settle_mark_queue_stw(struct midden_tracer *tracer);
 void settle_mark_share_stw(struct midden_tracer *tracer);
 
-/* The world stopped, the heap marked by the first `markers` of `tracers`; `drain` marks all that is grey, alone. */
+/* The world stopped, the heap marked by the first `markers` of `tracers`; `drain` marks all that is grey, alone.  First
+ * "values": then all is marked that is reachable.  Then the rest. */
 struct settle_markers {
   struct midden_tracer *tracers;
   unsigned count;
   void (*drain)(struct midden_tracer *tracer);
 };
+void settle_values_stw(const struct settle_markers *markers);
 void settle_dead_stw(const struct settle_markers *markers);
 
 /* The same while the world runs: docs/barrier-mode.md.  The roots among specials, marked by one marker; the values of

@@ -27,13 +27,6 @@ static void trace_fiber(void *object, size_t slot_bytes, struct midden_tracer *t
 
 void stacks_init_kind(void) { kind_table[KIND_FIBER].trace = trace_fiber; }
 
-void stacks_visit_running_fibers(stacks_visit_fn *visit, void *argument) {
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    uintptr_t word = (uintptr_t)&mutator_from(link)->fiber;
-    visit(argument, (struct os_range){word, word + sizeof(void *)});
-  }
-}
-
 static struct midden_stack *stack_from(struct link *link) { return CONTAINER_OF(link, struct midden_stack, link); }
 
 static void visit_parked(const struct midden_stack *stack, stacks_visit_fn *visit, void *argument) {

@@ -10,10 +10,8 @@
 /* At start: tells marking how fibers are read. */
 void stacks_init_kind(void);
 
-/* The world stopped: the roots.  The fibers that run, to be visited as words that refer to them; and the registered stacks
- * that are parked, as stacks. */
+/* The world stopped: the registered stacks that are parked. */
 typedef void stacks_visit_fn(void *argument, struct os_range range);
-void stacks_visit_running_fibers(stacks_visit_fn *visit, void *argument);
 void stacks_visit_parked_stw(stacks_visit_fn *visit, void *argument);
 
 /* The same for registered stacks while the world runs; the visitor is called with the lock of the stacks held. */

@@ -77,11 +77,18 @@ static bool is_stop_asked_for(const struct cycle *cycle) {
   return cycle->stop != NULL && cycle->stop(cycle->stop_argument);
 }
 
+static void settle(struct cycle *cycle) {
+  struct settle_markers markers = {collector.tracers, cycle->markers, cycle_drain_alone};
+  settle_values_stw(&markers);
+  cycle_check_stw(cycle);
+  cycle_set_phase(COLLECTOR_MARK_TERMINATION);
+  settle_dead_stw(&markers);
+}
+
 static void mark_and_settle(struct cycle *cycle) {
   mark_heap(cycle);
   uint64_t marked = os_now_ns();
-  cycle_set_phase(COLLECTOR_MARK_TERMINATION);
-  settle_dead_stw(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
+  settle(cycle);
   stacks_free_dead_stw();
   finish(cycle);
   cycle->report.finalizers_ready = calls_count();

@@ -99,8 +99,11 @@ bool roots_stop_world(struct mutator *self) {
   return modules.known;
 }
 
-void roots_visit(void (*visit)(void *argument, struct os_range range), void *argument) {
+void roots_visit_added(roots_visit_fn *visit, void *argument) {
   for (size_t i = 0; i < added.count; i++) visit(argument, added.items[i]);
+}
+
+void roots_visit_modules(roots_visit_fn *visit, void *argument) {
   if (!atomic_load_acquire(&scan_modules)) return;
   for (size_t i = 0; i < modules.data.count; i++)
     ranges_visit_outside(&excluded, modules.data.items[i], visit, argument);

@@ -32,8 +32,11 @@ bool roots_stop_world(struct mutator *self);
 bool roots_learn(struct mutator *self);
 void roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument);
 
-/* The world stopped: visits every range; gives the objects that have thread-local storage. */
-void roots_visit(void (*visit)(void *argument, struct os_range range), void *argument);
+/* The world stopped: visits every range that was added, and the data of loaded objects; gives those that have thread-local
+ * storage. */
+typedef void roots_visit_fn(void *argument, struct os_range range);
+void roots_visit_added(roots_visit_fn *visit, void *argument);
+void roots_visit_modules(roots_visit_fn *visit, void *argument);
 const struct os_tls_module *roots_tls_modules(size_t *count);
 
 #endif

@@ -1,20 +1,36 @@
 #include "observe/trace.h"
 
+#include <stdio.h>
+
+#include "base/atomic.h"
 #include "base/check.h"
 #include "gc/collector.h"
+#include "observe/check.h"
 #include "observe/trace_file.h"
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
+enum { CHECK_TEXT_BYTES = 80 };
+
+/* Nothing where check mode is off. */
+static void write_check(char text[CHECK_TEXT_BYTES], const struct collector_report *report) {
+  text[0] = '\0';
+  if (collector_checker == NULL) return;
+  snprintf(text, CHECK_TEXT_BYTES, "; check %.3f ms, %zu suspects", ms(report->check_ns),
+           atomic_load_relaxed(&check_suspects));
+}
+
 static void print_cycle(const struct collector_report *report) {
   const size_t *by = report->swept.swept_pages;
+  char check[CHECK_TEXT_BYTES];
+  write_check(check, report);
   warn(
       "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark "
       "%.3f, finish %.3f), sweep %.3f+%.3f ms, cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, finalizers %zu, "
       "reason %s, put off %llu; before: %zu pages swept by cycle %zu, allocation %zu, free %zu, reclaim %zu, "
       "background %zu, debt "
-      "%zu, next cycle %zu; %zu freed",
+      "%zu, next cycle %zu; %zu freed%s",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
       mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), ms(report->pause_ns),
       ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns),
@@ -22,7 +38,7 @@ static void print_cycle(const struct collector_report *report) {
       report->marked_objects, report->signalled, report->threads, report->finalizers_ready,
       collector_reason_name(report->reason), (unsigned long long)report->limit_yields, report->swept.begun_pages,
       by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND],
-      by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages);
+      by[SWEEPER_DEBT], by[SWEEPER_NEXT_CYCLE], report->swept.freed_pages, check);
 }
 
 void trace_scavenge(const struct scavenger_report *report) {
