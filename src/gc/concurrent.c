@@ -350,6 +350,7 @@ void concurrent_run(struct cycle *cycle) {
   begin(cycle);
   scan_threads(cycle);
   step(cycle, COLLECTOR_MARK);
+  cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_heap(cycle);
   settle(cycle);
   cycle_announce(MIDDEN_EVENT_MARK_END);

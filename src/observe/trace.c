@@ -11,7 +11,7 @@
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
-enum { CHECK_TEXT_BYTES = 80 };
+enum { CHECK_TEXT_BYTES = 80, MARKING_TEXT_BYTES = 240 };
 
 /* Nothing where check mode is off. */
 static void write_check(char text[CHECK_TEXT_BYTES], const struct collector_report *report) {
@@ -21,20 +21,34 @@ static void write_check(char text[CHECK_TEXT_BYTES], const struct collector_repo
            atomic_load_relaxed(&check_suspects));
 }
 
+/* How long the program stood still, or what it noticed. */
+static void write_marking(char text[MARKING_TEXT_BYTES], const struct collector_report *report) {
+  if (report->concurrent) {
+    snprintf(text, MARKING_TEXT_BYTES,
+             "beside the program %.3f ms (scan %.3f, roots %.3f, mark %.3f in %u rounds, finish %.3f), gate %.3f ms, "
+             "assists %.1f MiB in %.3f ms",
+             ms(report->resume_ns - report->stop_start_ns), ms(report->stop_ns), ms(report->roots_ns),
+             ms(report->mark_ns), report->rounds, ms(report->finish_ns), ms(report->gate_ns),
+             mib(report->assisted_bytes), ms(report->assist_ns));
+  } else {
+    snprintf(text, MARKING_TEXT_BYTES, "pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, finish %.3f)",
+             ms(report->pause_ns), ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns),
+             ms(report->finish_ns));
+  }
+}
+
 static void print_cycle(const struct collector_report *report) {
   const size_t *by = report->swept.swept_pages;
-  char check[CHECK_TEXT_BYTES];
+  char check[CHECK_TEXT_BYTES], marking[MARKING_TEXT_BYTES];
   write_check(check, report);
+  write_marking(marking, report);
   warn(
-      "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, pause %.3f ms (stop %.3f, roots %.3f, mark "
-      "%.3f, finish %.3f), sweep %.3f+%.3f ms, cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, finalizers %zu, "
+      "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, %s, sweep %.3f+%.3f ms, cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, finalizers %zu, "
       "reason %s, put off %llu; before: %zu pages swept by cycle %zu, allocation %zu, free %zu, reclaim %zu, "
       "background %zu, debt "
       "%zu, next cycle %zu; %zu freed%s",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
-      mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), ms(report->pause_ns),
-      ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns), ms(report->finish_ns),
-      ms(report->sweep_before_ns), ms(report->sweep_after_ns), ms(report->cpu_ns), report->markers,
+      mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), marking, ms(report->sweep_before_ns), ms(report->sweep_after_ns), ms(report->cpu_ns), report->markers,
       report->marked_objects, report->signalled, report->threads, report->finalizers_ready,
       collector_reason_name(report->reason), (unsigned long long)report->limit_yields, report->swept.begun_pages,
       by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND],
