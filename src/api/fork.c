@@ -11,7 +11,7 @@
  * heap: the child may use them all as they are. */
 void midden_fork_prepare(void) {
   struct mutator *self = start_self();
-  collector_acquire(self);
+  collector_acquire_for_fork(self);
   mutator_lock_safely(self, &mutator_list_lock);
   mutator_close_gate(self);
 }
@@ -19,7 +19,7 @@ void midden_fork_prepare(void) {
 void midden_fork_parent(void) {
   mutator_open_gate();
   lock_release(&mutator_list_lock);
-  collector_release();
+  collector_release_after_fork();
 }
 
 void midden_fork_child(void) {
@@ -29,7 +29,7 @@ void midden_fork_child(void) {
   dispatcher_forked();
   mutator_forget_others(self);
   lock_release(&mutator_list_lock);
-  collector_release();
+  collector_release_in_child(self);
 }
 
 static bool manual; /* atomic */

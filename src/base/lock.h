@@ -65,6 +65,9 @@ static inline bool lock_is_held_by_me(const struct lock *lock) {
 }
 #endif
 
+/* The calling thread takes over a lock that another one holds, who will not release it. */
+static inline void lock_adopt(struct lock *lock) { lock_note_acquired(lock); }
+
 /* The acquire of the word pairs with the release in lock_release. */
 static inline bool lock_try(struct lock *lock) {
   uint32_t expected = 0;

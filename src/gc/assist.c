@@ -95,6 +95,11 @@ size_t assist_trigger(size_t goal_bytes, size_t live_bytes) {
   return pacer_cycle_trigger(&assist.pacer, goal_bytes, live_bytes);
 }
 
+void assist_forget(void) {
+  atomic_store_relaxed(&assist_is_due, false);
+  atomic_store_relaxed(&account_trigger_bytes, assist_trigger(collector.totals.goal_bytes, collector.totals.marked_bytes));
+}
+
 /* ---- the workers ---- */
 
 /* One slice by one worker; what it has left goes back to the pool. */
@@ -180,6 +185,7 @@ void assist_drain(struct cycle *cycle) {
     bool done = run_epoch(cycle);
     revise(cycle);
     if (done && !mark_rescan_overflow(first) && !work_is_available()) break;
+    collector_lend(cycle->self);
     rest(collector.marker[0].cpu_ns - before_ns);
   }
   atomic_store_relaxed(&assist_is_due, false);

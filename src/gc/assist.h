@@ -16,6 +16,9 @@
 void assist_begin(void);
 void assist_end(struct collector_report *report);
 
+/* In a fork's child: the cycle that was under way is taken back. */
+void assist_forget(void);
+
 /* Where the next cycle starts, to end at the goal. */
 size_t assist_trigger(size_t goal_bytes, size_t live_bytes);
 

@@ -9,6 +9,7 @@
 #include "base/memcheck.h"
 #include "gc/assist.h"
 #include "gc/calls.h"
+#include "gc/deferred.h"
 #include "gc/ledger.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
@@ -355,4 +356,20 @@ void concurrent_run(struct cycle *cycle) {
   settle(cycle);
   cycle_announce(MIDDEN_EVENT_MARK_END);
   cycle->report.resume_ns = cycle_now_ns();
+}
+
+/* ---- forks ---- */
+
+/* The parent was between two slices of marking: nobody was in a critical section, all that was grey was in the pool. */
+void concurrent_forked(struct mutator *self) {
+  if (!atomic_load_relaxed(&span_marking)) return;
+  barrier_activate(false);
+  cache_black_cycle = 0;
+  if (self->records != NULL) self->records->count = 0;
+  cycle_clear_marks();
+  work_forget();
+  cycle_set_phase(COLLECTOR_OFF);
+  special_thaw();
+  assist_forget();
+  deferred_run(self);
 }

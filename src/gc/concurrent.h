@@ -20,6 +20,9 @@ void concurrent_init(void);
 /* The mark phase.  The roots could not be learned for lack of memory: given_up, and nothing was done. */
 void concurrent_run(struct cycle *cycle);
 
+/* In a fork's child, the only thread, the collector lock held: takes a mark phase back that was under way in the parent. */
+void concurrent_forked(struct mutator *self);
+
 /* Whether a mark phase beside the program is under way, in which everything that a thread gets hold of by other means than
  * by loading it must be marked: ARM to MARK.  Critical sections. */
 bool concurrent_is_marking(void);

@@ -13,6 +13,7 @@
 #include "mutator/stack.h"
 #include "os/os.h"
 #include "page/pageheap.h"
+#include "span/mark_bits.h"
 
 NOT_A_ROOT struct collector collector;
 
@@ -121,6 +122,15 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t live_b
   cycle_set_goal(report->goal_bytes, early ? assist_trigger(report->goal_bytes, live_bytes) : report->goal_bytes);
   sweep_read_stats(&report->swept);
   sweep_begin_stw();
+}
+
+void cycle_clear_marks(void) {
+  size_t count = arena_chunk_count(&heap_arena);
+  for (size_t i = 0; i < count; i++) {
+    if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
+    uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
+    mark_bits_clear(&heap_arena, mark_side, start, min_size(CHUNK_BYTES, heap_arena.used - start));
+  }
 }
 
 /* ---- figures ---- */

@@ -76,6 +76,9 @@ void cycle_count_marked(struct cycle *cycle, struct tally *marked);
  * living when the next cycle is paced.  No thread is in a critical section. */
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t live_bytes);
 
+/* Takes all marks back.  Nobody marks. */
+void cycle_clear_marks(void);
+
 /* Counts a pause; any thread. */
 void cycle_count_pause(uint64_t ns);
 

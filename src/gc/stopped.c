@@ -65,12 +65,7 @@ static void finish(struct cycle *cycle) {
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
 static void abandon(void) {
   mark_close_by_hand_stw(NULL);
-  size_t count = arena_chunk_count(&heap_arena);
-  for (size_t i = 0; i < count; i++) {
-    if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
-    uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
-    mark_bits_clear(&heap_arena, mark_side, start, min_size(CHUNK_BYTES, heap_arena.used - start));
-  }
+  cycle_clear_marks();
 }
 
 static bool is_stop_asked_for(const struct cycle *cycle) {

@@ -137,6 +137,12 @@ bool work_take_overflow(uintptr_t *low, uintptr_t *high) {
   return overflowed;
 }
 
+void work_forget(void) {
+  for (struct work_buffer *buffer; (buffer = work_take()) != NULL;) work_put_empty(buffer);
+  uintptr_t low, high;
+  work_take_overflow(&low, &high);
+}
+
 void work_limit_buffers(size_t count) {
   lock_acquire(&pool.lock);
   pool.limit = count;

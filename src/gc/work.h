@@ -57,6 +57,9 @@ void work_overflow(uintptr_t object);
 /* Takes the range of addresses noted since the last call; false if none. */
 bool work_take_overflow(uintptr_t *low, uintptr_t *high);
 
+/* In a fork's child: what is grey is forgotten. */
+void work_forget(void);
+
 /* Tests: at most so many buffers are made; 0 for no limit. */
 void work_limit_buffers(size_t count);
 
