@@ -49,7 +49,7 @@ void delays_begin(struct delays *delays) {
   snprintf(path, sizeof path, "/proc/self/task/%ld/schedstat", syscall(SYS_gettid));
   delays->schedstat = open(path, O_RDONLY | O_CLOEXEC);
   delays->look = read_times(delays->schedstat);
-  delays->at_ns = measure_clock_ns();
+  delays->at_ns = delays->look.wall_ns;
 }
 
 void delays_end(struct delays *delays) {
@@ -93,8 +93,15 @@ static void add_delay(struct delays *delays, const struct thread_times *now, uin
   delays->faulted_ns += delay_ns;
 }
 
-void delays_look(struct delays *delays, uint64_t operation_ns) {
-  struct thread_times now = read_times(delays->schedstat);
+uint64_t delays_look(struct delays *delays) {
+  struct thread_times now;
+  uint64_t end_ns;
+  do {
+    end_ns = measure_clock_ns();
+    now = read_times(delays->schedstat);
+  } while (now.wall_ns - end_ns > DELAY_NS);
+  uint64_t operation_ns = end_ns - delays->at_ns;
+  histogram_add(&delays->all, operation_ns);
   if (operation_ns > DELAY_NS) {
     add_delay(delays, &now, operation_ns);
   } else {
@@ -102,6 +109,7 @@ void delays_look(struct delays *delays, uint64_t operation_ns) {
   }
   delays->operations = 0;
   delays->look = now;
+  return delays->at_ns = now.wall_ns;
 }
 
 void delays_merge(struct delays *delays, const struct delays *from) {

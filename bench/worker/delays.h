@@ -1,7 +1,8 @@
 /* The delays of one thread, as the thread itself sees them.
  *
- * The thread says delays_mark after each operation.  What passes between two marks is the operation's time: nothing lies
- * between that no operation pays for.  An operation of more than 10 us is a delay, and of each the thread asks the kernel
+ * The thread says delays_mark after each operation.  What passes between two marks is the operation's time, save for
+ * looks at what the kernel says: one that lasts longer than 10 us (a processor is often lost in a system call) counts, too,
+ * and is repeated until one does not.  So no delay is overlooked.  An operation of more than 10 us is a delay, and of each the thread asks the kernel
  * where the time went, by the difference to what it was told last (at the last delay, or a millisecond ago):
  *
  *   waited       it gave its processor up by itself: it was stopped, or waited for a lock or for memory
@@ -56,17 +57,16 @@ struct delays *delays_new(void);
 /* The calling thread begins: its first operation starts now. */
 void delays_begin(struct delays *delays);
 
-/* The slow half of delays_mark: an operation of `operation_ns` ended. */
-void delays_look(struct delays *delays, uint64_t operation_ns);
+/* The slow half of delays_mark: the operation that began at delays->at_ns ended.  Returns the time. */
+uint64_t delays_look(struct delays *delays);
 
 /* The end of an operation.  Returns the time. */
 static inline uint64_t delays_mark(struct delays *delays) {
   uint64_t now_ns = measure_clock_ns(), operation_ns = now_ns - delays->at_ns;
-  delays->at_ns = now_ns;
   delays->operations++;
+  if (operation_ns > DELAY_NS || now_ns - delays->look.wall_ns > DELAY_LOOK_NS) return delays_look(delays);
   histogram_add(&delays->all, operation_ns);
-  if (operation_ns > DELAY_NS || now_ns - delays->look.wall_ns > DELAY_LOOK_NS) delays_look(delays, operation_ns);
-  return now_ns;
+  return delays->at_ns = now_ns;
 }
 
 /* The calling thread is done. */

@@ -171,18 +171,18 @@ func (d *delays) begin(locked bool) {
 		}
 	}
 	d.last = d.readTimes()
-	d.at = clock()
+	d.at = d.last.wall
 }
 
 func (d *delays) mark() int64 {
 	now := clock()
 	operation := now - d.at
-	d.at = now
 	d.operations++
-	d.all.add(uint64(operation))
 	if operation > delayNs || now-d.last.wall > delayLookNs {
-		d.look(uint64(operation))
+		return d.look()
 	}
+	d.all.add(uint64(operation))
+	d.at = now
 	return now
 }
 
@@ -240,8 +240,15 @@ func (d *delays) addDelay(now *threadTimes, delay uint64) {
 	}
 }
 
-func (d *delays) look(operation uint64) {
+func (d *delays) look() int64 {
+	end := clock()
 	now := d.readTimes()
+	for now.wall-end > delayNs {
+		end = clock()
+		now = d.readTimes()
+	}
+	operation := uint64(end - d.at)
+	d.all.add(operation)
 	if operation > delayNs {
 		d.addDelay(&now, operation)
 	} else {
@@ -249,6 +256,8 @@ func (d *delays) look(operation uint64) {
 	}
 	d.operations = 0
 	d.last = now
+	d.at = now.wall
+	return now.wall
 }
 
 func (d *delays) merge(from *delays) {
