@@ -13,12 +13,20 @@ struct engine engines[ENGINE_COUNT] = {
     {.name = "midden", .other_name = "midden-stw", .worker = "worker-midden", .mode = "mode=stw"},
     {.name = "midden-barrier", .worker = "worker-midden", .mode = "mode=barrier"},
     {.name = "dropin", .worker = "worker-libgc", .uses_libgc = true},
-    {.name = "stock", .worker = "worker-libgc", .uses_libgc = true},
-    {.name = "stock-serial", .worker = "worker-libgc", .mode = "mode=serial", .uses_libgc = true},
-    {.name = "stock-parallel", .worker = "worker-libgc", .mode = "mode=parallel", .uses_libgc = true},
-    {.name = "stock-incremental", .worker = "worker-libgc", .mode = "mode=incremental", .uses_libgc = true},
-    {.name = "go", .worker = "worker-go"},
-    {.name = "go-locked", .worker = "worker-go", .mode = "mode=locked"},
+    {.name = "stock", .worker = "worker-libgc", .uses_libgc = true, .package = "libgc1"},
+    {.name = "stock-serial", .worker = "worker-libgc", .mode = "mode=serial", .uses_libgc = true, .package = "libgc1"},
+    {.name = "stock-parallel",
+     .worker = "worker-libgc",
+     .mode = "mode=parallel",
+     .uses_libgc = true,
+     .package = "libgc1"},
+    {.name = "stock-incremental",
+     .worker = "worker-libgc",
+     .mode = "mode=incremental",
+     .uses_libgc = true,
+     .package = "libgc1"},
+    {.name = "go", .worker = "worker-go", .package = "golang-go"},
+    {.name = "go-locked", .worker = "worker-go", .mode = "mode=locked", .package = "golang-go"},
     {.name = "malloc", .worker = "worker-malloc"},
     {.name = "control", .worker = "worker-malloc"},
 };
@@ -113,7 +121,8 @@ static int probe_one(struct engine *engine, const char *worker_dir, bool require
   int length = snprintf(engine->program, sizeof engine->program, "%s/%s", worker_dir, engine->worker);
   int error = length < (int)sizeof engine->program && is_installed(engine) ? probe(engine) : -ENOENT;
   if (error == -ENOENT) {
-    fprintf(stderr, "bench: %s: not installed%s\n", engine->name, required ? "" : ", left out");
+    const char *package = engine->package != NULL ? engine->package : "part of the build";
+    fprintf(stderr, "bench: %s: not installed (%s)%s\n", engine->name, package, required ? "" : ", left out");
     engine->selected = false;
     return required ? error : 0;
   }

@@ -14,6 +14,7 @@ struct engine {
   const char *mode;        /* "mode=...", an argument of the worker; NULL: its default */
   bool uses_libgc;         /* reaches its collector as libgc.so.1 */
   const char *library_dir; /* where that lies; NULL: where the system has it */
+  const char *package;     /* Debian's, without which the engine is not there; or NULL */
   bool selected;
   char program[4096];                  /* the worker's path */
   char description[RECORD_TEXT_BYTES]; /* the engine's own name and version */
