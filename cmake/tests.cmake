@@ -138,7 +138,7 @@ midden_test_properties(bench/pageheap bench)
 if(TARGET bench_driver)
   add_dependencies(tests bench_driver worker-midden worker-malloc)
   add_test(NAME bench/latency COMMAND bench_driver --repeat 1 --engines midden-stw,midden-barrier,control
-    latency live=2M ms=100 blocked=2 silent=2)
+    latency live=2M ms=100 collections=1 blocked=2 silent=2)
   midden_test_properties(bench/latency bench)
 endif()
 

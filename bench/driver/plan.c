@@ -61,7 +61,7 @@ const struct plan_entry plan[] = {
     {"mutate", "nodes=1M steps=4M", USUAL, 3},
     {"mutate", "nodes=16M steps=20M", FULL, 3},
 
-    {"latency", "live=8M ms=300", QUICK, 0},
+    {"latency", "live=8M ms=300 collections=1", QUICK, 0},
     {"latency", "live=256M ms=5000", USUAL, 3},
     {"latency", "live=16M ms=20000", LATENCY, 0},
     {"latency", "live=64M ms=20000", LATENCY, 0},

@@ -18,8 +18,8 @@ struct parameter {
 struct workload {
   const char *name;
   const char *about;
-  struct parameter parameters[8]; /* up to the first without a name */
-  bool collector_only;            /* makes no sense without a collector */
+  struct parameter parameters[12]; /* up to the first without a name */
+  bool collector_only;             /* makes no sense without a collector */
   void (*run)(struct workload *self);
 };
 

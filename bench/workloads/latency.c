@@ -8,6 +8,7 @@
  * Without a collector it is the control: the same walk and the same stores over the same graph, and no allocation.  What
  * delays that is the machine. */
 #include <stddef.h>
+#include <time.h>
 
 #include "engine.h"
 #include "worker/delays.h"
@@ -16,13 +17,13 @@
 #include "worker/workload.h"
 #include "workloads/graph_build.h"
 
-enum { ANY = 2, LEAF = 3, STEPS = 2, WAITERS_MAX = 1024 };
+enum { ANY = 2, LEAF = 3, STEPS = 2, WAITERS_MAX = 1024, PATIENCE = 20 };
 static const uint64_t LEAF_NUMBER = UINT64_MAX;
 
 static long garbage_nodes; /* of the short-lived list that an operation builds */
 static long replace_every; /* operations */
 static int tree_depth;     /* levels below the root */
-static uint64_t section_ns;
+static bool stopping;      /* atomic; written by the main thread */
 static struct delays *delays[WORKLOAD_THREADS_MAX];
 
 /* ---------------------------------------------------------------- the graph */
@@ -110,12 +111,44 @@ static void operate(struct walker *walker, long number) {
   walker->before = found;
 }
 
-static void mutate(int index) {
-  struct walker walker = {.before = graph_root, .random = 362436069362436069u + (uint64_t)index};
-  delays_begin(delays[index]);
-  uint64_t end_ns = delays[index]->at_ns + section_ns;
-  for (long i = 0; delays_mark(delays[index]) < end_ns; i++) operate(&walker, i);
-  delays_end(delays[index]);
+static void *mutate(void *argument) {
+  struct delays **slot = argument, *own = *slot;
+  struct walker walker = {.before = graph_root, .random = 362436069362436069u + (uint64_t)(slot - delays)};
+  delays_begin(own);
+  for (long i = 0; !__atomic_load_n(&stopping, __ATOMIC_RELAXED); i++) {
+    operate(&walker, i);
+    delays_mark(own);
+  }
+  delays_end(own);
+  return NULL;
+}
+
+static void *sleep_for(void *ms) {
+  long length = *(long *)ms;
+  nanosleep(&(struct timespec){.tv_sec = length / 1000, .tv_nsec = length % 1000 * 1000000}, NULL);
+  return NULL;
+}
+
+/* Until the time is over and the collector has done its part: on a busy machine a large heap would see no collection in
+ * any fixed time.  What never collects is not waited for. */
+static void sleep_until_done(long ms, uint64_t collections) {
+  static long poll_ms = 50;
+  uint64_t start = engine_collections();
+  engine_blocking_call(sleep_for, &ms);
+  for (long left_ms = ms * PATIENCE; ENGINE_COLLECTS && left_ms > 0; left_ms -= poll_ms) {
+    if (engine_collections() - start >= collections) break;
+    engine_blocking_call(sleep_for, &poll_ms);
+  }
+}
+
+static void run_mutators(int mutators, long ms, uint64_t collections) {
+  pthread_t threads[WORKLOAD_THREADS_MAX];
+  for (int i = 0; i < mutators; i++) {
+    if (engine_thread_start(&threads[i], mutate, &delays[i]) != 0) workload_fail("no thread");
+  }
+  sleep_until_done(ms, collections);
+  __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
+  for (int i = 0; i < mutators; i++) engine_thread_join(threads[i]);
 }
 
 /* ---------------------------------------------------------------- threads that wait */
@@ -183,7 +216,7 @@ static void run(struct workload *self) {
   int mutators = (int)workload_number(self, "mutators", 1, WORKLOAD_THREADS_MAX);
   long blocked = workload_number(self, "blocked", 0, WAITERS_MAX / 2);
   long silent = workload_number(self, "silent", 0, WAITERS_MAX / 2);
-  section_ns = (uint64_t)workload_number(self, "ms", 1, 1L << 30) * 1000000u;
+  long ms = workload_number(self, "ms", 1, 1L << 30), collections = workload_number(self, "collections", 0, 1L << 30);
   garbage_nodes = workload_number(self, "garbage", 0, 1L << 20);
   replace_every = workload_number(self, "replace", 1, 1L << 40);
   workload_need_memory((size_t)bytes * (ENGINE_COLLECTS ? 5 : 3) / 2);
@@ -192,7 +225,7 @@ static void run(struct workload *self) {
   start_waiters(blocked, silent);
 
   measure_start();
-  workload_parallel(mutators, mutate);
+  run_mutators(mutators, ms, (uint64_t)collections);
   measure_end();
 
   end_waiters(blocked + silent);
@@ -209,7 +242,8 @@ struct workload workload_latency = {
                    {"blocked", "0"},
                    {"silent", "0"},
                    {"ms", "5000"},
-                   {"garbage", "4"},
+                   {"collections", "3"},
+                   {"garbage", "16"},
                    {"replace", "4"}},
     .run = run,
 };

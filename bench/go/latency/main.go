@@ -14,9 +14,11 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -31,6 +33,8 @@ const (
 	exitNotHere  = 3
 	nodeBytes    = 64
 	memoryFactor = 2.5
+	patience     = 20
+	pollMs       = 50
 )
 
 type node struct {
@@ -40,10 +44,12 @@ type node struct {
 }
 
 var root *node
+var stopping int32
 var treeDepth int // levels below the root
 
 var parameters = map[string]string{
-	"live": "256M", "mutators": "2", "blocked": "0", "silent": "0", "ms": "5000", "garbage": "4", "replace": "4",
+	"live": "256M", "mutators": "2", "blocked": "0", "silent": "0", "ms": "5000", "collections": "3", "garbage": "16",
+	"replace": "4",
 	"markers": "0", "heap": "0", "mode": "default",
 }
 
@@ -216,9 +222,25 @@ func mutate(index int, d *delays) {
 	}
 	w := walker{root, random(362436069362436069 + index)}
 	d.begin(locked)
-	end := d.at + int64(number("ms"))*1e6
-	for i := 0; d.mark() < end; i++ {
+	for i := 0; atomic.LoadInt32(&stopping) == 0; i++ {
 		w.operate(i, garbage, replaceEvery)
+		d.mark()
+	}
+}
+
+// Does not stop the world, as runtime.ReadMemStats does.
+func collections() int {
+	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	metrics.Read(samples)
+	return int(samples[0].Value.Uint64())
+}
+
+// Until the time is over and the collector has done its part.
+func sleepUntilDone(ms, wanted int) {
+	start := collections()
+	time.Sleep(time.Duration(ms) * time.Millisecond)
+	for left := ms * patience; left > 0 && collections()-start < wanted; left -= pollMs {
+		time.Sleep(pollMs * time.Millisecond)
 	}
 }
 
@@ -286,6 +308,8 @@ func measure(all []*delays) {
 			mutators.Done()
 		}(i)
 	}
+	sleepUntilDone(number("ms"), number("collections"))
+	atomic.StoreInt32(&stopping, 1)
 	mutators.Wait()
 	wall := time.Since(start).Seconds()
 	resultNumber("wall_s", wall)
