@@ -29,7 +29,9 @@ demo: release
 check:
 	@tools/check.sh
 
-bench: release
+bench:
+	@tools/setup.sh bench
+	@$(MAKE) release
 	@cmake --build --preset release -j$(JOBS) --target bench
 
 # The stress and model tests over and over, each round with a new seed: `make soak MINUTES=60`.

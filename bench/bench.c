@@ -26,9 +26,9 @@ enum { EXIT_MEASUREMENT_FAILED = 1, EXIT_USAGE = 2, SERIES_MAX = 64 };
 
 struct options {
   enum plan_set set;
-  int repeats; /* 0: by the set */
-  unsigned timeout_s;
-  const char *engine_list; /* NULL: all that are installed */
+  int repeats;             /* 0: by the set */
+  unsigned timeout_s;      /* 0: by the set */
+  const char *engine_list; /* NULL: by the workload */
   const char *baseline;
   const char *only; /* NULL: all; else a text that "workload parameters" must contain */
   const char *json_path;
@@ -43,20 +43,23 @@ static const char help[] =
     "\n"
     "  --quick          a small set, below a minute\n"
     "  --full           a large set, an hour\n"
+    "  --latency        delays by live heap (16 MiB to 8 GiB) and by threads, hours\n"
     "  --repeat N       runs of each (default 5; 2 with --quick)\n"
-    "  --engines LIST   of midden,dropin,stock,malloc (default: what is installed)\n"
+    "  --engines LIST   of midden (or midden-stw),midden-barrier,dropin,stock,stock-serial,stock-parallel,\n"
+    "                   stock-incremental,go,go-locked,malloc,control (default: by workload, what is installed)\n"
     "  --baseline NAME  what the others are compared with (default stock)\n"
     "  --only TEXT      only workloads whose name and parameters contain TEXT\n"
     "  --json FILE      writes everything there, too\n"
     "  --workers DIR    where the workers are (default: beside this program)\n"
     "  --dropin DIR     where midden's libgc.so.1 is\n"
     "  --stock DIR      where another libgc.so.1 is (default: the system's)\n"
-    "  --timeout S      ends a run after S seconds (default 180)\n"
+    "  --timeout S      ends a run after S seconds (default 180; 900 with --latency)\n"
     "  --list           shows the set and the workloads with their parameters\n";
 
 enum option_key {
   KEY_QUICK = 256,
   KEY_FULL,
+  KEY_LATENCY,
   KEY_REPEAT,
   KEY_ENGINES,
   KEY_BASELINE,
@@ -73,6 +76,7 @@ enum option_key {
 static const struct option option_table[] = {
     {"quick", no_argument, NULL, KEY_QUICK},
     {"full", no_argument, NULL, KEY_FULL},
+    {"latency", no_argument, NULL, KEY_LATENCY},
     {"repeat", required_argument, NULL, KEY_REPEAT},
     {"engines", required_argument, NULL, KEY_ENGINES},
     {"baseline", required_argument, NULL, KEY_BASELINE},
@@ -107,6 +111,9 @@ static void apply_option(struct options *options, int key) {
     case KEY_FULL:
       options->set = PLAN_FULL;
       break;
+    case KEY_LATENCY:
+      options->set = PLAN_LATENCY;
+      break;
     case KEY_REPEAT:
       options->repeats = number_option("--repeat", optarg, REPEATS_MAX);
       break;
@@ -129,7 +136,7 @@ static void apply_option(struct options *options, int key) {
       engines_find("dropin")->library_dir = optarg;
       break;
     case KEY_STOCK:
-      engines_find("stock")->library_dir = optarg;
+      engines_set_stock_dir(optarg);
       break;
     case KEY_TIMEOUT:
       options->timeout_s = (unsigned)number_option("--timeout", optarg, 86400);
@@ -167,7 +174,7 @@ static void read_custom(struct options *options, char **words) {
     if (used >= sizeof parameters) usage_error("too many parameters", *words);
   }
   options->custom.parameters = parameters;
-  options->custom.sets = PLAN_QUICK | PLAN_DEFAULT | PLAN_FULL;
+  options->custom.sets = PLAN_QUICK | PLAN_DEFAULT | PLAN_FULL | PLAN_LATENCY;
 }
 
 static void read_options(struct options *options, int argc, char **argv) {
@@ -179,6 +186,7 @@ static void read_options(struct options *options, int argc, char **argv) {
   for (int key; (key = getopt_long(argc, argv, "", option_table, NULL)) != -1;) apply_option(options, key);
   read_custom(options, argv + optind);
   if (options->repeats == 0) options->repeats = options->set == PLAN_QUICK ? 2 : 5;
+  if (options->timeout_s == 0) options->timeout_s = options->set == PLAN_LATENCY ? 900 : 180;
 }
 
 static bool is_chosen(const struct options *options, const struct plan_entry *entry) {
@@ -211,8 +219,13 @@ static int show_list(const struct options *options, const struct plan_entry **ch
   return EXIT_MEASUREMENT_FAILED;
 }
 
-static int prepare_engines(const struct options *options) {
-  int error = engines_select(options->engine_list != NULL ? options->engine_list : "midden,dropin,stock,malloc");
+static const char *engines_of(const struct options *options, const struct plan_entry *entry) {
+  return options->engine_list != NULL ? options->engine_list : plan_engines(entry->workload);
+}
+
+static int prepare_engines(const struct options *options, const struct plan_entry **chosen, int count) {
+  int error = 0;
+  for (int i = 0; i < count && error == 0; i++) error = engines_select(engines_of(options, chosen[i]));
   return error != 0 ? error : engines_probe(options->worker_dir, options->engine_list != NULL);
 }
 
@@ -220,7 +233,8 @@ static int prepare_engines(const struct options *options) {
 static int run_all(const struct options *options, const struct plan_entry **chosen, int count, struct series *series) {
   int failures = 0;
   for (int i = 0; i < count; i++) {
-    if (series_run(&series[i], chosen[i], options->repeats, options->timeout_s) != 0) failures++;
+    if (series_run(&series[i], chosen[i], engines_of(options, chosen[i]), options->repeats, options->timeout_s) != 0)
+      failures++;
     report_series(&series[i]);
   }
   if (failures != 0) fprintf(stderr, "bench: %d of %d workloads failed\n", failures, count);
@@ -239,7 +253,7 @@ static int write_json(const struct options *options, const struct series *series
 }
 
 int main(int argc, char **argv) {
-  struct options options = {.set = PLAN_DEFAULT, .timeout_s = 180, .baseline = "stock"};
+  struct options options = {.set = PLAN_DEFAULT, .baseline = "stock"};
   read_options(&options, argc, argv);
   const struct engine *baseline = engines_find(options.baseline);
   if (baseline == NULL) usage_error("no such engine", options.baseline);
@@ -247,7 +261,7 @@ int main(int argc, char **argv) {
   int count = choose_entries(&options, chosen);
   if (count == 0) usage_error("no workload contains", options.only != NULL ? options.only : "");
   if (options.list) return show_list(&options, chosen, count);
-  if (prepare_engines(&options) != 0) return EXIT_MEASUREMENT_FAILED;
+  if (prepare_engines(&options, chosen, count) != 0) return EXIT_MEASUREMENT_FAILED;
 
   static struct series series[SERIES_MAX];
   int baseline_index = (int)(baseline - engines);

@@ -5,12 +5,14 @@
  *
  *   void *engine_alloc(size_t bytes)        zeroed, may hold pointers to other objects
  *   void *engine_alloc_data(size_t bytes)   holds no pointers, contents undefined
+ *   void engine_store(void *slot, const void *value)   stores a pointer where other threads or the collector may see it
  *   void engine_free(void *object)          frees, where the engine has no collector; else does nothing
  *   void engine_collect(void)               a full collection; nothing without a collector
  *   void engine_disable(void), engine_enable(void)   no collection happens between the two
  *   void engine_finalizer(void *object, void (*function)(void *object, void *argument))
  *   void engine_weak_link(void **link, void *object)   *link is cleared when the object dies
  *   void engine_run_finalizers(void)                   those that are ready; all three do nothing without a collector
+ *   void engine_blocking_call(void *(*function)(void *), void *argument)   the function waits, and touches no object
  *   int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
  *   int engine_thread_join(pthread_t thread)
  *
@@ -33,9 +35,16 @@
 #error "define ENGINE_MIDDEN, ENGINE_LIBGC or ENGINE_MALLOC"
 #endif
 
-/* Starts the engine, by the main thread, before anything else here.  `markers` is the number of threads that mark,
- * `heap_bytes` a heap size that is not worth collecting; 0 leaves either to the engine. */
-void engine_start(unsigned markers, size_t heap_bytes);
+struct histogram;
+
+struct engine_setup {
+  unsigned markers;  /* threads that mark; 0: the engine's own choice */
+  size_t heap_bytes; /* a heap size that is not worth collecting; 0: the engine's own choice */
+  const char *mode;  /* "default", or a way to collect that the engine has */
+};
+
+/* Starts the engine, by the main thread, before anything else here.  A mode that it does not have ends the process. */
+void engine_start(const struct engine_setup *setup);
 
 /* Name and version as the loaded library tells them. */
 const char *engine_name(void);
@@ -47,7 +56,16 @@ const char *engine_symbol(void);
 uint64_t engine_collections(void);
 size_t engine_heap_bytes(void);
 
-/* CPU time of the collector's own threads and phases, or 0 where the engine does not tell. */
+/* CPU time of the collector's own threads and phases, or 0 where the engine does not tell; the part of it that went to
+ * marking, and the objects that the last collection marked. */
 uint64_t engine_collector_cpu_ns(void);
+uint64_t engine_marking_cpu_ns(void);
+uint64_t engine_objects_marked(void);
+
+/* Adds all pauses so far, by the engine's own account. */
+void engine_pauses(struct histogram *pauses);
+
+/* Adds to the result what only this engine can say. */
+void engine_report(void);
 
 #endif

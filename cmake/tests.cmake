@@ -130,11 +130,17 @@ if(NOT MIDDEN_SANITIZE AND NOT MIDDEN_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
   endforeach()
 endif()
 
-# ---- benchmarks that check counts ----
+# ---- benchmarks that check counts, and one that shows that the bench itself works ----
 
 add_dependencies(tests bench_pageheap)
 add_test(NAME bench/pageheap COMMAND bench_pageheap --check)
 midden_test_properties(bench/pageheap bench)
+if(TARGET bench_driver)
+  add_dependencies(tests bench_driver worker-midden worker-malloc)
+  add_test(NAME bench/latency COMMAND bench_driver --repeat 1 --engines midden-stw,midden-barrier,control
+    latency live=2M ms=100 collections=1 blocked=2 silent=2)
+  midden_test_properties(bench/latency bench)
+endif()
 
 # ---- examples ----
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a goal needs and that are missing.
 #
-#   setup.sh build|check|demo|fuzz|aarch64
+#   setup.sh build|check|bench|demo|fuzz|aarch64
 #
 # Says nothing and needs neither network nor root when nothing is missing.  Without root (or sudo that asks no password)
 # it names the packages and fails; optional ones are then only mentioned.
@@ -24,6 +24,9 @@ clang-format-14 clang-format-14|clang-format
 valgrind valgrind
 spin spin
 libgc1 library:libgc.so.1"
+bench_wishes="
+golang-go go
+libgc1 library:libgc.so.1"
 demo_needs="$build_needs
 guile-3.0 guile-3.0|guile
 libgc1 library:libgc.so.1
@@ -40,11 +43,12 @@ qemu-user qemu-aarch64"
 case $goal in
 build) needs=$build_needs wishes="" ;;
 check) needs=$check_needs wishes=$check_wishes ;;
+bench) needs=$build_needs wishes=$bench_wishes ;;
 demo) needs=$demo_needs wishes="" ;;
 fuzz) needs=$fuzz_needs wishes="" ;;
 aarch64) needs=$aarch64_needs wishes="" ;;
 *)
-  echo "usage: setup.sh build|check|demo|fuzz|aarch64" >&2
+  echo "usage: setup.sh build|check|bench|demo|fuzz|aarch64" >&2
   exit 2
   ;;
 esac

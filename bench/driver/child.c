@@ -16,8 +16,11 @@ enum { EXIT_NOT_STARTED = 127, EXIT_NOT_APPLICABLE = 3, ARGUMENTS_MAX = 16 };
 
 /* In the child.  The alarm outlives exec: a worker that hangs is ended by the kernel. */
 _Noreturn static void become_worker(const struct child *child, int output) {
-  const char *argv[ARGUMENTS_MAX + 2] = {child->engine->program};
-  for (int i = 0; i < ARGUMENTS_MAX && child->arguments[i] != NULL; i++) argv[i + 1] = child->arguments[i];
+  const char *argv[ARGUMENTS_MAX + 3] = {child->engine->program};
+  int count = 1;
+  for (; count <= ARGUMENTS_MAX && child->arguments[count - 1] != NULL; count++)
+    argv[count] = child->arguments[count - 1];
+  argv[count] = child->engine->mode;
   if (child->engine->library_dir != NULL) {
     setenv("LD_LIBRARY_PATH", child->engine->library_dir, 1);
   } else if (child->engine->uses_libgc) {

@@ -10,26 +10,56 @@
 #include "driver/child.h"
 
 struct engine engines[ENGINE_COUNT] = {
-    {.name = "midden", .worker = "worker-midden"},
+    {.name = "midden", .other_name = "midden-stw", .worker = "worker-midden", .mode = "mode=stw"},
+    {.name = "midden-barrier", .worker = "worker-midden", .mode = "mode=barrier"},
     {.name = "dropin", .worker = "worker-libgc", .uses_libgc = true},
-    {.name = "stock", .worker = "worker-libgc", .uses_libgc = true},
+    {.name = "stock", .worker = "worker-libgc", .uses_libgc = true, .package = "libgc1"},
+    {.name = "stock-serial", .worker = "worker-libgc", .mode = "mode=serial", .uses_libgc = true, .package = "libgc1"},
+    {.name = "stock-parallel",
+     .worker = "worker-libgc",
+     .mode = "mode=parallel",
+     .uses_libgc = true,
+     .package = "libgc1"},
+    {.name = "stock-incremental",
+     .worker = "worker-libgc",
+     .mode = "mode=incremental",
+     .uses_libgc = true,
+     .package = "libgc1"},
+    {.name = "go", .worker = "worker-go", .package = "golang-go"},
+    {.name = "go-locked", .worker = "worker-go", .mode = "mode=locked", .package = "golang-go"},
     {.name = "malloc", .worker = "worker-malloc"},
+    {.name = "control", .worker = "worker-malloc"},
 };
 
-enum { PROBE_TIMEOUT_S = 20 };
+enum { PROBE_TIMEOUT_S = 20, LIST_BYTES = 256 };
 
 struct engine *engines_find(const char *name) {
   for (int i = 0; i < ENGINE_COUNT; i++) {
     if (strcmp(engines[i].name, name) == 0) return &engines[i];
+    if (engines[i].other_name != NULL && strcmp(engines[i].other_name, name) == 0) return &engines[i];
   }
   return NULL;
 }
 
+bool engines_listed(const char *list, const struct engine *engine) {
+  char names[LIST_BYTES];
+  snprintf(names, sizeof names, "%s", list);
+  for (char *rest = names, *name; (name = strsep(&rest, ",")) != NULL;) {
+    if (engines_find(name) == engine) return true;
+  }
+  return false;
+}
+
+void engines_set_stock_dir(const char *dir) {
+  for (int i = 0; i < ENGINE_COUNT; i++) {
+    if (engines[i].uses_libgc && &engines[i] != engines_find("dropin")) engines[i].library_dir = dir;
+  }
+}
+
 int engines_select(const char *list) {
-  char names[128];
+  char names[LIST_BYTES];
   if (strlen(list) >= sizeof names) return -EINVAL;
   strcpy(names, list);
-  for (int i = 0; i < ENGINE_COUNT; i++) engines[i].selected = false;
   for (char *rest = names, *name; (name = strsep(&rest, ",")) != NULL;) {
     struct engine *engine = engines_find(name);
     if (engine == NULL) {
@@ -91,11 +121,12 @@ static int probe_one(struct engine *engine, const char *worker_dir, bool require
   int length = snprintf(engine->program, sizeof engine->program, "%s/%s", worker_dir, engine->worker);
   int error = length < (int)sizeof engine->program && is_installed(engine) ? probe(engine) : -ENOENT;
   if (error == -ENOENT) {
-    fprintf(stderr, "bench: %s: not installed%s\n", engine->name, required ? "" : ", left out");
+    const char *package = engine->package != NULL ? engine->package : "part of the build";
+    fprintf(stderr, "bench: %s: not installed (%s)%s\n", engine->name, package, required ? "" : ", left out");
     engine->selected = false;
     return required ? error : 0;
   }
-  if (error == 0) printf("%-7s %s, %s\n", engine->name, engine->description, engine->library);
+  if (error == 0) printf("%-*s %s, %s\n", ENGINE_NAME_WIDTH, engine->name, engine->description, engine->library);
   return error;
 }
 

@@ -1,8 +1,9 @@
 #include "driver/plan.h"
 
 #include <stddef.h>
+#include <string.h>
 
-enum { QUICK = PLAN_QUICK, USUAL = PLAN_DEFAULT | PLAN_FULL, FULL = PLAN_FULL };
+enum { QUICK = PLAN_QUICK, USUAL = PLAN_DEFAULT | PLAN_FULL, FULL = PLAN_FULL, LATENCY = PLAN_LATENCY };
 
 /* Allocation runs with a heap of 64 MiB, so that it measures allocating and not the size of the smallest heap; the rows
  * without that show each engine as it comes. */
@@ -60,7 +61,36 @@ const struct plan_entry plan[] = {
     {"mutate", "nodes=1M steps=4M", USUAL, 3},
     {"mutate", "nodes=16M steps=20M", FULL, 3},
 
+    {"latency", "live=8M ms=300 collections=1", QUICK, 0},
+    {"latency", "live=256M ms=5000", USUAL, 3},
+    {"latency", "live=16M ms=20000", LATENCY, 0},
+    {"latency", "live=64M ms=20000", LATENCY, 0},
+    {"latency", "live=256M ms=20000", LATENCY, 0},
+    {"latency", "live=1G ms=30000", LATENCY, 0},
+    {"latency", "live=4G ms=60000", LATENCY, 3},
+    {"latency", "live=8G ms=60000", LATENCY, 3},
+    {"latency", "live=256M mutators=1 ms=20000", LATENCY, 0},
+    {"latency", "live=256M blocked=6 ms=20000", LATENCY, 0},
+    {"latency", "live=256M blocked=62 ms=20000", LATENCY, 0},
+    {"latency", "live=256M blocked=254 ms=20000", LATENCY, 0},
+    {"latency", "live=256M blocked=127 silent=127 ms=20000", LATENCY, 0},
+
     {"spike", "spike=64M live=16M wait=1", QUICK, 0},
     {"spike", "spike=1G live=64M wait=10", USUAL, 1},
     {NULL, NULL, 0, 0},
 };
+
+const char *plan_engines(const char *workload) {
+  static const struct {
+    const char *workload, *engines;
+  } special[] = {
+      {"trees", "midden,midden-barrier,dropin,stock,malloc"},
+      {"gcbench", "midden,midden-barrier,dropin,stock,malloc"},
+      {"graph", "midden,midden-barrier,dropin,stock"},
+      {"latency", "midden,midden-barrier,stock,stock-serial,stock-incremental,go,go-locked,control"},
+  };
+  for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
+    if (strcmp(special[i].workload, workload) == 0) return special[i].engines;
+  }
+  return "midden,dropin,stock,malloc";
+}

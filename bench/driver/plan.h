@@ -5,7 +5,8 @@
 enum plan_set {
   PLAN_QUICK = 1,   /* below a minute: is everything in order? */
   PLAN_DEFAULT = 2, /* some minutes: how does midden compare? */
-  PLAN_FULL = 4     /* an hour: the sizes of the published measurements */
+  PLAN_FULL = 4,    /* an hour: the sizes of the published measurements */
+  PLAN_LATENCY = 8  /* hours: delays by live heap and by threads */
 };
 
 struct plan_entry {
@@ -17,5 +18,8 @@ struct plan_entry {
 
 /* The table; the last entry has no workload. */
 extern const struct plan_entry plan[];
+
+/* The engines that a workload is for, as a list of names with commas. */
+const char *plan_engines(const char *workload);
 
 #endif

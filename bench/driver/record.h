@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-enum { RECORD_FIGURES_MAX = 40, RECORD_NAME_BYTES = 32, RECORD_TEXT_BYTES = 256 };
+enum { RECORD_FIGURES_MAX = 96, RECORD_NAME_BYTES = 32, RECORD_TEXT_BYTES = 256 };
 
 struct figure {
   char name[RECORD_NAME_BYTES];

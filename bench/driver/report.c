@@ -7,12 +7,19 @@ static const struct column {
   const char *figure;
   bool compared; /* in the table of gains */
 } columns[] = {
-    {"object_cpu_ns", true}, {"object_ns", false},     {"collect_s", true},    {"mobjects_per_s", false},
-    {"wall_s", true},        {"cpu_s", true},          {"peak_rss_mib", true}, {"collections", false},
-    {"pause_max_ms", true},  {"pause_total_ms", true}, {"p50_us", false},      {"p999_us", true},
-    {"p9999_us", false},     {"worst_us", true},
+    {"object_cpu_ns", true},   {"object_ns", false},      {"collect_s", true},        {"mobjects_per_s", false},
+    {"marked_per_s", true},    {"ops_per_s", true},       {"wall_s", true},           {"cpu_s", true},
+    {"peak_rss_mib", true},    {"collections", false},    {"pause_max_ms", true},     {"pause_total_ms", true},
+    {"p50_us", false},         {"p999_us", true},         {"p9999_us", false},        {"worst_us", true},
+    {"delay_count", false},    {"delay_p50_us", false},   {"delay_p99_us", false},    {"delay_p999_us", false},
+    {"delay_max_us", false},   {"delay_total_ms", false}, {"waited_ms", false},       {"worked_ms", false},
+    {"descheduled_ms", false}, {"caused_count", false},   {"caused_p50_us", false},   {"caused_p99_us", false},
+    {"caused_p999_us", true},  {"caused_max_us", true},   {"caused_total_ms", false}, {"net_p999_us", false},
+    {"net_max_us", true},      {"net_total_ms", false},   {"caused_100us", false},    {"caused_1ms", false},
+    {"caused_10ms", false},    {"caused_100ms", false},   {"pauses_10us", false},     {"pauses_100us", false},
+    {"pauses_1ms", false},     {"pauses_10ms", false},    {"pauses_100ms", false},
 };
-enum { COLUMN_COUNT = sizeof columns / sizeof columns[0], CELL_BYTES = 40 };
+enum { COLUMN_COUNT = sizeof columns / sizeof columns[0], BLOCK_COLUMNS = 10, CELL_BYTES = 40 };
 
 /* Digits after the point, for about three that count. */
 static int digits_of(double value) {
@@ -34,11 +41,24 @@ static bool any_engine_has(const struct series *series, const char *figure) {
   return false;
 }
 
-static void print_heading(const struct series *series) {
-  printf("  %-8s", "engine");
-  for (int i = 0; i < COLUMN_COUNT; i++) {
-    if (any_engine_has(series, columns[i].figure)) printf(" %15s", columns[i].figure);
+/* The figures that a table shows: those of a workload, as many as fit below each other. */
+struct block {
+  const char *figures[BLOCK_COLUMNS];
+  int count;
+};
+
+/* The block that begins at column *next, which moves behind it; empty where nothing is left. */
+static struct block next_block(const struct series *series, int *next) {
+  struct block block = {.count = 0};
+  for (; *next < COLUMN_COUNT && block.count < BLOCK_COLUMNS; (*next)++) {
+    if (any_engine_has(series, columns[*next].figure)) block.figures[block.count++] = columns[*next].figure;
   }
+  return block;
+}
+
+static void print_heading(const struct block *block) {
+  printf("  %-*s", ENGINE_NAME_WIDTH, "engine");
+  for (int i = 0; i < block->count; i++) printf(" %15s", block->figures[i]);
   printf("\n");
 }
 
@@ -55,12 +75,19 @@ static void print_cell(const struct series *series, int engine, const char *figu
   printf(" %15s", cell);
 }
 
-static void print_line(const struct series *series, int engine, bool range) {
-  printf("  %-8s", range ? "" : engines[engine].name);
-  for (int i = 0; i < COLUMN_COUNT; i++) {
-    if (any_engine_has(series, columns[i].figure)) print_cell(series, engine, columns[i].figure, range);
-  }
+static void print_line(const struct series *series, int engine, const struct block *block, bool range) {
+  printf("  %-*s", ENGINE_NAME_WIDTH, range ? "" : engines[engine].name);
+  for (int i = 0; i < block->count; i++) print_cell(series, engine, block->figures[i], range);
   printf("\n");
+}
+
+static void print_block(const struct series *series, const struct block *block) {
+  print_heading(block);
+  for (int engine = 0; engine < ENGINE_COUNT; engine++) {
+    if (!series->present[engine]) continue;
+    print_line(series, engine, block, false);
+    if (series->repeats > 1) print_line(series, engine, block, true);
+  }
 }
 
 static bool any_present(const struct series *series) {
@@ -77,11 +104,9 @@ void report_series(const struct series *series) {
     printf("  no engine finished it\n");
     return;
   }
-  print_heading(series);
-  for (int engine = 0; engine < ENGINE_COUNT; engine++) {
-    if (!series->present[engine]) continue;
-    print_line(series, engine, false);
-    if (series->repeats > 1) print_line(series, engine, true);
+  for (int next = 0; next < COLUMN_COUNT;) {
+    struct block block = next_block(series, &next);
+    if (block.count != 0) print_block(series, &block);
   }
   fflush(stdout);
 }

@@ -66,19 +66,20 @@ static bool all_agree(const struct series *series) {
   return true;
 }
 
-static int allocate_runs(struct series *series) {
+static int allocate_runs(struct series *series, const char *engine_list) {
   for (int engine = 0; engine < ENGINE_COUNT; engine++) {
-    series->present[engine] = engines[engine].selected;
+    series->present[engine] = engines[engine].selected && engines_listed(engine_list, &engines[engine]);
     series->runs[engine] = calloc((size_t)series->repeats, sizeof(struct record));
     if (series->runs[engine] == NULL) return -ENOMEM;
   }
   return 0;
 }
 
-int series_run(struct series *series, const struct plan_entry *entry, int repeats, unsigned timeout_s) {
+int series_run(struct series *series, const struct plan_entry *entry, const char *engine_list, int repeats,
+               unsigned timeout_s) {
   if (entry->repeats_max != 0 && repeats > entry->repeats_max) repeats = entry->repeats_max;
   *series = (struct series){.entry = entry, .repeats = repeats};
-  if (allocate_runs(series) != 0) return -ENOMEM;
+  if (allocate_runs(series, engine_list) != 0) return -ENOMEM;
   bool good = true;
   for (int repeat = 0; repeat < repeats; repeat++) good = run_repetition(series, repeat, timeout_s) && good;
   if (!all_agree(series)) {

@@ -13,6 +13,9 @@ enum { ENGINE_COLLECTS = 1 };
 
 static inline void *engine_alloc(size_t bytes) { return GC_malloc(bytes); }
 static inline void *engine_alloc_data(size_t bytes) { return GC_malloc_atomic(bytes); }
+static inline void engine_store(void *slot, const void *value) {
+  __atomic_store_n((const void **)slot, value, __ATOMIC_RELEASE);
+}
 static inline void engine_free(void *object) { (void)object; }
 static inline void engine_collect(void) { GC_gcollect(); }
 static inline void engine_disable(void) { GC_disable(); }
@@ -24,6 +27,10 @@ static inline void engine_finalizer(void *object, void (*function)(void *object,
 }
 static inline void engine_weak_link(void **link, void *object) { GC_general_register_disappearing_link(link, object); }
 static inline void engine_run_finalizers(void) { GC_invoke_finalizers(); }
+
+static inline void engine_blocking_call(void *(*function)(void *), void *argument) {
+  GC_do_blocking(function, argument);
+}
 
 static inline int engine_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
   return GC_pthread_create(thread, NULL, run, argument);

@@ -4,10 +4,12 @@
 #include <gnu/libc-version.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <string.h>
 
-void engine_start(unsigned markers, size_t heap_bytes) {
-  (void)markers;
-  (void)heap_bytes;
+#include "worker/workload.h"
+
+void engine_start(const struct engine_setup *setup) {
+  if (strcmp(setup->mode, "default") != 0) workload_fail("malloc has no modes");
 }
 
 const char *engine_name(void) {
@@ -26,3 +28,11 @@ size_t engine_heap_bytes(void) {
 }
 
 uint64_t engine_collector_cpu_ns(void) { return 0; }
+
+uint64_t engine_marking_cpu_ns(void) { return 0; }
+
+uint64_t engine_objects_marked(void) { return 0; }
+
+void engine_pauses(struct histogram *pauses) { (void)pauses; }
+
+void engine_report(void) {}

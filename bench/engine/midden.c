@@ -3,8 +3,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "worker/histogram.h"
 #include "worker/measure.h"
+#include "worker/workload.h"
 
 static void on_event(enum midden_event event, void *argument) {
   (void)argument;
@@ -26,8 +29,20 @@ static void on_event(enum midden_event event, void *argument) {
   }
 }
 
-void engine_start(unsigned markers, size_t heap_bytes) {
-  const struct midden_options options = {.size = sizeof options, .markers = markers, .min_heap_bytes = heap_bytes};
+/* The environment would win over the option: a mode that was asked for takes its word away. */
+static enum midden_mode mode_of(const char *name) {
+  if (strcmp(name, "default") == 0) return MIDDEN_MODE_AUTO;
+  unsetenv("MIDDEN_MODE");
+  if (strcmp(name, "stw") == 0) return MIDDEN_MODE_STW;
+  if (strcmp(name, "barrier") == 0) return MIDDEN_MODE_BARRIER;
+  workload_fail("no such mode");
+}
+
+void engine_start(const struct engine_setup *setup) {
+  const struct midden_options options = {.size = sizeof options,
+                                         .mode = mode_of(setup->mode),
+                                         .markers = setup->markers,
+                                         .min_heap_bytes = setup->heap_bytes};
   int error = midden_init(&options);
   if (error != 0) {
     fprintf(stderr, "midden_init: error %d\n", -error);
@@ -56,3 +71,16 @@ uint64_t engine_collections(void) { return read_stats().collections; }
 size_t engine_heap_bytes(void) { return read_stats().heap_system; }
 
 uint64_t engine_collector_cpu_ns(void) { return read_stats().collector_cpu_ns; }
+
+uint64_t engine_marking_cpu_ns(void) { return read_stats().marking_cpu_ns; }
+
+uint64_t engine_objects_marked(void) { return read_stats().objects_marked; }
+
+void engine_pauses(struct histogram *pauses) {
+  struct midden_pauses own = {.size = sizeof own};
+  midden_pauses(&own);
+  for (int i = 0; i < MIDDEN_PAUSE_BUCKETS; i++) histogram_add_many(pauses, own.limit_ns[i], own.pauses[i]);
+  if (own.max_ns > pauses->longest_ns) pauses->longest_ns = own.max_ns;
+}
+
+void engine_report(void) {}

@@ -22,13 +22,26 @@ static inline unsigned histogram_bucket(uint64_t ns) {
   return (shift + 1) * HISTOGRAM_SUBS + (unsigned)(ns >> shift & (HISTOGRAM_SUBS - 1));
 }
 
+/* `count` values of `ns`, from an account that kept no more of them. */
+void histogram_add_many(struct histogram *histogram, uint64_t ns, uint64_t count);
+
+/* Adds all values of `from`; takes those of `from` away, which must be among them (the longest stays). */
+void histogram_merge(struct histogram *histogram, const struct histogram *from);
+void histogram_subtract(struct histogram *histogram, const struct histogram *from);
+
 static inline void histogram_add(struct histogram *histogram, uint64_t ns) {
   histogram->counts[histogram_bucket(ns)]++;
   histogram->total++;
   if (ns > histogram->longest_ns) histogram->longest_ns = ns;
 }
 
+/* The value that a part of all values does not reach; 0 where there is none. */
+double histogram_quantile_us(const struct histogram *histogram, double fraction);
+
 /* Adds p50_us, p99_us, p999_us, p9999_us and worst_us to the result. */
 void histogram_report(const struct histogram *histogram);
+
+/* Adds to the result how many values are at least 10 us, 30 us, 100 us and so on: PREFIX_10us, PREFIX_30us... */
+void histogram_report_tails(const struct histogram *histogram, const char *prefix);
 
 #endif

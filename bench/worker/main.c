@@ -1,6 +1,6 @@
 /* A worker: one engine, one workload, one result line.
  *
- *   worker-ENGINE info                       which engine, loaded from which file
+ *   worker-ENGINE info [name=value...]       which engine, loaded from which file
  *   worker-ENGINE list                       the workloads and their parameters
  *   worker-ENGINE WORKLOAD [name=value...]   runs it
  *
@@ -16,16 +16,18 @@
 #include "worker/result.h"
 #include "worker/workload.h"
 
-enum { EXIT_USAGE = 2, EXIT_NOT_APPLICABLE = 3 };
+enum { EXIT_USAGE = 2 };
 
-extern struct workload workload_alloc, workload_gcbench, workload_graph, workload_mutate, workload_queue,
-    workload_specials, workload_spike, workload_trees;
+extern struct workload workload_alloc, workload_gcbench, workload_graph, workload_latency, workload_mutate,
+    workload_queue, workload_specials, workload_spike, workload_trees;
 
-static struct workload *const workloads[] = {&workload_trees, &workload_gcbench, &workload_alloc,    &workload_graph,
-                                             &workload_queue, &workload_mutate,  &workload_specials, &workload_spike};
+static struct workload *const workloads[] = {&workload_trees,    &workload_gcbench, &workload_alloc,
+                                             &workload_graph,    &workload_queue,   &workload_mutate,
+                                             &workload_specials, &workload_spike,   &workload_latency};
 enum { WORKLOAD_COUNT = sizeof workloads / sizeof workloads[0] };
 
-static struct workload common = {.name = "worker", .parameters = {{"markers", "0"}, {"heap", "0"}}};
+static struct workload common = {.name = "worker",
+                                 .parameters = {{"markers", "0"}, {"heap", "0"}, {"mode", "default"}}};
 
 /* The real path of the file that the engine's code was loaded from, as the loader sees it: no guess from the
  * environment. */
@@ -46,7 +48,8 @@ static void list_workloads(void) {
     printf("%-8s %s\n        ", workloads[i]->name, workloads[i]->about);
     for (const struct parameter *p = workloads[i]->parameters; p->name != NULL; p++)
       printf(" %s=%s", p->name, p->value);
-    printf(" markers=0 heap=0\n");
+    for (const struct parameter *p = common.parameters; p->name != NULL; p++) printf(" %s=%s", p->name, p->value);
+    printf("\n");
   }
 }
 
@@ -78,36 +81,43 @@ static void set_parameters(struct workload *workload, char **assignments) {
   }
 }
 
-static int run_workload(struct workload *workload, char **assignments) {
-  if (workload->collector_only && !ENGINE_COLLECTS) return EXIT_NOT_APPLICABLE;
-  set_parameters(workload, assignments);
-  unsigned markers = (unsigned)workload_number(&common, "markers", 0, WORKLOAD_THREADS_MAX);
-  size_t heap_bytes = (size_t)workload_number(&common, "heap", 0, 1L << 40);
-  engine_start(markers, heap_bytes);
+static void start(void) {
+  const struct engine_setup setup = {
+      .markers = (unsigned)workload_number(&common, "markers", 0, WORKLOAD_THREADS_MAX),
+      .heap_bytes = (size_t)workload_number(&common, "heap", 0, 1L << 40),
+      .mode = workload_text(&common, "mode"),
+  };
+  engine_start(&setup);
   result_text("engine", engine_name());
   report_library();
+}
+
+static int run_workload(struct workload *workload, char **assignments) {
+  if (workload->collector_only && !ENGINE_COLLECTS) return WORKLOAD_NOT_APPLICABLE;
+  set_parameters(workload, assignments);
+  start();
   workload->run(workload);
+  engine_report();
   result_print();
   return 0;
 }
 
-static int show_info(void) {
-  engine_start(0, 0);
-  result_text("engine", engine_name());
-  report_library();
+static int show_info(char **assignments) {
+  set_parameters(&common, assignments);
+  start();
   result_print();
   return 0;
 }
 
 int main(int argc, char **argv) {
-  if (argc == 2 && strcmp(argv[1], "info") == 0) return show_info();
+  if (argc >= 2 && strcmp(argv[1], "info") == 0) return show_info(argv + 2);
   if (argc == 2 && strcmp(argv[1], "list") == 0) {
     list_workloads();
     return 0;
   }
   struct workload *workload = argc >= 2 ? find_workload(argv[1]) : NULL;
   if (workload == NULL) {
-    fprintf(stderr, "usage: %s info | list | WORKLOAD [name=value...]\n", argv[0]);
+    fprintf(stderr, "usage: %s info [name=value...] | list | WORKLOAD [name=value...]\n", argv[0]);
     return EXIT_USAGE;
   }
   return run_workload(workload, argv + 2);

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+struct histogram;
+
 /* Time that passes, and CPU time of all threads of this process. */
 uint64_t measure_clock_ns(void);
 uint64_t measure_cpu_ns(void);
@@ -22,6 +24,12 @@ uint64_t measure_section_cpu_ns(void);
 
 /* Time in mark phases since measure_start. */
 uint64_t measure_mark_ns(void);
+
+/* All pauses since the start of the process, by the engine's events. */
+const struct histogram *measure_pauses(void);
+
+/* Adds to the result how many pauses the section had from some length on, by the engine's own account: pauses_10us... */
+void measure_report_pauses(void);
 
 /* Called by the engine's event callback. */
 void measure_pause_begin(void);

@@ -71,3 +71,22 @@ void workload_fail(const char *what) {
   fprintf(stderr, "%s: %s\n", engine_name(), what);
   exit(1);
 }
+
+/* Memory that can be had without swapping, in KiB; 0 where the system does not tell. */
+static size_t available_kib(void) {
+  FILE *file = fopen("/proc/meminfo", "r");
+  if (file == NULL) return 0;
+  char line[128];
+  size_t kib = 0;
+  while (fgets(line, sizeof line, file) != NULL && sscanf(line, "MemAvailable: %zu kB", &kib) != 1) continue;
+  fclose(file);
+  return kib;
+}
+
+void workload_need_memory(size_t bytes) {
+  size_t available = available_kib();
+  if (available == 0 || bytes >> 10 <= available) return;
+  fprintf(stderr, "%s: needs %zu MiB of memory, %zu are available: left out\n", engine_name(), bytes >> 20,
+          available >> 10);
+  exit(WORKLOAD_NOT_APPLICABLE);
+}

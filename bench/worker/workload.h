@@ -1,12 +1,13 @@
 /* A workload: a name, its parameters, and the function that runs it.
  *
  * The worker fills the parameters from "name=value" on its command line before it calls `run`; a name that the workload
- * does not have is refused.  Numbers may end in K, M or G (1024 and its powers).  Every workload also has "markers" and
- * "heap", which engine_start explains. */
+ * does not have is refused.  Numbers may end in K, M or G (1024 and its powers).  Every workload also has "markers",
+ * "heap" and "mode", which struct engine_setup explains. */
 #ifndef BENCH_WORKER_WORKLOAD_H
 #define BENCH_WORKER_WORKLOAD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct parameter {
@@ -17,8 +18,8 @@ struct parameter {
 struct workload {
   const char *name;
   const char *about;
-  struct parameter parameters[8]; /* up to the first without a name */
-  bool collector_only;            /* makes no sense without a collector */
+  struct parameter parameters[12]; /* up to the first without a name */
+  bool collector_only;             /* makes no sense without a collector */
   void (*run)(struct workload *self);
 };
 
@@ -37,6 +38,12 @@ void workload_parallel(int threads, void (*work)(int index));
 
 /* Ends the process with a message: the engine lost or damaged data. */
 _Noreturn void workload_fail(const char *what);
+
+/* The exit status that says that the workload makes no sense here. */
+enum { WORKLOAD_NOT_APPLICABLE = 3 };
+
+/* Ends the process with that, and a message, where less than `bytes` of memory are available. */
+void workload_need_memory(size_t bytes);
 
 /* A xorshift generator; *state is never 0. */
 static inline uint64_t workload_random(uint64_t *state) {

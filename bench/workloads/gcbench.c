@@ -25,8 +25,8 @@ static struct node *node_new(void) { return engine_alloc(sizeof(struct node)); }
 
 static void populate(int depth, struct node *node) {
   if (depth == 0) return;
-  node->left = node_new();
-  node->right = node_new();
+  engine_store(&node->left, node_new());
+  engine_store(&node->right, node_new());
   populate(depth - 1, node->left);
   populate(depth - 1, node->right);
 }
@@ -36,8 +36,8 @@ static struct node *build_up(int depth) {
   struct node *left = build_up(depth - 1);
   struct node *right = build_up(depth - 1);
   struct node *node = node_new();
-  node->left = left;
-  node->right = right;
+  engine_store(&node->left, left);
+  engine_store(&node->right, right);
   return node;
 }
 

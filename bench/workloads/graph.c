@@ -13,16 +13,20 @@
 struct fastest {
   double collect_s;
   double mark_s;
+  double mark_cpu_s; /* by the engine's own account; 0: it keeps none */
 };
 
+static void keep_smaller(double *smallest, double value) {
+  if (*smallest == 0 || value < *smallest) *smallest = value;
+}
+
 static void collect_once(struct fastest *fastest) {
-  uint64_t mark_ns = measure_mark_ns();
+  uint64_t mark_ns = measure_mark_ns(), mark_cpu_ns = engine_marking_cpu_ns();
   uint64_t start_ns = measure_clock_ns();
   engine_collect();
-  double collect_s = (double)(measure_clock_ns() - start_ns) / 1e9;
-  double mark_s = (double)(measure_mark_ns() - mark_ns) / 1e9;
-  if (fastest->collect_s == 0 || collect_s < fastest->collect_s) fastest->collect_s = collect_s;
-  if (fastest->mark_s == 0 || mark_s < fastest->mark_s) fastest->mark_s = mark_s;
+  keep_smaller(&fastest->collect_s, (double)(measure_clock_ns() - start_ns) / 1e9);
+  keep_smaller(&fastest->mark_s, (double)(measure_mark_ns() - mark_ns) / 1e9);
+  keep_smaller(&fastest->mark_cpu_s, (double)(engine_marking_cpu_ns() - mark_cpu_ns) / 1e9);
 }
 
 static void run(struct workload *self) {
@@ -43,6 +47,7 @@ static void run(struct workload *self) {
   result_number("collect_s", fastest.collect_s);
   result_number("mark_s", fastest.mark_s);
   result_number("mobjects_per_s", (double)nodes / 1e6 / fastest.collect_s);
+  if (fastest.mark_cpu_s != 0) result_number("marked_per_s", (double)engine_objects_marked() / fastest.mark_cpu_s);
   result_number("check", sum);
 }
 

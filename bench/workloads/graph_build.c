@@ -28,10 +28,11 @@ static void shuffle(struct node **index, long nodes, uint64_t *random) {
 
 static void connect(struct node **index, long nodes, uint64_t *random) {
   for (long i = 0; i < nodes; i++) {
-    if (2 * i + 1 < nodes) index[i]->links[0] = index[2 * i + 1];
-    if (2 * i + 2 < nodes) index[i]->links[1] = index[2 * i + 2];
-    index[i]->links[2] = index[workload_random(random) % (uint64_t)nodes];
-    index[i]->links[3] = index[workload_random(random) % (uint64_t)nodes];
+    struct node **links = index[i]->links;
+    if (2 * i + 1 < nodes) engine_store(&links[0], index[2 * i + 1]);
+    if (2 * i + 2 < nodes) engine_store(&links[1], index[2 * i + 2]);
+    engine_store(&links[2], index[workload_random(random) % (uint64_t)nodes]);
+    engine_store(&links[3], index[workload_random(random) % (uint64_t)nodes]);
   }
 }
 
@@ -44,7 +45,7 @@ void graph_build(long nodes) {
   create(index, nodes);
   shuffle(index, nodes, &random);
   connect(index, nodes, &random);
-  graph_root = index[0];
+  engine_store((void *)&graph_root, index[0]);
   engine_enable();
   munmap(index, index_bytes);
 }

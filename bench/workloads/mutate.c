@@ -14,10 +14,10 @@
  * stay, so every old node stays alive.  Returns where the walk goes on. */
 static struct node *step(struct node *current, uint64_t choice) {
   struct node *fresh = engine_alloc(sizeof *fresh);
-  fresh->links[0] = current->links[choice & 3];
-  fresh->links[1] = graph_root;
+  engine_store(&fresh->links[0], current->links[choice & 3]);
+  engine_store(&fresh->links[1], graph_root);
   fresh->number = UINT32_MAX;
-  if ((choice >> 16 & 15) == 0) current->links[2] = fresh;
+  if ((choice >> 16 & 15) == 0) engine_store(&current->links[2], fresh);
   struct node *next = current->links[choice >> 8 & 3];
   return next != NULL ? next : graph_root;
 }

@@ -18,7 +18,7 @@ static void push(long number) {
   unsigned char *message = scanned ? engine_alloc(bytes) : engine_alloc_data(bytes);
   memset(message, (int)(number & 0xff), bytes);
   engine_free(*slot);
-  *slot = message;
+  engine_store(slot, message);
 }
 
 /* Every message of the window must hold what was written last: adds up and checks its first and last bytes. */

@@ -49,8 +49,8 @@ static void run(struct workload *self) {
   void (*add)(long) = choose(workload_text(self, "what"));
   long count = workload_number(self, "count", 1, 1L << 28), rounds = workload_number(self, "rounds", 1, 1L << 20);
   size_t bytes = (size_t)workload_number(self, "bytes", 16, 1L << 20);
-  window = engine_alloc((size_t)count * sizeof *window);
-  links = engine_alloc_data((size_t)count * sizeof *links);
+  engine_store(&window, engine_alloc((size_t)count * sizeof *window));
+  engine_store(&links, engine_alloc_data((size_t)count * sizeof *links));
   memset(links, 0xff, (size_t)count * sizeof *links);
   uint64_t adding_ns = 0, settling_ns = 0;
   long cleared = 0;
@@ -58,12 +58,12 @@ static void run(struct workload *self) {
   measure_start();
   for (long round = 0; round < rounds; round++) {
     engine_disable();
-    for (long i = 0; i < count; i++) window[i] = engine_alloc(bytes);
+    for (long i = 0; i < count; i++) engine_store(&window[i], engine_alloc(bytes));
     uint64_t start_ns = measure_clock_ns();
     for (long i = 0; i < count; i++) add(i);
     adding_ns += measure_clock_ns() - start_ns;
     engine_enable();
-    memset(window, 0, (size_t)count * sizeof *window);
+    for (long i = 0; i < count; i++) engine_store(&window[i], NULL);
     start_ns = measure_clock_ns();
     engine_collect();
     engine_run_finalizers();

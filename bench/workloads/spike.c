@@ -25,14 +25,14 @@ static __attribute__((noinline)) void build(struct node **list, size_t bytes) {
   for (size_t i = 0; i < bytes / node_bytes; i++) {
     struct node *node = engine_alloc(node_bytes);
     memset(node, 0, node_bytes); /* a spike whose memory was never touched would be none */
-    node->next = *list;
-    *list = node;
+    engine_store(&node->next, *list);
+    engine_store(list, node);
   }
 }
 
 static __attribute__((noinline)) void drop_spike(void) {
   struct node *node = spike;
-  spike = NULL;
+  engine_store(&spike, NULL);
   while (!ENGINE_COLLECTS && node != NULL) {
     struct node *next = node->next;
     engine_free(node);

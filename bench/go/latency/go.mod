@@ -1,0 +1,3 @@
+module midden/bench/latency
+
+go 1.19

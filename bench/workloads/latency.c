@@ -1,0 +1,249 @@
+/* Delays of a program at work over a live heap: threads walk a graph, store into it, allocate what soon is garbage and
+ * replace a part of what lives, and time every operation themselves (worker/delays.h).  Other threads only wait, as most
+ * do in large programs.
+ *
+ * Half of the live nodes are the graph of graph_build.h.  Each of its nodes owns a leaf by its last link; to replace is to
+ * give it another leaf, so the live size stays the same however long it runs.
+ *
+ * Without a collector it is the control: the same walk and the same stores over the same graph, and no allocation.  What
+ * delays that is the machine. */
+#include <stddef.h>
+#include <time.h>
+
+#include "engine.h"
+#include "worker/delays.h"
+#include "worker/measure.h"
+#include "worker/result.h"
+#include "worker/workload.h"
+#include "workloads/graph_build.h"
+
+enum { ANY = 2, LEAF = 3, STEPS = 2, WAITERS_MAX = 1024, PATIENCE = 20 };
+static const uint64_t LEAF_NUMBER = UINT64_MAX;
+
+static long garbage_nodes; /* of the short-lived list that an operation builds */
+static long replace_every; /* operations */
+static int tree_depth;     /* levels below the root */
+static bool stopping;      /* atomic; written by the main thread */
+static struct delays *delays[WORKLOAD_THREADS_MAX];
+
+/* ---------------------------------------------------------------- the graph */
+
+static struct node *load(struct node **link) { return __atomic_load_n(link, __ATOMIC_ACQUIRE); }
+
+static struct node *leaf_new(struct node *target) {
+  struct node *leaf = engine_alloc(sizeof *leaf);
+  leaf->number = LEAF_NUMBER;
+  engine_store(&leaf->links[0], target);
+  return leaf;
+}
+
+static void add_leaves(struct node *node) {
+  engine_store(&node->links[LEAF], leaf_new(node->links[ANY]));
+  if (node->links[0] != NULL) add_leaves(node->links[0]);
+  if (node->links[1] != NULL) add_leaves(node->links[1]);
+}
+
+/* Ends with a full collection, so that all engines begin alike. */
+static void build(long bytes) {
+  long nodes = bytes / (long)sizeof(struct node) / 2;
+  tree_depth = 63 - __builtin_clzl((unsigned long)nodes);
+  graph_build(nodes);
+  engine_disable();
+  add_leaves(graph_root);
+  engine_enable();
+  engine_collect();
+}
+
+static void verify_leaves(const struct node *node) {
+  const struct node *leaf = node->links[LEAF];
+  if (leaf->number != LEAF_NUMBER || leaf->links[0] == NULL) workload_fail("latency: a leaf is damaged");
+  if (node->links[0] != NULL) verify_leaves(node->links[0]);
+  if (node->links[1] != NULL) verify_leaves(node->links[1]);
+}
+
+/* ---------------------------------------------------------------- threads that work */
+
+/* One thread. */
+struct walker {
+  struct node *before; /* a node that its last operation found */
+  uint64_t random;
+};
+
+/* Down the tree to a random node, each as likely as any other: the low bits say how far, the high ones which way.  The
+ * tree never changes, so the threads do not drift to some part of the graph that their own stores made. */
+static struct node *find(uint64_t choice) {
+  int levels = tree_depth - __builtin_ctzll(choice | UINT64_C(1) << tree_depth);
+  struct node *node = graph_root;
+  for (int i = 0; i < levels; i++) {
+    struct node *below = load(&node->links[choice >> (63 - i) & 1]);
+    if (below == NULL) break;
+    node = below;
+  }
+  return node;
+}
+
+static struct node *wander(struct node *node) {
+  for (int i = 0; i < STEPS; i++) node = load(&node->links[ANY]);
+  return node;
+}
+
+static void build_garbage(struct node *target) {
+  struct node *list = NULL;
+  for (long i = 0; i < garbage_nodes; i++) {
+    struct node *node = engine_alloc(sizeof *node);
+    engine_store(&node->links[0], list);
+    engine_store(&node->links[1], target);
+    list = node;
+  }
+}
+
+static void replace_leaf(struct node *node, struct node *target) {
+  struct node *leaf = ENGINE_COLLECTS ? leaf_new(target) : load(&node->links[LEAF]);
+  engine_store(&leaf->links[0], target);
+  engine_store(&node->links[LEAF], leaf);
+}
+
+static void operate(struct walker *walker, long number) {
+  struct node *found = find(workload_random(&walker->random)), *node = wander(found);
+  if (ENGINE_COLLECTS) build_garbage(found);
+  engine_store(&node->links[ANY], walker->before);
+  if (number % replace_every == 0) replace_leaf(node, walker->before);
+  walker->before = found;
+}
+
+static void *mutate(void *argument) {
+  struct delays **slot = argument, *own = *slot;
+  struct walker walker = {.before = graph_root, .random = 362436069362436069u + (uint64_t)(slot - delays)};
+  delays_begin(own);
+  for (long i = 0; !__atomic_load_n(&stopping, __ATOMIC_RELAXED); i++) {
+    operate(&walker, i);
+    delays_mark(own);
+  }
+  delays_end(own);
+  return NULL;
+}
+
+static void *sleep_for(void *ms) {
+  long length = *(long *)ms;
+  nanosleep(&(struct timespec){.tv_sec = length / 1000, .tv_nsec = length % 1000 * 1000000}, NULL);
+  return NULL;
+}
+
+/* Until the time is over and the collector has done its part: on a busy machine a large heap would see no collection in
+ * any fixed time.  What never collects is not waited for. */
+static void sleep_until_done(long ms, uint64_t collections) {
+  static long poll_ms = 50;
+  uint64_t start = engine_collections();
+  engine_blocking_call(sleep_for, &ms);
+  for (long left_ms = ms * PATIENCE; ENGINE_COLLECTS && left_ms > 0; left_ms -= poll_ms) {
+    if (engine_collections() - start >= collections) break;
+    engine_blocking_call(sleep_for, &poll_ms);
+  }
+}
+
+static void run_mutators(int mutators, long ms, uint64_t collections) {
+  pthread_t threads[WORKLOAD_THREADS_MAX];
+  for (int i = 0; i < mutators; i++) {
+    if (engine_thread_start(&threads[i], mutate, &delays[i]) != 0) workload_fail("no thread");
+  }
+  sleep_until_done(ms, collections);
+  __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
+  for (int i = 0; i < mutators; i++) engine_thread_join(threads[i]);
+}
+
+/* ---------------------------------------------------------------- threads that wait */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static long ready;  /* under lock */
+static bool ending; /* under lock */
+
+static void *wait_for_end(void *argument) {
+  pthread_mutex_lock(&lock);
+  ready++;
+  pthread_cond_broadcast(&changed);
+  while (!ending) pthread_cond_wait(&changed, &lock);
+  pthread_mutex_unlock(&lock);
+  return argument;
+}
+
+/* A thread that has told the collector that it waits, and one that has not.  Each holds an object meanwhile. */
+static void *wait_blocked(void *argument) {
+  struct node *own = leaf_new(graph_root);
+  engine_blocking_call(wait_for_end, argument);
+  if (own->number != LEAF_NUMBER) workload_fail("latency: a waiting thread lost its object");
+  return NULL;
+}
+
+static void *wait_silently(void *argument) {
+  struct node *own = leaf_new(graph_root);
+  wait_for_end(argument);
+  if (own->number != LEAF_NUMBER) workload_fail("latency: a waiting thread lost its object");
+  return NULL;
+}
+
+static pthread_t waiters[WAITERS_MAX];
+
+static void start_waiters(long blocked, long silent) {
+  for (long i = 0; i < blocked + silent; i++) {
+    if (engine_thread_start(&waiters[i], i < blocked ? wait_blocked : wait_silently, NULL) != 0)
+      workload_fail("no thread");
+  }
+  pthread_mutex_lock(&lock);
+  while (ready < blocked + silent) pthread_cond_wait(&changed, &lock);
+  pthread_mutex_unlock(&lock);
+}
+
+static void end_waiters(long count) {
+  pthread_mutex_lock(&lock);
+  ending = true;
+  pthread_cond_broadcast(&changed);
+  pthread_mutex_unlock(&lock);
+  for (long i = 0; i < count; i++) engine_thread_join(waiters[i]);
+}
+
+/* ---------------------------------------------------------------- all of it */
+
+static void report(int mutators) {
+  for (int i = 1; i < mutators; i++) delays_merge(delays[0], delays[i]);
+  result_number("ops_per_s", (double)delays[0]->all.total / ((double)measure_wall_ns() / 1e9));
+  delays_report(delays[0]);
+  if (ENGINE_COLLECTS) measure_report_pauses();
+}
+
+static void run(struct workload *self) {
+  long bytes = workload_number(self, "live", 1L << 16, 1L << 40);
+  int mutators = (int)workload_number(self, "mutators", 1, WORKLOAD_THREADS_MAX);
+  long blocked = workload_number(self, "blocked", 0, WAITERS_MAX / 2);
+  long silent = workload_number(self, "silent", 0, WAITERS_MAX / 2);
+  long ms = workload_number(self, "ms", 1, 1L << 30), collections = workload_number(self, "collections", 0, 1L << 30);
+  garbage_nodes = workload_number(self, "garbage", 0, 1L << 20);
+  replace_every = workload_number(self, "replace", 1, 1L << 40);
+  workload_need_memory((size_t)bytes * (ENGINE_COLLECTS ? 5 : 3) / 2);
+  for (int i = 0; i < mutators; i++) delays[i] = delays_new();
+  build(bytes);
+  start_waiters(blocked, silent);
+
+  measure_start();
+  run_mutators(mutators, ms, (uint64_t)collections);
+  measure_end();
+
+  end_waiters(blocked + silent);
+  report(mutators);
+  verify_leaves(graph_root);
+  result_number("check", graph_sum());
+}
+
+struct workload workload_latency = {
+    .name = "latency",
+    .about = "delays of threads that allocate and mutate, by their own clocks, beside threads that wait",
+    .parameters = {{"live", "256M"},
+                   {"mutators", "2"},
+                   {"blocked", "0"},
+                   {"silent", "0"},
+                   {"ms", "5000"},
+                   {"collections", "3"},
+                   {"garbage", "16"},
+                   {"replace", "4"}},
+    .run = run,
+};
