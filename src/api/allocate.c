@@ -351,12 +351,6 @@ static bool defer(struct mutator *self, const struct object *object) {
   return error == 0;
 }
 
-/* Waits until no cycle is under way. */
-static void await_cycle(struct mutator *self) {
-  collector_acquire(self);
-  collector_release();
-}
-
 /* Whether the slot is shared by several tiny objects. */
 static bool is_shared(const struct object *object) { return object->span->kind == KIND_TINY; }
 
@@ -379,7 +373,7 @@ void midden_free(void *address) {
   }
   mutator_leave(self);
   if (LIKELY(done)) return;
-  await_cycle(self);
+  collector_await(self);
   midden_free(address);
 }
 

@@ -21,8 +21,9 @@ bool midden_collect_unless(bool (*stop)(void *argument), void *argument) {
 }
 
 void midden_disable(void) {
-  start_ensure();
+  struct mutator *self = start_self();
   collector_disable();
+  collector_await(self);
 }
 
 void midden_enable(void) {

@@ -370,6 +370,12 @@ void collector_init(const struct pacer *pacer, unsigned markers, bool concurrent
   limiter_init(&collector.limiter, os_process_cpu_ns());
 }
 
+void collector_await(struct mutator *self) {
+  if (!collector.concurrent || self->critical != 0 || collector_is_mine(self)) return;
+  collector_acquire(self);
+  collector_release();
+}
+
 void collector_disable(void) { atomic_add_relaxed(&collector.disabled, 1u); }
 
 void collector_enable(void) {

@@ -159,6 +159,9 @@ bool collector_is_mine(const struct mutator *self);
 bool collector_stop_world(struct mutator *self);
 void collector_resume_world(void);
 
+/* Waits until no cycle is under way that runs beside the program, unless this thread holds the lock. */
+void collector_await(struct mutator *self);
+
 /* Counts of disable less enable; atomic. */
 void collector_disable(void);
 void collector_enable(void);
