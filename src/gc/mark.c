@@ -251,7 +251,7 @@ static void settle_candidates(struct midden_tracer *tracer, enum mark_mode mode)
 ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct heap_view heap, uintptr_t start,
                                           uintptr_t end, enum mark_mode mode) {
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
-    mark_word(tracer, heap, *word, mode);
+    mark_word(tracer, heap, atomic_load_relaxed(word), mode);
 }
 
 /* ---- from an object to its words ---- */
@@ -266,7 +266,7 @@ static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_v
   const uintptr_t *words = (const uintptr_t *)element;
   for (size_t i = 0; i < type->size / sizeof(uintptr_t); i += 64) {
     for (uint64_t bits = type->pointers[i / 64]; bits != 0; bits &= bits - 1)
-      mark_word(tracer, heap, words[i + lowest_bit(bits)], tracer->mode);
+      mark_word(tracer, heap, atomic_load_relaxed(&words[i + lowest_bit(bits)]), tracer->mode);
   }
 }
 
@@ -500,7 +500,7 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
   }
   if (start < end) tracer->stack_bytes += end - start;
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
-    mark_stack_word(tracer, heap, *word);
+    mark_stack_word(tracer, heap, atomic_load_relaxed(word));
 }
 
 READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {

@@ -152,8 +152,8 @@ static void mark_root_spans(struct midden_tracer *tracer) {
       page++;
       continue;
     }
-    if (kind_table[span->kind].root) mark_objects_in(tracer, span);
-    page = ((span->start - heap_arena.start) >> PAGE_SHIFT) + span->page_count;
+    if (kind_table[atomic_load_relaxed(&span->kind)].root) mark_objects_in(tracer, span);
+    page = arena_page_of(&heap_arena, atomic_load_relaxed(&span->start)) + atomic_load_relaxed(&span->page_count);
   }
 }
 

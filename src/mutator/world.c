@@ -40,7 +40,7 @@ void world_wait_resumed(void) {
 /* Runs in the thread to be stopped, wherever it is; takes no lock, allocates nothing. */
 static void on_stop_signal(const struct os_interruption *interruption) {
   struct mutator *self = mutator_self_if_attached();
-  if (self == NULL || self->state != MUTATOR_RUNNING) return; /* a late signal */
+  if (self == NULL || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return; /* a late signal */
   if (!world_is_stopped() && !handshake_is_wanted(self)) return;
   if (self->critical != 0 || self->is_recording || HANDSHAKE_BY_POLL) {
     self->stop_pending = true;

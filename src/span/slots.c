@@ -17,8 +17,8 @@ static void count_span(const struct span *span, bool added) {
 }
 
 void slots_init(struct span *span, unsigned size_class, unsigned kind) {
-  span->size_class = (uint8_t)size_class;
-  span->kind = (uint8_t)kind;
+  atomic_store_relaxed(&span->size_class, (uint8_t)size_class); /* who walks the pages may look at both */
+  atomic_store_relaxed(&span->kind, (uint8_t)kind);
   span->slot_bytes_small = size_class_bytes[size_class];
   span->slot_count = size_class == 0 ? 1 : size_class_slots[size_class];
   span->live_count = 0;
