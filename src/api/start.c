@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
+#include "gc/ahead.h"
 #include "gc/background.h"
 #include "gc/collector.h"
 #include "gc/idle.h"
@@ -46,6 +47,7 @@ static int start_memory(const struct midden_options *options) {
                                               .reclaim = sweep_reclaim,
                                               .metadata_bytes = persist_total_bytes,
                                               .press = collector_press,
+                                              .low = ahead_low,
                                               .release_tables = os_release};
   int error = arena_init(&heap_arena, arena_bytes());
   if (error != 0) return error;
@@ -82,6 +84,7 @@ static void start_background(const struct midden_options *options) {
   if (options->trace != 0) heap_scavenger.report = trace_scavenge;
   if (options->background < 0) return;
   background_register(scavenger_task);
+  if (options->mode == MIDDEN_MODE_BARRIER) ahead_init();
   if (options->idle_collect_ms > 0) idle_init((uint64_t)options->idle_collect_ms * NS_PER_MS);
   background_enable();
 }

@@ -31,7 +31,7 @@
 
 #include "mutator/mutator.h"
 
-enum { BACKGROUND_TASKS_MAX = 4, BACKGROUND_BATCH_NS = 100000, BACKGROUND_REST_NS = 300000 };
+enum { BACKGROUND_TASKS_MAX = 6, BACKGROUND_BATCH_NS = 100000, BACKGROUND_REST_NS = 300000 };
 
 /* Does one slice.  Called in the background thread, RUNNING, in no critical section, no lock held; `now_ns` is os_now_ns.
  * Returns in how many nanoseconds it wants to be called again: 0 at once, UINT64_MAX when poked.  A poke calls every task,

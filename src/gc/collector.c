@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/wait.h"
 #include "gc/background.h"
+#include "gc/ahead.h"
 #include "gc/assist.h"
 #include "gc/calls.h"
 #include "gc/concurrent.h"
@@ -307,6 +308,7 @@ static bool run_locked(struct cycle *cycle, uint64_t collections_before) {
   copy_marker_reports(&cycle->report, marker);
   collector_release();
   if (!ran || cycle->given_up) return false;
+  ahead_cycle_ended();
   if (cycle->has_memory_to_release || sweep_wants_background() || idle_wants_background()) background_wake();
   if (collector_reporter != NULL) collector_reporter(&cycle->report);
   collector_notify_finalizers();

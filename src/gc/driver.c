@@ -2,6 +2,7 @@
 
 #include "base/atomic.h"
 #include "base/wait.h"
+#include "gc/background.h"
 #include "mutator/world.h"
 #include "os/os.h"
 
@@ -43,6 +44,7 @@ static void run(void *argument) {
   int signal = 0;
   mutator_enter_safe(self, self->stack_base);
   atomic_store_release(&driver.state, (uint32_t)STARTED);
+  background_wake(); /* from now on it may be poked where it could not be started */
   for (;;) {
     open_for_stops(&signal);
     uint32_t requests = atomic_load_acquire(&driver.requests);

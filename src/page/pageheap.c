@@ -263,11 +263,15 @@ static void assert_no_page_info(const struct arena *arena, const struct span *sp
 #endif
 }
 
-static void free_span(struct pageheap *heap, struct span *span, enum page_residency residency) {
+static void free_span(struct pageheap *heap, struct span *span, enum page_residency residency, bool unused) {
   CHECK(span->link.list == NULL, "span %p at %p is freed while it is on a list", (void *)span, (void *)span->start);
   lock_acquire(&heap->lock);
   enum span_state state = span_state(span);
-  span_set_state(span, SPAN_FREE);
+  if (unused) {
+    span_take_back(span);
+  } else {
+    span_set_state(span, SPAN_FREE);
+  }
   assert_no_page_info(heap->arena, span);
   *(state == SPAN_IN_USE ? &heap->stats.in_use_bytes : &heap->stats.stack_bytes) -= span_bytes(span);
   *(state == SPAN_IN_USE ? &heap->stats.in_use_spans : &heap->stats.stack_spans) -= 1;
@@ -284,9 +288,11 @@ static void free_span(struct pageheap *heap, struct span *span, enum page_reside
   lock_release(&heap->lock);
 }
 
-void pageheap_free(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT); }
+void pageheap_free(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT, false); }
 
-void pageheap_free_released(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RELEASED); }
+void pageheap_free_released(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RELEASED, false); }
+
+void pageheap_give_populated(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT, true); }
 
 /* ---- growing ---- */
 
@@ -340,6 +346,21 @@ static struct span *alloc_locked(struct pageheap *heap, size_t pages, size_t ali
   if (span == NULL) return NULL;
   size_t gap = (round_up(span->start, alignment) - span->start) >> PAGE_SHIFT;
   return carve_locked(heap, span, gap, pages, state);
+}
+
+/* A chunk of them, and whole where the search finds one that can be. */
+struct span *pageheap_take_absent(struct pageheap *heap) {
+  enum { SLACK = CHUNK_PAGES - 1 };
+  lock_acquire(&heap->lock);
+  struct span *span = freeset_find(&heap->free.absent, CHUNK_PAGES + SLACK);
+  if (span == NULL && grow_locked(heap, CHUNK_PAGES + SLACK))
+    span = freeset_find(&heap->free.absent, CHUNK_PAGES + SLACK);
+  if (span != NULL) {
+    size_t gap = (round_up(span->start, CHUNK_BYTES) - span->start) >> PAGE_SHIFT;
+    span = carve_locked(heap, span, gap, CHUNK_PAGES, SPAN_STACK);
+  }
+  lock_release(&heap->lock);
+  return span;
 }
 
 /* How many pages that are not resident an allocation would take. */
@@ -412,7 +433,9 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
   }
   lock_acquire(&heap->lock);
   struct span *span = alloc_locked(heap, pages, alignment, state, may_grow);
+  bool is_low = idle_resident_locked(heap) < atomic_load_relaxed(&heap->low_bytes);
   lock_release(&heap->lock);
+  if (UNLIKELY(is_low) && heap->hooks.low != NULL) heap->hooks.low();
   return span;
 }
 

@@ -59,6 +59,8 @@ struct pageheap_hooks {
   size_t (*metadata_bytes)(void);
   /* Told, without the lock, that an allocation passes limit_bytes though nothing idle is left to release. */
   void (*press)(void);
+  /* Told, without the lock, that fewer than low_bytes of idle pages have memory behind them.  NULL for nothing. */
+  void (*low)(void);
   /* Gives mark bits back to the system, whole OS pages, all zero; 0 or -errno.  The lock is held.  NULL: they stay. */
   int (*release_tables)(void *start, size_t bytes);
 };
@@ -88,6 +90,7 @@ struct pageheap {
   size_t grow_bytes;           /* the least by which the arena grows; 1 MiB unless set after init */
   size_t release_unit_bytes;   /* pages go back in units of this: the OS page, or ours if larger; constant after init */
   size_t limit_bytes;          /* atomic; soft: what is held (pageheap_held_bytes) should stay below; SIZE_MAX: none */
+  size_t low_bytes;            /* atomic; see hooks.low; 0: never */
   uint64_t limit_release_ns;   /* atomic; time that allocations have spent to release memory for the limit */
   uint64_t residency_reads;    /* under lock; pages whose residency allocations have looked up so far; tests bound it */
 };
@@ -119,6 +122,12 @@ void pageheap_free(struct pageheap *heap, struct span *span);
 
 /* The same for a span whose memory the caller has given back to the system, all of it. */
 void pageheap_free_released(struct pageheap *heap, struct span *span);
+
+/* For who faults memory in before it is needed: takes a chunk of free pages of which not all are resident, growing the arena
+ * if need be; and gives it back with memory behind all of them.  Meanwhile the span is STACK, and counts as that.  NULL
+ * where there is none. */
+struct span *pageheap_take_absent(struct pageheap *heap);
+void pageheap_give_populated(struct pageheap *heap, struct span *span);
 
 /* Gives free pages back to the system, spans unused for longest first, until `goal_bytes` are released by this call or
  * nothing is left that has been unused for `unused_ns`; a span's high end goes first, since allocations take the low

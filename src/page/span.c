@@ -30,14 +30,22 @@ static bool is_legal(enum span_state from, enum span_state to, bool marking) {
 }
 
 /* The release pairs with the acquire in span_state: who sees IN_USE or STACK sees the range that was written before. */
-void span_set_state(struct span *span, enum span_state state) {
+static void step(struct span *span, enum span_state state, bool marking) {
   uint32_t word = atomic_load_relaxed(&span->state);
   enum span_state old = (enum span_state)(word & SPAN_STATE_MASK);
-  bool marking = atomic_load_relaxed(&span_marking);
   CHECK(is_legal(old, state, marking), "span %p at %p, %zu pages: illegal step from %s to %s%s", (void *)span,
         (void *)span->start, span->page_count, span_state_name(old), span_state_name(state),
         marking ? " while marking" : "");
   atomic_store_release(&span->state, (word & ~(uint32_t)SPAN_STATE_MASK) + SPAN_STATE_STEP + (uint32_t)state);
+}
+
+void span_set_state(struct span *span, enum span_state state) {
+  step(span, state, atomic_load_relaxed(&span_marking));
+}
+
+void span_take_back(struct span *span) {
+  ASSERT(span_state(span) == SPAN_STACK);
+  step(span, SPAN_FREE, false);
 }
 
 const char *span_state_name(enum span_state state) {

@@ -5,7 +5,8 @@
  *     DEAD    the structure describes no memory            -> FREE
  *     FREE    the pages wait in the page heap              -> IN_USE, STACK, DEAD (merged into a neighbour)
  *     IN_USE  the pages hold collected objects             -> FREE, only while no mark phase runs
- *     STACK   the pages hold a fiber's stack               -> FREE, only while no mark phase runs
+ *     STACK   the pages hold a fiber's stack, or wait to   -> FREE, only while no mark phase runs, or if nothing was ever
+ *             be faulted in                                  handed out (span_take_back)
  *
  * While marking, a span's state only ever leaves FREE: a marker that read a pointer may look up the span later and must
  * find what it found before.
@@ -97,6 +98,9 @@ static inline uint32_t span_state_word(const struct span *span) { return atomic_
 
 /* The one writer of `state`: stops the process on a transition that the table above does not have. */
 void span_set_state(struct span *span, enum span_state state);
+
+/* STACK -> FREE at any time, for pages that nobody was given. */
+void span_take_back(struct span *span);
 
 const char *span_state_name(enum span_state state);
 

@@ -1,0 +1,68 @@
+#include "gc/ahead.h"
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "gc/background.h"
+#include "gc/scavenger.h"
+#include "os/os.h"
+#include "page/pageheap.h"
+#include "span/mark_bits.h"
+
+enum { READY_FRACTION = 4 };
+
+static bool is_active; /* constant after start */
+static bool is_called; /* atomic; the task has been poked and not yet looked */
+
+void ahead_init(void) {
+  is_active = true;
+  background_register(ahead_task);
+}
+
+/* How much is to be ready: 0 where the heap is as large as it will be. */
+static size_t wanted_bytes(const struct pageheap_stats *pages) {
+  size_t need_bytes = atomic_load_relaxed(&heap_scavenger.need_bytes);
+  if (need_bytes == SIZE_MAX || need_bytes <= pages->in_use_bytes) return 0;
+  return min_size((need_bytes - pages->in_use_bytes) / READY_FRACTION, AHEAD_MOST_BYTES);
+}
+
+void ahead_low(void) {
+  if (!atomic_exchange_acq_rel(&is_called, true)) background_poke();
+}
+
+void ahead_cycle_ended(void) {
+  if (is_active) ahead_low();
+}
+
+/* Its mark bits with it. */
+static void populate(const struct span *span) {
+  os_populate((void *)span->start, span_bytes(span));
+  for (unsigned side = 0; side < 2; side++)
+    os_populate(mark_word_of(&heap_arena, side, span->start), span_bytes(span) / MARK_WORD_BYTES * sizeof(uint64_t));
+}
+
+static bool populate_chunk(struct mutator *self) {
+  mutator_enter(self);
+  struct span *span = pageheap_take_absent(&heap_pages);
+  mutator_leave(self);
+  if (span == NULL) return false;
+  mutator_enter_safe(self, self->stack_base); /* nothing waits for this */
+  populate(span);
+  mutator_leave_safe(self);
+  mutator_enter(self);
+  pageheap_give_populated(&heap_pages, span);
+  mutator_leave(self);
+  return true;
+}
+
+uint64_t ahead_task(struct mutator *self, uint64_t now_ns) {
+  (void)now_ns;
+  struct pageheap_stats pages;
+  atomic_store_relaxed(&is_called, false);
+  mutator_enter(self);
+  pageheap_read_stats(&heap_pages, &pages);
+  mutator_leave(self);
+  size_t wanted = wanted_bytes(&pages);
+  atomic_store_relaxed(&heap_pages.low_bytes, wanted / 2);
+  if (pageheap_stats_idle_resident(&pages) >= wanted || wanted < CHUNK_BYTES) return UINT64_MAX;
+  return populate_chunk(self) ? 0 : UINT64_MAX;
+}
