@@ -29,6 +29,9 @@
 
 enum { WARM_UP = 4, CYCLES = 60 };
 
+/* Between cycles less happens: so many steps at once. */
+enum { OFF_STEPS = 16 };
+
 /* From the trigger until marking runs, and from the last grey object until it is over. */
 #define BEGIN_NS (150 * US_NS)
 #define END_NS (100 * US_NS)
@@ -153,13 +156,14 @@ static bool begins(struct simulation *simulation) {
 }
 
 static void run_until_trigger(struct simulation *simulation) {
+  const struct program *program = simulation->program;
   double trigger_bytes =
       (double)pacer_cycle_trigger(&simulation->cycle, simulation->goal_bytes, simulation->marked_bytes);
   for (;;) {
     while (simulation->live_bytes < trigger_bytes) {
       double per_ns = mutator_cpus(simulation, 0) * alloc_rate(simulation);
-      double ns = (trigger_bytes - simulation->live_bytes + 1) / per_ns;
-      run_free(simulation, NULL, ns < simulation->program->step_ns ? ns : simulation->program->step_ns);
+      double ns = (trigger_bytes - simulation->live_bytes + 1) / per_ns, step_ns = OFF_STEPS * program->step_ns;
+      run_free(simulation, NULL, ns < step_ns ? ns : step_ns);
     }
     if (begins(simulation)) return;
     trigger_bytes = simulation->live_bytes + (double)pacer_headroom((size_t)simulation->live_bytes);
@@ -555,7 +559,7 @@ static struct program random_program(void) {
   program.live_bytes = (32 + (double)rng_below(&rng, 1000)) * MIB;
   program.scannable = (double)rng_below(&rng, 1001) / 1000;
   program.mark_per_ns = 0.5 + (double)rng_below(&rng, 1000) / 1000;
-  program.alloc_per_ns = program.mark_per_ns * (double)(1 + rng_below(&rng, 500)) / 1000;
+  program.alloc_per_ns = program.mark_per_ns * (double)(10 + rng_below(&rng, 500)) / 1000;
   program.noise = (double)rng_below(&rng, 100) / 1000;
   program.percent = 60 + (int)rng_below(&rng, 200);
   if (rng_one_in(&rng, 3)) program.live = doubles_at_once;
