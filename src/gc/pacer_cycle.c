@@ -4,29 +4,29 @@
 
 #include "base/bits.h"
 
-/* The runway is no longer than this part of the way from the marked bytes to the goal.  Longer, cycles would follow each
- * other closely; and since all that is allocated in a cycle counts as marked, the heap would grow by it. */
+/* The runway is no longer than this part of the way from the marked bytes to the goal.  Longer, cycles would follow
+ * each other closely; and since all that is allocated in a cycle counts as marked, the heap would grow by it. */
 #define RUNWAY_MOST 0.4
 
-/* It is no shorter than this part of the scan work, and of the way, up to some bytes.  So a program that begins to allocate
- * in the midst of a cycle owes no more than eight bytes for one. */
+/* It is no shorter than this part of the scan work, and of the way, up to some bytes.  So a program that begins to
+ * allocate in the midst of a cycle owes no more than eight bytes for one. */
 #define RUNWAY_LEAST_OF_SCAN 0.125
 #define RUNWAY_LEAST 0.05
 #define RUNWAY_LEAST_BYTES ((double)(4 << 20))
 
-/* How far beyond the goal the target may move: with what threads have on credit then, and what they allocate until marking
- * is over, the heap stays within a tenth. */
+/* How far beyond the goal the target may move: with what threads have on credit then, and what they allocate until
+ * marking is over, the heap stays within a tenth. */
 enum { OVERRUN_DIVISOR = 14 };
 
 /* How much more than in the last cycle is expected, at most. */
 enum { GROWTH_DIVISOR = 4 };
 
-/* The last such part of the scan work and of the way to the target is planned as one: both figures are a little wrong, and
- * the quotient of two small remainders would be anything. */
+/* The last such part of the scan work and of the way to the target is planned as one: both figures are a little wrong,
+ * and the quotient of two small remainders would be anything. */
 enum { REST_DIVISOR = 32 };
 
-/* Of the scan work.  Less, and threads assist because workers do not run in every moment; more, and a burst of allocation
- * spends it, until too little of the way is left for the rest. */
+/* Of the scan work.  Less, and threads assist because workers do not run in every moment; more, and a burst of
+ * allocation spends it, until too little of the way is left for the rest. */
 enum { CREDIT_DIVISOR = 16 };
 
 /* Forecasts are exceeded by so much without meaning anything. */
@@ -120,8 +120,8 @@ static void expect_the_worst(struct pacer_cycle *cycle) {
   cycle->scan_bytes = cycle->begin_bytes;
 }
 
-/* A target that moved with the heap would be out of reach: it moves when it is passed, and then stands again.  Where the
- * heap was beyond the goal from the start, it is that much from there. */
+/* A target that moved with the heap would be out of reach: it moves when it is passed, and then stands again.  Where
+ * the heap was beyond the goal from the start, it is that much from there. */
 static void move_target(struct pacer_cycle *cycle, size_t live_bytes) {
   expect_the_worst(cycle);
   size_t most = with_overrun(cycle->goal_bytes);
@@ -168,8 +168,8 @@ enum { SHARE_PARTS = 16 };
 
 static double in_parts(double cpus) { return (double)(unsigned)(cpus * SHARE_PARTS) / SHARE_PARTS; }
 
-/* Half of what is idle is added; what was added goes by halves as soon as nothing is.  That also holds where the workers
- * crowd out the program's threads: both together fill the processors, and nothing is idle. */
+/* Half of what is idle is added; what was added goes by halves as soon as nothing is.  That also holds where the
+ * workers crowd out the program's threads: both together fill the processors, and nothing is idle. */
 static double adjusted_idle(double used, double cpus, double mutator_cpus) {
   double base = cpus * PACER_BACKGROUND_SHARE;
   double idle = cpus - base - used - mutator_cpus;

@@ -1,26 +1,26 @@
-/* The pace of a concurrent cycle: when it starts so that it ends at the goal, what allocating threads contribute, and how
- * many threads mark.
+/* The pace of a concurrent cycle: when it starts so that it ends at the goal, what allocating threads contribute, and
+ * how many threads mark.
  *
  * After the pacer of Go 1.18 (M. Knyszek, "GC Pacer Redesign", golang.org/design/44167-gc-pacer-redesign).  While
- * background workers mark with a quarter of the processors, the program allocates.  What it allocated for each byte that
- * they scanned is measured; this ratio, times what there is to scan, is the *runway*: so far below the goal the next cycle
- * starts.  The largest ratio of any quarter of the last few cycles counts, so that bursts find room: too early costs some
- * cycles more, too late costs threads of the program their time.
+ * background workers mark with a quarter of the processors, the program allocates.  What it allocated for each byte
+ * that they scanned is measured; this ratio, times what there is to scan, is the *runway*: so far below the goal the
+ * next cycle starts.  The largest ratio of any quarter of the last few cycles counts, so that bursts find room: too
+ * early costs some cycles more, too late costs threads of the program their time.
  *
- * What the forecast misses, *assists* make up for.  An allocating thread owes scan work for each byte.  It pays from the
- * *credit* of the background workers first: what they scanned and nobody has drawn yet.  Only if there is none it marks
- * by itself.  So scanning never falls behind the straight line from here to "all is scanned when the heap reaches the
- * target" by more than the credit, whatever the program does.  The line is drawn again about every millisecond.  The target
- * is the goal; if there turns out to be more to scan than expected, it moves, by less than a tenth of the goal, and
- * everything that was allocated before the cycle is taken for alive and scannable.  A thread that owes and finds nothing grey goes on:
- * then marking is about to end.
+ * What the forecast misses, *assists* make up for.  An allocating thread owes scan work for each byte.  It pays from
+ * the *credit* of the background workers first: what they scanned and nobody has drawn yet.  Only if there is none it
+ * marks by itself.  So scanning never falls behind the straight line from here to "all is scanned when the heap
+ * reaches the target" by more than the credit, whatever the program does.  The line is drawn again about every
+ * millisecond.  The target is the goal; if there turns out to be more to scan than expected, it moves, by less than a
+ * tenth of the goal, and everything that was allocated before the cycle is taken for alive and scannable.  A thread
+ * that owes and finds nothing grey goes on: then marking is about to end.
  *
- * Scan work is counted in bytes of heap objects that were scanned; stacks and static data do not count.  Objects that are
- * allocated in the cycle are black and never scanned.  What the cycle has of its own besides, handshakes and roots, is
- * PACER_FIXED_BYTES of scan work by definition: so the ratio stays finite in programs without pointers.
+ * Scan work is counted in bytes of heap objects that were scanned; stacks and static data do not count.  Objects that
+ * are allocated in the cycle are black and never scanned.  What the cycle has of its own besides, handshakes and
+ * roots, is PACER_FIXED_BYTES of scan work by definition: so the ratio stays finite in programs without pointers.
  *
- * Everything here is arithmetic on what the caller measured: no clock, no globals, no atomics.  The caller keeps the
- * credit and may let threads read the assist ratio while it revises. */
+ * Everything here is arithmetic on what the caller measured: no clock, no globals, no atomics, no locks.  One thread
+ * uses it at a time.  Credit, and the copy of the assist ratio that allocating threads read, are the caller's. */
 #ifndef MIDDEN_GC_PACER_CYCLE_H
 #define MIDDEN_GC_PACER_CYCLE_H
 
@@ -75,7 +75,7 @@ void pacer_cycle_begin(struct pacer_cycle *cycle, size_t live_bytes, size_t goal
  * what is kept of it, at most, when the line is drawn again: the new line knows what was scanned. */
 size_t pacer_cycle_credit_most(const struct pacer_cycle *cycle);
 
-/* About every millisecond while it marks, and whenever much happened at once. */
+/* About every millisecond while it marks, and at once when a large object was allocated. */
 void pacer_cycle_revise(struct pacer_cycle *cycle, const struct pacer_progress *progress);
 
 /* The bytes of scan work that a thread owes for each byte that it allocates: 0 to PACER_ASSIST_RATIO_MAX. */
@@ -96,8 +96,9 @@ struct pacer_share {
   double duty;      /* of the last worker: above 0, at most 1 */
 };
 
-/* Every few milliseconds, from a share of zeros the first time: a quarter of `cpus`, and what the program leaves idle.
- * `mutator_cpus`: processor time of the program since the last call, assists included, by the time that passed. */
+/* Every few milliseconds, from a share of zeros the first time: a quarter of `cpus`, and what the program leaves idle,
+ * as far as `markers` go.  `mutator_cpus`: processor time of the program since the last call, assists included, by the
+ * time that passed.  Other programs are not seen: what they use counts as idle. */
 void pacer_share_adjust(struct pacer_share *share, unsigned cpus, unsigned markers, double mutator_cpus);
 
 #endif
