@@ -217,6 +217,11 @@ foreach(folder unit model fault stress compat)
   endforeach()
 endforeach()
 
+# What test_world.c does behind the release of the collector's lock.
+target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
+
+target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
+
 # ---- a program in C++, where there is a compiler for it ----
 
 # A sanitizer's runtime belongs to its compiler.

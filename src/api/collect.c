@@ -8,6 +8,7 @@
 #include "gc/collector.h"
 #include "gc/sweep.h"
 #include "mutator/stack.h"
+#include "observe/trace.h"
 #include "page/pageheap.h"
 
 void midden_collect(void) {
@@ -60,13 +61,26 @@ static void change_limit(struct pacer *pacer, void *argument) {
   pacer->memory_limit_bytes = change->after;
 }
 
+/* Leaves the critical section in which memory was given back. */
+static void end_release(struct mutator *self, uint64_t start_ns, size_t released_bytes) {
+  struct pageheap_stats pages;
+  account_work(ACCOUNT_RELEASING, os_now_ns() - start_ns);
+  pageheap_read_stats(&heap_pages, &pages);
+  mutator_leave(self);
+  trace_release(start_ns, released_bytes, &pages);
+}
+
 /* Idle memory above a new limit goes at once. */
 static void release_to_limit(size_t limit_bytes) {
   struct mutator *self = mutator_self();
   mutator_enter(self);
   size_t held_bytes = pageheap_held_bytes(&heap_pages);
-  if (held_bytes > limit_bytes) pageheap_release(&heap_pages, held_bytes - limit_bytes, 0);
-  mutator_leave(self);
+  if (held_bytes <= limit_bytes) {
+    mutator_leave(self);
+    return;
+  }
+  uint64_t start_ns = os_now_ns();
+  end_release(self, start_ns, pageheap_release(&heap_pages, held_bytes - limit_bytes, 0));
 }
 
 size_t midden_set_memory_limit(size_t bytes) {
@@ -107,12 +121,11 @@ size_t midden_release_memory(void) {
   struct mutator *self = start_self();
   sweep_finish(self);
   mutator_enter(self);
-  uint64_t start = os_now_ns();
-  size_t released = stacks_trim_all();
-  released += pageheap_release(&heap_pages, SIZE_MAX, 0);
-  account_work(ACCOUNT_RELEASING, os_now_ns() - start);
-  mutator_leave(self);
-  return released;
+  uint64_t start_ns = os_now_ns();
+  size_t released_bytes = stacks_trim_all();
+  released_bytes += pageheap_release(&heap_pages, SIZE_MAX, 0);
+  end_release(self, start_ns, released_bytes);
+  return released_bytes;
 }
 
 void midden_set_event_callback(midden_event_fn *callback, void *argument) {

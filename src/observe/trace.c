@@ -7,6 +7,9 @@
 #include "gc/collector.h"
 #include "observe/check.h"
 #include "observe/trace_file.h"
+#include "os/os.h"
+
+static bool prints; /* constant after start */
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
@@ -66,7 +69,13 @@ void trace_scavenge(const struct scavenger_report *report) {
       (double)report->elapsed_ns / 1e9, report->refused ? ", refused by the system" : "");
 }
 
-static bool prints; /* constant after start */
+void trace_release(uint64_t start_ns, size_t released_bytes, const struct pageheap_stats *after) {
+  if (!prints) return;
+  size_t resident_bytes = after->in_use_bytes + after->stack_bytes + pageheap_stats_idle_resident(after);
+  warn("release @%.3fs: released %.1f MiB at once, resident %.1f MiB, %.3f ms",
+       (double)(start_ns - collector_start_ns()) / 1e9, mib(released_bytes), mib(resident_bytes),
+       ms(os_now_ns() - start_ns));
+}
 
 static void report_cycle(const struct collector_report *report) {
   if (prints) print_cycle(report);

@@ -1,4 +1,5 @@
-/* The trace: a line on standard error for each collection and each time that memory was given back, a file for viewers, or both; docs/trace.md explains them. */
+/* The trace: a line on standard error for each collection and each time that memory was given back, a file for viewers,
+ * or both; docs/trace.md explains them. */
 #ifndef MIDDEN_OBSERVE_TRACE_H
 #define MIDDEN_OBSERVE_TRACE_H
 
@@ -11,5 +12,8 @@ void trace_init(bool lines, const char *file);
 
 /* The line for an episode of the scavenger. */
 void trace_scavenge(const struct scavenger_report *report);
+
+/* The line for what the program had given back at once, from `start_ns` until now.  No lock held, in no critical section. */
+void trace_release(uint64_t start_ns, size_t released_bytes, const struct pageheap_stats *after);
 
 #endif
