@@ -2,7 +2,8 @@
  *
  * From it come the parser of the environment, `midden run --help` and docs/options.md.  Types: SIZE takes a number of
  * bytes with an optional suffix K, M, G or T (powers of 1024), or "off" where 0 stands for none; COUNT a whole number within
- * [low, high]; SWITCH 1 or 0; PERCENT a whole number or "off"; WORDS words from a list, separated by commas. */
+ * [low, high]; SWITCH 1 or 0; PERCENT a whole number or "off"; WORDS words from a list, separated by commas; PATH
+ * the name of a file. */
 #ifndef MIDDEN_OPTIONS_H
 #define MIDDEN_OPTIONS_H
 
