@@ -32,6 +32,10 @@
     "milliseconds after which memory that is free and unused goes back to the system, whatever the heap may need; " \
     "off: never")                                                                                                   \
   X(idle_collect_ms, "MIDDEN_IDLE_COLLECT", PERCENT, 1, 1000000000, "1000; the drop-in: off",                       \
-    "milliseconds without allocation after which the library collects by itself, in its own thread; off: never")
+    "milliseconds without allocation after which the library collects by itself, in its own thread; off: never")    \
+  X(profile_sample_bytes, "MIDDEN_PROFILE_SAMPLE", SIZE, 0, 0, "off; 512K where MIDDEN_PROFILE_FILE is set",        \
+    "heap profile from the start: the mean distance of sampled bytes; 1: every object")                             \
+  X(profile_file, "MIDDEN_PROFILE_FILE", PATH, 0, 0, "none",                                                        \
+    "where the heap profile is written when the process exits, for pprof")
 
 #endif

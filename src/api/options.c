@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "alloc/sample.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "midden/options.h"
@@ -196,6 +197,7 @@ static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
          options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
+         options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX &&
          (options->mode == MIDDEN_MODE_AUTO || options->mode == MIDDEN_MODE_STW) && (options->debug & ~DEBUG_ALL) == 0;
 }
 
