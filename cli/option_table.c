@@ -30,6 +30,8 @@ const char *option_placeholder(const struct option_row *row) {
       return "N|off";
     case OPTION_WORDS:
       return "WORDS";
+    case OPTION_PATH:
+      return "PATH";
     case OPTION_COUNT:
     case OPTION_SWITCH:
       break;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum option_type { OPTION_SIZE, OPTION_COUNT, OPTION_PERCENT, OPTION_SWITCH, OPTION_WORDS };
+enum option_type { OPTION_SIZE, OPTION_COUNT, OPTION_PERCENT, OPTION_SWITCH, OPTION_WORDS, OPTION_PATH };
 
 struct option_row {
   const char *field;    /* of struct midden_options */

@@ -25,7 +25,7 @@ extern char **environ;
 struct variable {
   const char *name;
   size_t offset, bytes; /* of the field */
-  enum { SIZE, COUNT, PERCENT, SWITCH, WORDS } type;
+  enum { SIZE, COUNT, PERCENT, SWITCH, WORDS, PATH } type;
   long low, high;
 };
 
@@ -148,6 +148,8 @@ static bool is_good(const struct variable *variable, const char *text) {
     case COUNT:
     case SWITCH:
       return reference_count(text, variable->low, variable->high);
+    case PATH:
+      return strlen(text) < 1024;
     default:
       return reference_words(variable->name, text);
   }

@@ -26,6 +26,9 @@ static void print_values(FILE *to, const struct option_row *row) {
     case OPTION_WORDS:
       fputs("words, separated by commas", to);
       return;
+    case OPTION_PATH:
+      fputs("the name of a file", to);
+      return;
   }
 }
 

@@ -86,6 +86,10 @@ struct midden_options {
   int scavenge_after_ms;     /* unused memory goes back after this time, whatever the goal; default 300000; -1: never */
   int idle_collect_ms;       /* after this time without allocation a thread of the library collects; default 1000; -1:
                                 never.  Finalizer notifications and events may then come in that thread */
+  /* A heap profile from the start, by the distance of midden_profile_start; default none, but 512 KiB with a profile_file:
+   * there it is written when the process exits (path copied; default none).  A fork's child adds its process number. */
+  size_t profile_sample_bytes;
+  const char *profile_file;
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call
@@ -599,7 +603,7 @@ struct midden_stats {
   size_t metadata_bits;     /* mark and allocation bits, as far as they are committed */
   size_t metadata_threads;  /* threads and their caches */
   size_t metadata_marking;  /* work buffers, lists of roots */
-  size_t metadata_specials; /* finalizers and weak links */
+  size_t metadata_specials; /* finalizers, weak links, the heap profile */
   size_t metadata_other;
   uint64_t allocated;        /* ever */
   uint64_t allocated_large;  /* the part of it that went to large objects */
@@ -675,6 +679,48 @@ struct midden_pauses {
 
 /* Fills *pauses, as far as pauses->size goes; does nothing where pauses is NULL. */
 MIDDEN_API void midden_pauses(struct midden_pauses *pauses);
+
+/* ---------------------------------------------------------------- the heap profile */
+
+/* The heap profile tells which call stacks allocated what, and what of it is in use.  It is a sample: an object is sampled
+ * with a probability that grows with its size, 1 - exp(-bytes / distance), and remembered until it is freed or a
+ * collection finds it dead.  What was not sampled costs nothing.  Bytes are the slots'; tiny objects (see
+ * midden_alloc_data) count by the slot that they share, for who allocated the first.  docs/profile.md says more. */
+enum { MIDDEN_PROFILE_DEPTH = 32 }; /* the most frames of a call stack that are kept, the innermost */
+
+/* Begins a profile; the one before is forgotten.  On average one byte in `distance_bytes` is sampled (0: 524288), with 1
+ * every object.  Of what other threads had set aside for themselves before, at most 2 KiB of each size and kind, nothing is
+ * sampled.  0; -EALREADY where a profile is running; -EINVAL for more than 1 TiB; -ENOMEM. */
+MIDDEN_API int midden_profile_start(size_t distance_bytes);
+
+/* Samples no more.  The profile can still be read, and objects that are in it still die.  0, or -EALREADY where none is
+ * running. */
+MIDDEN_API int midden_profile_stop(void);
+
+/* The objects of one size that one call stack allocated: allocated and freed, ever since the profile began; what is left is
+ * in use, or dead and not yet collected.  Estimates but for the samples themselves. */
+struct midden_profile_bucket {
+  const uintptr_t *stack; /* return addresses, the innermost frame first; some of the library's own may come first */
+  size_t depth;           /* their number */
+  size_t object_bytes;    /* of each object */
+  uint64_t samples_allocated, samples_freed; /* objects */
+  uint64_t objects_allocated, objects_freed;
+  uint64_t bytes_allocated, bytes_freed;
+};
+
+/* Calls `visit` for each bucket of the latest profile until it returns false; returns how often.  It may do anything.  The
+ * figures of a bucket fit each other; buckets may be of different moments, and those that come meanwhile are left out. */
+typedef bool midden_profile_visit_fn(const struct midden_profile_bucket *bucket, void *argument);
+MIDDEN_API size_t midden_profile_visit(midden_profile_visit_fn *visit, void *argument);
+
+/* Samples of the latest profile that are missing in it, since there was no memory for them. */
+MIDDEN_API uint64_t midden_profile_lost(void);
+
+/* Writes the latest profile to a file, which is created or replaced, as text that `pprof` reads.  0; -EINVAL where `path` is
+ * NULL or there was no profile; -errno where the file cannot be written. */
+MIDDEN_API int midden_profile_write(const char *path);
+
+/* ---------------------------------------------------------------- walks and checks */
 
 /* Calls `visit` for every living object as of the last collection and all allocated since, the world stopped.  The rules
  * of a trace function hold. */

@@ -2,7 +2,8 @@
  *
  * From it come the parser of the environment, `midden run --help` and docs/options.md.  Types: SIZE takes a number of
  * bytes with an optional suffix K, M, G or T (powers of 1024), or "off" where 0 stands for none; COUNT a whole number within
- * [low, high]; SWITCH 1 or 0; PERCENT a whole number or "off"; WORDS words from a list, separated by commas. */
+ * [low, high]; SWITCH 1 or 0; PERCENT a whole number or "off"; WORDS words from a list, separated by commas; PATH
+ * the name of a file. */
 #ifndef MIDDEN_OPTIONS_H
 #define MIDDEN_OPTIONS_H
 
@@ -34,6 +35,10 @@
     "milliseconds after which memory that is free and unused goes back to the system, whatever the heap may need; "    \
     "off: never")                                                                                                      \
   X(idle_collect_ms, "MIDDEN_IDLE_COLLECT", PERCENT, 1, 1000000000, "1000; the drop-in: off",                          \
-    "milliseconds without allocation after which the library collects by itself, in its own thread; off: never")
+    "milliseconds without allocation after which the library collects by itself, in its own thread; off: never")       \
+  X(profile_sample_bytes, "MIDDEN_PROFILE_SAMPLE", SIZE, 0, 0, "off; 512K where MIDDEN_PROFILE_FILE is set",           \
+    "heap profile from the start: the mean distance of sampled bytes; 1: every object")                                \
+  X(profile_file, "MIDDEN_PROFILE_FILE", PATH, 0, 0, "none",                                                           \
+    "where the heap profile is written when the process exits, for pprof")
 
 #endif

@@ -115,25 +115,51 @@ static struct span *fresh_span(unsigned kind, unsigned size_class) {
   return span;
 }
 
-bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
+/* A window of at most `window_bytes`, but one slot at least. */
+static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsigned size_class, size_t window_bytes) {
   struct central *central = central_of(kind, size_class);
-  if (central == NULL || !add_bins(cache, kind)) return false;
+  if (central == NULL || !add_bins(cache, kind)) return CACHE_NO_MEMORY;
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
-  if (reopen_freed(cache, bin, kind, size_class)) return true;
-  size_t window_bytes = cache_single_slots ? 1 : CACHE_WINDOW_BYTES;
+  if (reopen_freed(cache, bin, kind, size_class)) return CACHE_FILLED;
   for (;;) {
     struct slot_run run;
     if (bin->span != NULL && slots_claim(bin->span, window_bytes, cache_is_black(cache), &run)) {
       size_t bytes = run.end - run.start;
       if (kind_table[kind].zeroed && !run.clear && !guard_active) memset((void *)run.start, 0, bytes);
       open_window(cache, bin, kind, size_class, run, slots_in(bytes, size_class));
-      return true;
+      return CACHE_FILLED;
     }
     if (bin->span != NULL) central_give(central, bin->span);
     bin->span = central_take(central);
     if (bin->span == NULL) bin->span = fresh_span(kind, size_class);
-    if (bin->span == NULL) return false;
+    if (bin->span == NULL) return CACHE_NO_MEMORY;
   }
+}
+
+static size_t window_bytes_max(void) { return cache_single_slots ? 1 : CACHE_WINDOW_BYTES; }
+
+void cache_follow_profile(struct cache *cache) {
+  if (sampler_follow(&cache->sampler)) cache_retire(cache);
+}
+
+static NOINLINE enum cache_filled fill_and_sample(struct cache *cache, unsigned kind, unsigned size_class) {
+  cache_follow_profile(cache);
+  size_t window_bytes = sampler_window_bytes(&cache->sampler, window_bytes_max());
+  if (fill(cache, kind, size_class, window_bytes) == CACHE_NO_MEMORY) return CACHE_NO_MEMORY;
+  const struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
+  bool is_sampled = sampler_pass(&cache->sampler, (size_t)(bin->limit - bin->next));
+  return is_sampled ? CACHE_SAMPLED : CACHE_FILLED;
+}
+
+enum cache_filled cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
+  if (UNLIKELY(atomic_load_relaxed(&sample_distance) != 0)) return fill_and_sample(cache, kind, size_class);
+  return fill(cache, kind, size_class, window_bytes_max());
+}
+
+bool cache_samples_large(struct cache *cache, size_t bytes) {
+  if (LIKELY(atomic_load_relaxed(&sample_distance) == 0)) return false;
+  cache_follow_profile(cache);
+  return sampler_pass(&cache->sampler, bytes);
 }
 
 /* Keeps a freed slot for the next window; false where there is no room for it. */
@@ -218,8 +244,8 @@ void cache_blacken(struct cache *cache, struct tally *marked) {
     for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
       const struct cache_bin *bin = cache_bin_of(cache, kind, i);
       if (bin->next == bin->limit) continue;
-      marked->objects[tally_row_of(kind)][i] -= mark_bits_set_slots(
-          &heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[i]);
+      marked->objects[tally_row_of(kind)][i] -=
+          mark_bits_set_slots(&heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[i]);
     }
   }
 }

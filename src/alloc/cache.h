@@ -36,6 +36,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "alloc/sample.h"
 #include "base/attr.h"
 #include "page/span.h"
 #include "span/kind.h"
@@ -66,6 +67,7 @@ struct cache {
   uint64_t tiny_slots;      /* claimed for tiny objects, ever; counted in `claimed` too */
   struct tally claimed;     /* slots that came into windows, and large objects, ever */
   struct tally freed;       /* by midden_free, ever */
+  struct sampler sampler;   /* last: allocation does not look at it */
 };
 
 /* What the caches of threads that ended had allocated and freed.  Under the lock of the list of mutators. */
@@ -114,8 +116,15 @@ bool cache_find_object(struct cache *cache, const void *address, struct object *
 
 /* Critical sections only, from here on. */
 
-/* Fills the window of a kind and class; false where there is no memory. */
-bool cache_refill(struct cache *cache, unsigned kind, unsigned size_class);
+/* Fills the window of a kind and class.  SAMPLED: it holds one slot, whose object belongs into the heap profile. */
+enum cache_filled { CACHE_NO_MEMORY, CACHE_FILLED, CACHE_SAMPLED };
+enum cache_filled cache_refill(struct cache *cache, unsigned kind, unsigned size_class);
+
+/* Whether a large object of `bytes`, just allocated, belongs into the heap profile. */
+bool cache_samples_large(struct cache *cache, size_t bytes);
+
+/* Where a profile has begun, gives all windows back: their slots were never considered. */
+void cache_follow_profile(struct cache *cache);
 
 /* Frees an object of a small class in a swept span.  False, and nothing done, if its bit was clear already. */
 bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot);

@@ -21,6 +21,7 @@
 #include "gc/collector.h"
 #include "gc/concurrent.h"
 #include "gc/deferred.h"
+#include "gc/profile.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
 #include "mutator/handshake.h"
@@ -77,6 +78,11 @@ static void pay_dues(struct mutator *self, size_t bytes) {
   if (UNLIKELY(start_stress_interval != 0)) stress();
 }
 
+/* The first slot of a window that was just filled. */
+static void *bump(struct mutator *self, unsigned kind, unsigned size_class) {
+  return cache_bump(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class]);
+}
+
 /* ---- guarded objects ----
  *
  * Where objects are guarded no window ever holds a slot, so that every allocation comes by here (span/guard.h). */
@@ -88,15 +94,19 @@ static size_t aligned_slot_bytes(size_t bytes, size_t alignment) {
   return (size_t)1 << (highest_bit(rounded - 1) + 1);
 }
 
-/* A free slot of at least `bytes`, or NULL.  Critical sections. */
-static void *take_slot(struct mutator *self, unsigned kind, size_t bytes, size_t alignment) {
+/* A free slot of at least `bytes`, or NULL; and whether the object in it is to be sampled.  Critical sections. */
+static void *take_slot(struct mutator *self, unsigned kind, size_t bytes, size_t alignment, bool *is_sampled) {
   if (bytes > SIZE_CLASS_MAX_BYTES || (alignment > GRANULE_BYTES && bytes > PAGE_BYTES)) {
     struct large large;
-    return large_alloc(&self->cache, kind, bytes, max_size(alignment, PAGE_BYTES), &large) ? large.start : NULL;
+    if (!large_alloc(&self->cache, kind, bytes, max_size(alignment, PAGE_BYTES), &large)) return NULL;
+    *is_sampled = cache_samples_large(&self->cache, large.bytes);
+    return large.start;
   }
   unsigned size_class = size_class_of(bytes);
-  if (!cache_refill(&self->cache, kind, size_class)) return NULL;
-  return cache_bump(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class]);
+  enum cache_filled filled = cache_refill(&self->cache, kind, size_class);
+  if (filled == CACHE_NO_MEMORY) return NULL;
+  *is_sampled = filled == CACHE_SAMPLED;
+  return bump(self, kind, size_class);
 }
 
 static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignment) {
@@ -105,10 +115,12 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
   size_t slot_bytes = aligned_slot_bytes(guard_slot_bytes(kind, bytes), alignment);
   pay_dues(self, bytes);
   for (unsigned attempt = 0;; attempt++) {
+    bool is_sampled = false;
     mutator_enter(self);
-    void *slot = take_slot(self, kind, slot_bytes, alignment);
+    void *slot = take_slot(self, kind, slot_bytes, alignment, &is_sampled);
     if (slot != NULL) guard_allocated(object_span((uintptr_t)slot), (uintptr_t)slot, bytes);
     mutator_leave(self);
+    if (UNLIKELY(is_sampled)) profile_record(self, slot, __builtin_return_address(0));
     if (slot != NULL) return slot;
     if (slot_bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return fail(bytes);
   }
@@ -123,9 +135,10 @@ static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_
   pay_dues(self, size_class_bytes[size_class]);
   for (unsigned attempt = 0;; attempt++) {
     mutator_enter(self);
-    bool refilled = cache_refill(&self->cache, kind, size_class);
+    enum cache_filled filled = cache_refill(&self->cache, kind, size_class);
     mutator_leave(self);
-    if (LIKELY(refilled)) return cache_bump(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class]);
+    if (LIKELY(filled == CACHE_FILLED)) return bump(self, kind, size_class);
+    if (filled == CACHE_SAMPLED) return profile_record(self, bump(self, kind, size_class), __builtin_return_address(0));
     if (!try_harder(self, attempt)) return fail(bytes);
   }
 }
@@ -149,10 +162,12 @@ static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment)
     struct large large;
     mutator_enter(self);
     bool allocated = large_alloc(&self->cache, kind, bytes, alignment, &large);
+    bool is_sampled = allocated && cache_samples_large(&self->cache, large.bytes);
     mutator_leave(self);
     if (allocated) {
       /* Outside the critical section: a stop need not wait for it. */
       if (large.must_clear) memset(large.start, 0, large.bytes);
+      if (UNLIKELY(is_sampled)) profile_record(self, large.start, __builtin_return_address(0));
       return large.start;
     }
     if (bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return fail(bytes);

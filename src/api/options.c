@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "alloc/sample.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "midden/options.h"
@@ -20,7 +21,7 @@ enum {
   DEFAULT_SCAVENGE_AFTER_MS = 5 * 60 * 1000,
   DEFAULT_IDLE_COLLECT_MS = 1000,
   SIGNAL_LIMIT = 64,
-  TRACE_PATH_BYTES = 1024
+  PATH_BYTES = 1024
 };
 
 /* Where a text cannot be read, says so and what is allowed. */
@@ -94,13 +95,17 @@ static bool parse_debug_word(const char *text, size_t length, struct midden_opti
 }
 
 /* The environment may change; the path stays. */
-static bool parse_trace_file(const char *path, size_t length, struct midden_options *options) {
-  static char copy[TRACE_PATH_BYTES];
-  if (length == 0 || length >= sizeof copy) return false;
+static bool keep_path(const char *path, size_t length, char copy[PATH_BYTES], const char **field) {
+  if (length == 0 || length >= PATH_BYTES) return false;
   memcpy(copy, path, length);
   copy[length] = '\0';
-  options->trace_file = copy;
+  *field = copy;
   return true;
+}
+
+static bool parse_trace_file(const char *path, size_t length, struct midden_options *options) {
+  static char copy[PATH_BYTES];
+  return keep_path(path, length, copy, &options->trace_file);
 }
 
 static bool parse_trace_word(const char *text, size_t length, struct midden_options *options) {
@@ -160,6 +165,11 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
     ok = parse_count(text, low, high, &count);    \
     if (ok) options->field = count != 0 ? 1 : -1; \
   } while (0)
+#define PARSE_PATH(field, low, high)                           \
+  do {                                                         \
+    static char copy[PATH_BYTES];                              \
+    ok = keep_path(text, strlen(text), copy, &options->field); \
+  } while (0)
 #define PARSE_PERCENT(field, low, high) \
   do {                                  \
     if (strcasecmp(text, "off") == 0) { \
@@ -191,7 +201,8 @@ static void read_environment(struct midden_options *options) {
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
-         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 && options->mode >= MIDDEN_MODE_AUTO &&
+         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
+         options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
          options->mode <= MIDDEN_MODE_BARRIER && (options->debug & ~DEBUG_ALL) == 0;
 }
 

@@ -6,6 +6,7 @@
 #include "api/allocate.h"
 #include "api/fork.h"
 #include "api/options.h"
+#include "api/profile.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
@@ -13,6 +14,7 @@
 #include "gc/background.h"
 #include "gc/collector.h"
 #include "gc/idle.h"
+#include "gc/profile.h"
 #include "gc/scavenger.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
@@ -109,6 +111,8 @@ static int start_locked(const struct midden_options *given) {
   collector_init(&pacer, options.markers, options.mode == MIDDEN_MODE_BARRIER);
   background_register(sweep_background);
   start_background(&options);
+  profile_init();
+  profile_set_options(&options);
   fork_init();
   return 0;
 }
@@ -122,7 +126,9 @@ static int start(const struct midden_options *given) {
     if (error == 0) atomic_store_release(&state, (uint32_t)STARTED);
   }
   lock_release(&start_lock);
-  return error == 0 ? mutator_attach(0) : error;
+  if (error == 0) error = mutator_attach(0);
+  if (error == 0) profile_start_by_options();
+  return error;
 }
 
 void start_ensure(void) {

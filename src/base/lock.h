@@ -27,6 +27,7 @@ enum lock_rank {
   LOCK_RANK_SPECIALS,     /* specials of spans, by stripes; one at a time */
   LOCK_RANK_CALLS,        /* finalizers and cleanups that are ready */
   LOCK_RANK_SPECIAL_SETS, /* which spans have specials */
+  LOCK_RANK_PROFILE,      /* the heap profile */
   LOCK_RANK_STACKS,       /* stacks of fibers, and those that wait for one */
   LOCK_RANK_KINDS,        /* which kinds have central lists */
   LOCK_RANK_CENTRAL,      /* central lists; one at a time */

@@ -26,17 +26,17 @@ bool assist_is_due;
 static NOT_A_ROOT struct {
   struct pacer_cycle pacer;
   struct pacer_share share;
-  uint64_t process_cpu_ns;  /* of the process when the cycle began */
-  uint64_t worker_cpu_ns;   /* of all workers in this cycle */
-  size_t background_bytes;  /* scanned by them */
-  uint64_t owed_rest_ns;    /* by the last worker */
-  uint64_t shared_ns;       /* when the share was thought over, and the program's processor time until then */
+  uint64_t process_cpu_ns; /* of the process when the cycle began */
+  uint64_t worker_cpu_ns;  /* of all workers in this cycle */
+  size_t background_bytes; /* scanned by them */
+  uint64_t owed_rest_ns;   /* by the last worker */
+  uint64_t shared_ns;      /* when the share was thought over, and the program's processor time until then */
   uint64_t shared_program_ns;
-  int64_t credit_bytes;     /* atomic; scanned in the background, and not yet drawn on */
-  uint32_t ratio;           /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
-  size_t assist_bytes;      /* atomic; scanned by threads */
-  uint64_t assist_ns;       /* atomic; processor time of that */
-  uint32_t unfinished;      /* atomic; workers of an epoch that used up their slices */
+  int64_t credit_bytes; /* atomic; scanned in the background, and not yet drawn on */
+  uint32_t ratio;       /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
+  size_t assist_bytes;  /* atomic; scanned by threads */
+  uint64_t assist_ns;   /* atomic; processor time of that */
+  uint32_t unfinished;  /* atomic; workers of an epoch that used up their slices */
 } assist CACHE_ALIGNED;
 
 /* ---- figures ---- */
@@ -73,8 +73,8 @@ static void limit_credit(void) {
 void assist_begin(void) {
   pacer_cycle_begin(&assist.pacer, atomic_load_relaxed(&account_live_bytes), collector.totals.goal_bytes);
   atomic_store_relaxed(&account_trigger_bytes, SIZE_MAX);
-  assist.share = (struct pacer_share){.workers = 1, .duty = 1};
-  pacer_share_adjust(&assist.share, os_processor_count(), collector.markers, os_processor_count());
+  if (assist.share.workers == 0)
+    pacer_share_adjust(&assist.share, os_processor_count(), collector.markers, os_processor_count());
   assist.process_cpu_ns = os_process_cpu_ns();
   assist.worker_cpu_ns = assist.background_bytes = assist.owed_rest_ns = assist.shared_program_ns = 0;
   assist.shared_ns = os_now_ns();
@@ -97,7 +97,8 @@ size_t assist_trigger(size_t goal_bytes, size_t live_bytes) {
 
 void assist_forget(void) {
   atomic_store_relaxed(&assist_is_due, false);
-  atomic_store_relaxed(&account_trigger_bytes, assist_trigger(collector.totals.goal_bytes, collector.totals.marked_bytes));
+  atomic_store_relaxed(&account_trigger_bytes,
+                       assist_trigger(collector.totals.goal_bytes, collector.totals.marked_bytes));
 }
 
 /* ---- the workers ---- */

@@ -59,11 +59,11 @@ struct collector_report {
   uint64_t start_ns, sweep_start_ns, stop_start_ns, roots_start_ns, finish_start_ns, resume_ns, end_ns;
   /* Parts of the pause, and all of it.  Cycles beside the program: of the mark phase (stop_ns: ARM and SCAN); no pause. */
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns;
-  uint64_t check_ns;                                        /* in collector_checker; part of finish_ns */
-  uint64_t sweep_before_ns, sweep_after_ns;                 /* around the stop, in the collecting thread */
-  uint64_t cpu_ns;                                          /* of all markers */
-  struct sweep_stats swept;                                 /* since the last cycle's mark phase */
-  uint64_t limit_yields;                                    /* times the limiter put this cycle off */
+  uint64_t check_ns;                        /* in collector_checker; part of finish_ns */
+  uint64_t sweep_before_ns, sweep_after_ns; /* around the stop, in the collecting thread */
+  uint64_t cpu_ns;                          /* of all markers */
+  struct sweep_stats swept;                 /* since the last cycle's mark phase */
+  uint64_t limit_yields;                    /* times the limiter put this cycle off */
   size_t live_before_bytes, marked_bytes, marked_scanned_bytes, marked_objects, goal_bytes;
   /* Cycles beside the program: the longest time that the gate was closed, rounds until the marking was done, and how much
    * of the scanning threads did that allocate. */

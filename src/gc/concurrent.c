@@ -42,9 +42,7 @@ bool concurrent_is_marking(void) {
   return phase >= COLLECTOR_ARM && phase <= COLLECTOR_MARK;
 }
 
-bool concurrent_is_settling(void) {
-  return atomic_load_acquire(&collector.phase) == COLLECTOR_MARK_TERMINATION;
-}
+bool concurrent_is_settling(void) { return atomic_load_acquire(&collector.phase) == COLLECTOR_MARK_TERMINATION; }
 
 uint32_t concurrent_cycle(void) { return concurrent.cycle; }
 
@@ -194,12 +192,8 @@ static void forget(struct mutator *mutator) {
 void concurrent_init(void) {
   fixalloc_init(&tracers, sizeof(struct midden_tracer), true, PERSIST_MARK);
   barrier_flusher = flush_words;
-  mutator_hooks =
-      (struct mutator_hooks){.attach = attach,
-                                         .attached = attached,
-                                         .detaching = detaching,
-                                         .forget = forget,
-                                         .switching = switching};
+  mutator_hooks = (struct mutator_hooks){
+      .attach = attach, .attached = attached, .detaching = detaching, .forget = forget, .switching = switching};
 }
 
 /* ---- transitions ---- */
@@ -260,9 +254,7 @@ static void mark_roots(struct cycle *cycle) {
 }
 
 /* [quiet]: true if nobody made anything grey since `news` was read. */
-static bool is_quiet(uint64_t news) {
-  return atomic_load_acquire(&concurrent.news) == news && !work_is_available();
-}
+static bool is_quiet(uint64_t news) { return atomic_load_acquire(&concurrent.news) == news && !work_is_available(); }
 
 /* One attempt to end the phase. */
 static bool try_to_finish(struct cycle *cycle) {

@@ -18,11 +18,11 @@
 #define WRITE_ALWAYS_MOST_BYTES ((uintptr_t)32 << 20)
 
 enum {
-  FIFO_PLACES = 16,         /* a power of two; about the misses that a core keeps under way */
-  PIECE_BYTES = 32 * 1024,  /* of a large object: some ten microseconds */
-  SHARE_INTERVAL = 64,      /* objects scanned between two looks at whether others want work */
-  SHARE_LEAST = 16,         /* fewer items are not worth sharing */
-  NODE_BYTES_MAX = 32       /* see mark_object_before */
+  FIFO_PLACES = 16,        /* a power of two; about the misses that a core keeps under way */
+  PIECE_BYTES = 32 * 1024, /* of a large object: some ten microseconds */
+  SHARE_INTERVAL = 64,     /* objects scanned between two looks at whether others want work */
+  SHARE_LEAST = 16,        /* fewer items are not worth sharing */
+  NODE_BYTES_MAX = 32      /* see mark_object_before */
 };
 
 /* What marking reads of the heap, all constant while it runs: a copy in local variables, which no store that the loop
@@ -67,7 +67,8 @@ bool mark_watch_was_incomplete(void) { return atomic_exchange_acq_rel(&watch_is_
  * could come back here, as deep as a chain of ephemerons is long. */
 static NOINLINE void note_marked(struct midden_tracer *tracer, uintptr_t object) {
   bool running = tracer->mode == MARK_CONCURRENT;
-  if ((running && tracer->cycle != 0) || !settle_is_watched(object, running)) return; /* a thread's marks are asked for later */
+  if ((running && tracer->cycle != 0) || !settle_is_watched(object, running))
+    return; /* a thread's marks are asked for later */
   struct work_buffer *buffer = tracer->woken;
   if (buffer == NULL || buffer->count == WORK_ITEMS) {
     buffer = work_get_empty();
@@ -96,8 +97,8 @@ static bool mark_woken(struct midden_tracer *tracer) {
 
 /* ---- grey objects ---- */
 
-ALWAYS_INLINE void count_marked(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot, unsigned size_class,
-                                enum tally_row row) {
+ALWAYS_INLINE void count_marked(struct midden_tracer *tracer, struct heap_view heap, uintptr_t slot,
+                                unsigned size_class, enum tally_row row) {
   tracer->marked.objects[row][size_class]++;
   if (UNLIKELY(size_class == 0)) tracer->marked.large_bytes[row] += span_bytes(object_span(heap.start + slot));
   if (UNLIKELY(heap.watched)) note_marked(tracer, heap.start + slot);

@@ -11,7 +11,7 @@ enum persist_purpose {
   PERSIST_BITS,    /* the two bit tables beside the arena */
   PERSIST_MUTATOR, /* mutators and their caches */
   PERSIST_MARK,    /* mark stacks and work buffers */
-  PERSIST_SPECIAL, /* finalizers and weak links */
+  PERSIST_SPECIAL, /* finalizers, weak links, the heap profile */
   PERSIST_OTHER,
   PERSIST_PURPOSE_COUNT
 };

@@ -59,7 +59,7 @@ struct midden_fiber {
   struct os_context context;
   struct midden_fiber *resumer;
   midden_fiber_fn *function;
-  void *argument; /* until the function has it */
+  void *argument;         /* until the function has it */
   uint32_t scanned_cycle; /* beside the program: what is on the stack was scanned in that cycle; atomic */
 };
 

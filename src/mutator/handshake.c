@@ -8,7 +8,7 @@
 
 enum {
   SPINS = 200,
-  RECHECK_NS = 500000,   /* a thread may end, or refuse */
+  RECHECK_NS = 500000,      /* a thread may end, or refuse */
   SIGNAL_AGAIN_NS = 2000000 /* nothing lost by a second signal */
 };
 

@@ -64,8 +64,8 @@ struct mutator {
   struct midden_fiber *fiber;         /* which runs on this thread, or NULL; a root */
   struct midden_stack *foreign;       /* the program's own switch runs on it, or NULL */
   struct mutator_own_stack own_stack; /* the thread's own stack, while the thread runs on another */
-  struct barrier_buffer *records;     /* stores not yet looked at (barrier.h); NULL: none yet; its own, or who holds it */
-  struct midden_tracer *tracer;       /* the gc layer's: what this thread marks with; NULL where nothing is marked by it */
+  struct barrier_buffer *records; /* stores not yet looked at (barrier.h); NULL: none yet; its own, or who holds it */
+  struct midden_tracer *tracer;   /* the gc layer's: what this thread marks with; NULL where nothing is marked by it */
   /* Valid while SAFE. */
   uintptr_t stack_pointer;
   uintptr_t
@@ -75,10 +75,10 @@ struct mutator {
 
 /* What the gc layer wants to know of threads; all may be NULL.  Filled at start. */
 struct mutator_hooks {
-  int (*attach)(struct mutator *self);      /* a new one, not yet on the list: 0 or -ENOMEM */
-  void (*attached)(struct mutator *self);   /* on the list, in a critical section of its own */
-  void (*detaching)(struct mutator *self);  /* the last critical section of its own */
-  void (*forget)(struct mutator *mutator);  /* it left the list; the threads lock is held */
+  int (*attach)(struct mutator *self);     /* a new one, not yet on the list: 0 or -ENOMEM */
+  void (*attached)(struct mutator *self);  /* on the list, in a critical section of its own */
+  void (*detaching)(struct mutator *self); /* the last critical section of its own */
+  void (*forget)(struct mutator *mutator); /* it left the list; the threads lock is held */
   /* In the critical section of a switch to another stack: a fiber's or, NULL, one that `registered` says, or the thread's own;
    * `frame`: what the thread now uses of its stack lies above. */
   void (*switching)(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered, uintptr_t frame);

@@ -46,12 +46,14 @@ static void print_cycle(const struct collector_report *report) {
   write_check(check, report);
   write_marking(marking, report);
   warn(
-      "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, %s, sweep %.3f+%.3f ms, cpu %.3f ms, %u markers, objects %zu, threads %zu/%zu, finalizers %zu, "
+      "gc %llu @%.3fs: live %.1f -> %.1f MiB (%.1f scanned), goal %.1f MiB, %s, sweep %.3f+%.3f ms, cpu %.3f ms, %u "
+      "markers, objects %zu, threads %zu/%zu, finalizers %zu, "
       "reason %s, put off %llu; before: %zu pages swept by cycle %zu, allocation %zu, free %zu, reclaim %zu, "
       "background %zu, debt "
       "%zu, next cycle %zu; %zu freed%s",
       (unsigned long long)report->number, (double)report->start_ns / 1e9, mib(report->live_before_bytes),
-      mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), marking, ms(report->sweep_before_ns), ms(report->sweep_after_ns), ms(report->cpu_ns), report->markers,
+      mib(report->marked_bytes), mib(report->marked_scanned_bytes), mib(report->goal_bytes), marking,
+      ms(report->sweep_before_ns), ms(report->sweep_after_ns), ms(report->cpu_ns), report->markers,
       report->marked_objects, report->signalled, report->threads, report->finalizers_ready,
       collector_reason_name(report->reason), (unsigned long long)report->limit_yields, report->swept.begun_pages,
       by[SWEEPER_COLLECTOR], by[SWEEPER_ALLOCATION], by[SWEEPER_FREE], by[SWEEPER_RECLAIM], by[SWEEPER_BACKGROUND],

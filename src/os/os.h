@@ -105,6 +105,11 @@ void os_be_patient(void);
  * thread's stack: who scans from stack_pointer to the stack's base sees every value that the caller may still use. */
 void os_call_with_registers(void (*function)(uintptr_t stack_pointer, void *argument), void *argument);
 
+/* The return addresses of the calling thread's frames, the innermost first; how many there are.  Needs no frame pointers.
+ * The first call may allocate, load a library and take locks, any may take the loader's lock: not in critical sections, not
+ * while the world is stopped, not in a signal handler. */
+size_t os_call_stack(uintptr_t *frames, size_t capacity);
+
 /* Has `function` called with `argument` when the calling thread ends, in that thread; NULL argument takes that back.  One
  * function for the whole process. */
 int os_on_thread_exit(void (*function)(void *argument), void *argument);
@@ -167,6 +172,9 @@ void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_modul
 
 uint32_t os_process_id(void);
 
+/* Has `function` called when the process exits by itself.  0 or -ENOMEM. */
+int os_at_exit(void (*function)(void));
+
 /* As pthread_atfork. */
 int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
@@ -181,6 +189,9 @@ int os_create_file(const char *path);
 /* Writes all of it at `offset` of a file that exists.  The file is open during the call only: a program may close every
  * descriptor that it does not know.  0 or -errno. */
 int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset);
+
+/* Writes what is mapped where, in the text form of the system, at `offset` of a file that exists.  0 or -errno. */
+int os_write_mappings(const char *path, uint64_t offset);
 
 /* ---- faults on purpose ---- */
 

@@ -5,10 +5,12 @@
  * that is stopped by a signal has all of them in the signal frame, which the kernel wrote to its stack. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <execinfo.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -360,6 +362,14 @@ void os_be_patient(void) {
   sched_setscheduler(0, SCHED_BATCH, &parameter);
 }
 
+/* ---- call stacks ---- */
+
+/* The C library loads the unwinder (libgcc_s) at the first call, so that a program which never asks does not have it. */
+size_t os_call_stack(uintptr_t *frames, size_t capacity) {
+  int count = backtrace((void **)frames, (int)capacity);
+  return count > 0 ? (size_t)count : 0;
+}
+
 /* ---- the end of a thread ---- */
 
 /* The C library calls a key's destructor in each thread that ends with a value other than NULL. */
@@ -380,6 +390,8 @@ int os_on_thread_exit(void (*function)(void *argument), void *argument) {
 }
 
 /* ---- processes ---- */
+
+int os_at_exit(void (*function)(void)) { return atexit(function) == 0 ? 0 : -ENOMEM; }
 
 int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
   return -pthread_atfork(prepare, parent, child);

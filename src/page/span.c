@@ -39,9 +39,7 @@ static void step(struct span *span, enum span_state state, bool marking) {
   atomic_store_release(&span->state, (word & ~(uint32_t)SPAN_STATE_MASK) + SPAN_STATE_STEP + (uint32_t)state);
 }
 
-void span_set_state(struct span *span, enum span_state state) {
-  step(span, state, atomic_load_relaxed(&span_marking));
-}
+void span_set_state(struct span *span, enum span_state state) { step(span, state, atomic_load_relaxed(&span_marking)); }
 
 void span_take_back(struct span *span) {
   ASSERT(span_state(span) == SPAN_STACK);

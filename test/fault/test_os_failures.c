@@ -1,9 +1,9 @@
 /* The nth call of the operating system fails, for each n.
  *
- * A fixed piece of work runs in a child: it starts the library, allocates every kind of object, uses finalizers, weak
- * links, roots and threads, collects, gives memory back.  One request for memory, address space or a thread fails, or
- * that and all later ones.  Each call of the library must then either do its work or return what its contract names
- * for a lack of memory; what was allocated stays intact, and the child ends by itself.
+ * A fixed piece of work runs in a child: it starts the library, allocates every kind of object, some under a heap profile,
+ * uses finalizers, weak links, roots and threads, collects, gives memory back.  One request for memory, address space or a
+ * thread fails, or that and all later ones.  Each call of the library must then either do its work or return what its
+ * contract names for a lack of memory; what was allocated stays intact, and the child ends by itself.
  *
  * MIDDEN_TEST_STEPS is the largest n. */
 #include "support/heap_test.h"
@@ -125,13 +125,31 @@ static void use_threads(void) {
   for (size_t i = 0; i < TEST_COUNT_OF(threads); i++) pthread_join(threads[i], NULL);
 }
 
+/* What there is no memory for is missing in the profile, and counted. */
+static bool check_bucket(const struct midden_profile_bucket *bucket, void *argument) {
+  REQUIRE(bucket->samples_freed <= bucket->samples_allocated, "more was freed than allocated");
+  *(uint64_t *)argument += bucket->samples_allocated;
+  return true;
+}
+
+static void check_profile(uint64_t objects_before) {
+  uint64_t samples = midden_profile_lost(), objects = test_stats().objects_allocated - objects_before;
+  refusals += samples != 0;
+  midden_profile_visit(check_bucket, &samples);
+  REQUIRE(samples == objects, "%" PRIu64 " samples of %" PRIu64 " objects", samples, objects);
+  REQUIRE(midden_profile_stop() == 0, "midden_profile_stop");
+}
+
 static int start(void) {
   struct midden_options options = {.size = sizeof(options), .markers = 3, .min_heap_bytes = 1 << 20};
   return midden_init(&options);
 }
 
 static void work(void) {
+  bool profiles = worked("midden_profile_start", midden_profile_start(1));
+  uint64_t objects_before = test_stats().objects_allocated;
   for (int i = 0; i < KEPT; i++) keep_one();
+  if (profiles) check_profile(objects_before);
   use_kinds_and_roots();
   use_specials();
   midden_collect();
