@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks that the documents keep up with the tree:
 #
-#   - a man page names each function of midden.h, in its NAME section and in its SYNOPSIS, and each figure of midden_stats;
+#   - a man page names each function of midden.h and barrier.h, in its NAME section and in its SYNOPSIS, and each figure of midden_stats;
 #   - a page is named after the first of its names, and where groff is installed, groff finds nothing wrong with it;
 #   - README.md's C program is examples/hello.c;
 #   - src/README.md has a line for each file of src/;
@@ -24,12 +24,13 @@ names_of() {
 synopsis_of() { awk '/^\.SH/ { inside = $2 == "SYNOPSIS"; next } inside' "$1"; }
 
 functions() {
-  sed 's|/\*.*||' include/midden/midden.h | grep '^MIDDEN_API' | grep -o 'midden_[a-z0-9_]*(' | tr -d '('
+  sed 's|/\*.*||' include/midden/midden.h include/midden/barrier.h |
+    grep -E '^(MIDDEN_API|static inline)' | grep -o 'midden_[a-z0-9_]*(' | tr -d '(' | grep -vx midden_barrier
 }
 
 check_functions() {
   functions | sort -u >"$work/functions"
-  [ -s "$work/functions" ] || complain "no functions found in midden.h"
+  [ -s "$work/functions" ] || complain "no functions found in the headers"
   for page in man/*.3; do
     names_of "$page" | sed "s|\$| $page|"
   done >"$work/names"

@@ -113,7 +113,7 @@ MIDDEN_API int midden_thread_detach(void);
 
 MIDDEN_API bool midden_thread_is_attached(void);
 
-/* Moves the base of the calling thread's stack: for coroutines that run on the calling thread with stacks of their own.
+/* Not in barrier mode.  Moves the base of the calling thread's stack: for coroutines that run on the calling thread with stacks of their own.
  * The stack in use is scanned from the stack pointer to this address; stacks not in use are the program's to report, by
  * midden_root_add or a root callback. */
 MIDDEN_API void midden_thread_set_stack_base(void *stack_base);
@@ -258,7 +258,11 @@ struct midden_tracer;
 
 /* Reports what an object refers to, by midden_trace and its kin.  Runs while the world is stopped, on any thread, several
  * at once for different objects; may not allocate, lock or call anything else here.  `object` is the first byte,
- * `slot_bytes` the size that midden_size gives.  Memory that the program never wrote is zero. */
+ * `slot_bytes` the size that midden_size gives.  Memory that the program never wrote is zero.
+ *
+ * In barrier mode it runs while the program does, perhaps on the same object: it reads each word of it once, by an atomic
+ * load, relies on nothing that two words say together, and never reaches beyond slot_bytes.  It may find the object not yet
+ * filled, in the middle of a change, or just freed by midden_free.  It need not see a value that midden_store is storing. */
 typedef void midden_trace_fn(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument);
 
 /* Reports a reference: NULL, and any value that is no address in an object, are passed over. */
@@ -326,7 +330,7 @@ MIDDEN_API void *midden_alloc_array(const struct midden_type *type, size_t count
  * object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object is as it was. */
 MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
-/* Frees an object now.  The program promises that no reference to it is used again.  NULL is let pass; anything else that
+/* Frees an object now; in barrier mode its memory serves again after a collection that is under way.  The program promises that no reference to it is used again.  NULL is let pass; anything else that
  * is not the first byte of a living object stops the process with a message.  A finalizer of it does not run; its weak
  * links are cleared, and its cleanups are taken off it. */
 MIDDEN_API void midden_free(void *object);
@@ -383,7 +387,8 @@ typedef bool midden_module_filter_fn(const char *name, void *start, size_t bytes
 MIDDEN_API void midden_set_module_filter(midden_module_filter_fn *filter);
 
 /* Called in every mark phase, the world stopped, to report roots of the program's own.  The same rules as for a trace
- * function.  One callback; NULL for none. */
+ * function.  In barrier mode it is called once a mark phase, while the program runs and after every stack was scanned: where it
+ * reports from is stored to by midden_store.  One callback; NULL for none. */
 typedef void midden_root_fn(struct midden_tracer *tracer, void *argument);
 MIDDEN_API void midden_set_root_callback(midden_root_fn *callback, void *argument);
 
@@ -450,7 +455,8 @@ enum midden_weak_when {
 };
 
 /* Makes *link a weak link: the collector stores NULL there when `target` dies.  The word itself is not changed now and
- * may hold the target's address in any disguise; it must lie where the collector does not read it as a pointer.  The
+ * may hold the target's address in any disguise; it must lie where the collector does not read it as a pointer.  (In barrier
+ * mode the address may be taken from it inside midden_locked_call only.)  The
  * registration ends when it is cleared, or when the object that holds the link dies.  0; -EEXIST where that link is
  * registered (it now follows the new target); -EINVAL for an unaligned link, one that lies in the heap but in no object,
  * or a target that is no object; -ENOMEM. */
@@ -531,7 +537,8 @@ MIDDEN_API void midden_collect(void);
  * given up; true also while collections are disabled, when nothing is done. */
 MIDDEN_API bool midden_collect_unless(bool (*stop)(void *argument), void *argument);
 
-/* Collections are disabled while disable was called more often than enable. */
+/* Collections are disabled while disable was called more often than enable.  In barrier mode disable waits until a collection
+ * that is under way is over. */
 MIDDEN_API void midden_disable(void);
 MIDDEN_API void midden_enable(void);
 MIDDEN_API bool midden_is_disabled(void);
@@ -568,7 +575,8 @@ enum midden_event {
   MIDDEN_EVENT_END
 };
 
-/* Called at each step of every collection, in the collecting thread.  It may not use the heap. */
+/* Called at each step of every collection, in the collecting thread.  It may not use the heap.  In barrier mode a collection has
+ * the steps START, MARK_START, MARK_END, SWEEP_START, SWEEP_END and END, in a thread of the library, and the world runs. */
 typedef void midden_event_fn(enum midden_event event, void *argument);
 MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argument);
 
@@ -669,7 +677,8 @@ MIDDEN_API size_t midden_stats_classes(struct midden_class_stats *classes, size_
 
 enum { MIDDEN_PAUSE_BUCKETS = 64 };
 
-/* How long the world was stopped, by collections.  The figures fit each other at any time. */
+/* How long the world was stopped, by collections.  The figures fit each other at any time.  In barrier mode, where it never is:
+ * how long a thread was occupied at a time with its own stack (handshakes) or with scanning when it allocated (assists). */
 struct midden_pauses {
   size_t size; /* set by the caller: sizeof(struct midden_pauses) */
   uint64_t count, total_ns, max_ns, last_ns;
