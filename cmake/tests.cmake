@@ -216,9 +216,8 @@ endforeach()
 # ---- the same in barrier mode ----
 
 # Left out are tests that switch stacks behind the collector's back (stress/coroutines), white box tests of the other mode's
-# parts, and those that expect the other mode's figures: how far memory passes a limit (stress/limit), how many collections
-# a finalizer takes (model/finalizers).
-foreach(name stress/threads stress/fibers stress/free stress/many stress/stats stress/spike model/graph model/fibers)
+# parts, and those that expect the other mode's figures of memory (stress/limit, stress/spike).
+foreach(name stress/threads stress/fibers stress/free stress/many stress/stats model/graph model/finalizers model/fibers)
   string(REPLACE "/" "_" target "test_${name}")
   get_filename_component(folder ${name} DIRECTORY)
   set(arguments "")
