@@ -10,6 +10,8 @@
 #   test/cli/*.sh          the `midden` command, with the program of probe.c
 #   test/support/*.c       linked to every test
 #
+# Tests that keep to the rule of midden/barrier.h run once more, as NAME.barrier, with MIDDEN_MODE=barrier.
+#
 # A file is one test, named FOLDER/NAME without the "test_".  One whose name ends in _heavy has the label "heavy" and is
 # left out of sanitizer runs.  The programs are built by the target "tests".
 
@@ -221,6 +223,23 @@ endforeach()
 target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 
 target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
+
+# ---- the same in barrier mode ----
+
+# Left out are tests that switch stacks behind the collector's back (stress/coroutines), white box tests of the other mode's
+# parts, and those that expect the other mode's figures of memory (stress/limit, stress/spike).
+foreach(name stress/threads stress/fibers stress/free stress/many stress/stats model/graph model/finalizers model/fibers)
+  string(REPLACE "/" "_" target "test_${name}")
+  get_filename_component(folder ${name} DIRECTORY)
+  set(arguments "")
+  if(name STREQUAL "stress/threads")
+    # All scenarios but the storm: its signal handler stores pointers, and no handler may use the barrier.
+    set(arguments exchange collectors churn blocking local jump fork libraries world locked)
+  endif()
+  add_test(NAME ${name}.barrier COMMAND ${target} ${arguments}
+    WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/${folder}")
+  midden_test_properties(${name}.barrier ${folder} "MIDDEN_MODE=barrier")
+endforeach()
 
 # ---- a program in C++, where there is a compiler for it ----
 

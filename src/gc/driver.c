@@ -87,7 +87,7 @@ static bool is_served(uint32_t number) {
 
 struct wait {
   struct mutator *self;
-  uint32_t number;
+  enum collector_reason reason;
 };
 
 static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
@@ -96,9 +96,10 @@ static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
   struct os_signals before;
   os_block_signals(&before); /* as in mutator_lock_safely */
   mutator_enter_safe(wait->self, stack_pointer);
-  while (!is_served(wait->number)) {
+  uint32_t number = post(wait->reason);
+  while (!is_served(number)) {
     uint32_t served = atomic_load_acquire(&driver.served);
-    if (!is_served(wait->number)) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
+    if (!is_served(number)) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
   }
   mutator_leave_safe(wait->self);
   os_restore_signals(&before);
@@ -111,7 +112,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
     if (atomic_load_acquire(&driver.requests) == atomic_load_acquire(&driver.served)) post(reason);
     return true;
   }
-  struct wait wait = {.self = self, .number = post(reason)};
+  struct wait wait = {.self = self, .reason = reason};
   atomic_add_relaxed(&driver.waiting, 1u);
   os_call_with_registers(wait_while_safe, &wait);
   atomic_sub_relaxed(&driver.waiting, 1u);

@@ -5,6 +5,7 @@
  * links tell which cells live.  After a collection the cells of every frame of an actor that can be reached live and hold
  * what they held; those of frames that returned, of actors that finished, were freed or dropped, are gone, but for the few
  * that a stale word keeps. */
+#include "midden/barrier.h"
 #include "span/guard.h"
 #include "support/heap_test.h"
 
@@ -90,7 +91,7 @@ static void give(size_t actor, enum order given) {
 
 static void hire(size_t actor) {
   model->value[actor][0] = rng_next(&model->rng);
-  fibers[actor] = midden_fiber_new(actor_run, (void *)actor, rng_below(&model->rng, 3) * (40 << 10));
+  midden_store(&fibers[actor], midden_fiber_new(actor_run, (void *)actor, rng_below(&model->rng, 3) * (40 << 10)));
   REQUIRE(fibers[actor] != NULL, "no fiber");
   give(actor, LOOK);
   model->depth[actor] = 1;
@@ -108,7 +109,7 @@ static void shorten(size_t actor) {
   enum midden_fiber_state state = midden_fiber_state(fibers[actor]);
   REQUIRE(state == (ended ? MIDDEN_FIBER_FINISHED : MIDDEN_FIBER_SUSPENDED), "actor %zu in state %d", actor, state);
   if (ended) {
-    fibers[actor] = NULL;
+    midden_store(&fibers[actor], NULL);
     model->depth[actor] = -1;
   }
 }
@@ -125,7 +126,7 @@ static void dismiss(size_t actor) {
     default: /* is found out */
       break;
   }
-  fibers[actor] = NULL;
+  midden_store(&fibers[actor], NULL);
   model->depth[actor] = -1;
 }
 
@@ -191,7 +192,7 @@ int main(void) {
     if (rng_one_in(&model->rng, 50)) check_all();
   }
   for (size_t actor = 0; actor < ACTORS; actor++) {
-    fibers[actor] = NULL;
+    midden_store(&fibers[actor], NULL);
     model->depth[actor] = -1;
   }
   check_all();

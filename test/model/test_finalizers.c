@@ -9,6 +9,7 @@
  * "ignore self" without its references to itself).  Then the boxes in C and outside M become ready, those of
  * "unreachable" only if no other one that becomes ready reaches them.  A stale word only ever makes R larger, and
  * with it the ready set smaller: no box may become ready before the oracle says so, and hardly any later. */
+#include "midden/barrier.h"
 #include "span/guard.h"
 #include "support/heap_test.h"
 
@@ -53,7 +54,7 @@ static struct box *box_at(int number) { return test_unhide(shadows[number].hidde
 
 static void box_root(int number, bool rooted) {
   shadows[number].rooted = rooted;
-  root_slots[number] = rooted ? (uintptr_t)box_at(number) : 0;
+  midden_store(&root_slots[number], rooted ? box_at(number) : NULL);
 }
 
 NOINLINE_TEST static void box_new(int number) {
@@ -67,7 +68,7 @@ NOINLINE_TEST static void box_new(int number) {
 
 NOINLINE_TEST static void box_link(int from, int slot, int to) {
   shadows[from].slots[slot] = to;
-  box_at(from)->slots[slot] = to == NOBODY ? 0 : (uintptr_t)box_at(to);
+  midden_store(&box_at(from)->slots[slot], to == NOBODY ? NULL : box_at(to));
 }
 
 /* What the box itself says. */
@@ -125,7 +126,7 @@ static size_t collect_and_run(void) {
 static int start_test(void **state) {
   (void)state;
   midden_set_finalizer_notify(NULL, NULL);
-  memset(root_slots, 0, BOXES * sizeof(*root_slots));
+  midden_clear_range(root_slots, BOXES);
   /* Links to boxes of the last test end with it. */
   for (int i = 0; i < BOXES; i++) {
     if (shadows[i].before != NULL) midden_weak_unlink(&shadows[i].before, MIDDEN_WEAK_BEFORE_FINALIZERS);

@@ -15,6 +15,7 @@
  * Contents.  The image of an object is an endless sequence of words, a function of its identity, cut to its size; the
  * words that hold references replace it.  Its top 16 bits are no address.  One word of memory that the collector must
  * not read holds, as bait, the real address of another object. */
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 enum {
@@ -357,15 +358,22 @@ static uintptr_t reference_to(const struct node *to) {
   return address + rng_below(&graph.rng, to->bytes);
 }
 
+/* Stores a reference disguised: a barrier of the program's own. */
+static void store_disguised(void *slot, uintptr_t value) {
+  uintptr_t *word = slot, old = *word;
+  __atomic_store_n(word, value == 0 ? 0 : ~value, __ATOMIC_RELEASE);
+  midden_barrier(old == 0 ? NULL : (void *)~old, (void *)value);
+}
+
 static void root_write(size_t root, uintptr_t value) {
   if (root < STATIC_ROOTS) {
-    static_roots[root] = value;
+    midden_store(&static_roots[root], (void *)value);
   } else if ((root -= STATIC_ROOTS) < THREAD_ROOTS) {
-    thread_roots[root] = value;
+    midden_store(&thread_roots[root], (void *)value);
   } else if ((root -= THREAD_ROOTS) < CALLBACK_ROOTS) {
-    graph.callback[root] = value == 0 ? 0 : ~value;
+    store_disguised(&graph.callback[root], value);
   } else {
-    graph.range[root - CALLBACK_ROOTS] = value;
+    midden_store(&graph.range[root - CALLBACK_ROOTS], (void *)value);
   }
 }
 
@@ -395,8 +403,12 @@ static void slot_set(struct edge *edge, struct node *to) {
     return;
   }
   const struct node *from = edge->from;
-  if (node_facts(from)->disguised && value != 0) value = ~value;
-  memcpy(node_object(from) + node_slot_offset(from, (unsigned)(edge - from->edges)), &value, sizeof(value));
+  void *slot = node_object(from) + node_slot_offset(from, (unsigned)(edge - from->edges));
+  if (node_facts(from)->disguised) {
+    store_disguised(slot, value);
+  } else {
+    midden_store(slot, (void *)value);
+  }
 }
 
 static struct edge *random_root(void) {

@@ -264,6 +264,12 @@ static void forget_inboxes(void) {
   for (size_t i = 0; i < RIG_THREADS_MAX; i++) inbox_of[i] = &statics[0];
 }
 
+static void replace(struct rng *rng) {
+  void *name = take(rng);
+  package_dropped(name);
+  if (name != NULL) put(rng, package_new(rng));
+}
+
 static int run_child(void *argument) {
   struct rng rng = {(uintptr_t)argument};
   forget_inboxes();
@@ -272,8 +278,7 @@ static int run_child(void *argument) {
   for (int i = 0; i < 2; i++) {
     midden_collect();
     for (int j = 0; j < 200; j++) put(&rng, take(&rng));
-    package_dropped(take(&rng));
-    for (int j = 0; j < 20; j++) put(&rng, package_new(&rng)), package_dropped(take(&rng));
+    for (int j = 0; j < 20; j++) replace(&rng);
     check_places();
   }
   midden_verify();

@@ -10,6 +10,7 @@
  *
  * The same lists on stacks of our own that swapcontext switches. */
 #define _GNU_SOURCE 1
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 #include <pthread.h>
@@ -105,7 +106,7 @@ static void *pool_run(void *argument) {
 static void replace(struct rng *rng, size_t i, struct midden_fiber *old) {
   struct midden_fiber *fresh = midden_fiber_new(pool_run, (void *)(uintptr_t)rng_next(rng), 0);
   REQUIRE(fresh != NULL, "no fiber");
-  __atomic_compare_exchange_n(&pool[i], &old, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+  midden_cas(&pool[i], &old, fresh);
 }
 
 NOINLINE_TEST static void turn(struct rng *rng) {
@@ -203,8 +204,7 @@ static void run_many(uintptr_t depth) {
   REQUIRE(each >= depth * 256 && each < depth * (is_address_sanitizer ? 2048 : 1024) + 4096,
           "%zu bytes of each stack were read", each);
   for (size_t i = 0; i < PARKED; i += 7) REQUIRE(midden_fiber_resume(fibers[i], NULL, NULL) == 0, "fiber %zu", i);
-  memset(fibers, 0, PARKED * sizeof(*fibers));
-  __asm__ volatile("" : : "r"(fibers) : "memory"); /* or the clearing of what nobody reads is left out */
+  midden_clear_range(fibers, PARKED);
   for (int i = 0; i < 2; i++) test_collect_clean();
   REQUIRE(test_stats().fibers < 100, "%zu fibers are left", test_stats().fibers);
 }
@@ -294,7 +294,7 @@ int main(void) {
   alarm(300);
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   run_threads(&rng);
-  memset(pool, 0, sizeof(pool));
+  midden_clear_range(pool, POOL);
   if (!is_thread_sanitizer) {
     run_many(0);
     run_many(30);

@@ -8,6 +8,7 @@
  * so that the owner claimed the slot and the freeing thread kept it too. */
 #include <pthread.h>
 
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 enum { THREADS = 4, PLACES = 256, STAMPS = 6, COLLECT_INTERVAL = 400 };
@@ -40,7 +41,7 @@ static void *exchange(void *argument) {
   struct rng rng = *(struct rng *)argument;
   for (size_t i = 0; i < steps; i++) {
     struct stamped *object = stamped_new(&rng);
-    object = __atomic_exchange_n(&table[rng_below(&rng, PLACES)], object, __ATOMIC_ACQ_REL);
+    object = midden_exchange(&table[rng_below(&rng, PLACES)], object);
     if (object != NULL) {
       stamped_check(object);
       midden_free(object);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 #define MIB ((size_t)1 << 20)
@@ -48,13 +49,13 @@ static int run_program(void *argument) {
   struct rng rng = {test_seed_value};
   size_t count = program->live_bytes / program->object_bytes, peak_bytes = 0;
   uint64_t cpu_start_ns = process_cpu_ns(), collector_start_ns = 0;
-  ring = midden_alloc(count * sizeof *ring);
+  midden_store(&ring, midden_alloc(count * sizeof *ring));
   for (size_t step = 0; step < program->steps; step++) {
     size_t bytes = program->object_bytes / 2 + rng_below(&rng, program->object_bytes);
     char *object = midden_alloc(bytes);
     REQUIRE(object != NULL, "no memory under a soft limit");
     object[0] = object[bytes - 1] = 1;
-    ring[step < count ? step : rng_below(&rng, count)] = object;
+    midden_store(&ring[step < count ? step : rng_below(&rng, count)], object);
     compute(program->work);
     if (program->spike_bytes != 0 && step % 4096 == 4095) {
       char *spike = midden_alloc_data(program->spike_bytes);

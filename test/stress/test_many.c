@@ -7,6 +7,7 @@
  * Guards against: a collection between the making of a list and its storing, which saw only the first element. */
 #include <pthread.h>
 
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 enum { THREADS = 3, KEPT = 1024 };
@@ -40,7 +41,7 @@ static struct element *take(struct holder *holder) {
   }
   struct element *element = holder->list;
   /* In this order: the element is in a register when it leaves the list. */
-  __atomic_store_n(&holder->list, element->next, __ATOMIC_RELAXED);
+  midden_store(&holder->list, element->next);
   return element;
 }
 
@@ -53,7 +54,7 @@ static void *churn(void *argument) {
     uint64_t stamp = first_stamp + 2 * i;
     element->stamp = stamp;
     struct element *old = holder->kept[i % KEPT];
-    holder->kept[i % KEPT] = element;
+    midden_store(&holder->kept[i % KEPT], element);
     REQUIRE(old == NULL || old->stamp == stamp - 2 * KEPT, "element %p was handed out twice", (void *)old);
   }
   midden_free(holder);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 #define MIB ((size_t)1 << 20)
@@ -27,7 +28,7 @@ NOINLINE_TEST static void build(struct node **list, size_t bytes) {
     struct node *node = midden_alloc(NODE_BYTES);
     memset(node, 1, NODE_BYTES);
     node->next = *list;
-    *list = node;
+    midden_store(list, node);
   }
 }
 
@@ -91,7 +92,7 @@ static void wait_for_silence(int ms) {
  * after the drop, and is much, so that the collection that finds it is yet to come. */
 static struct midden_stats drop_spike(void) {
   struct midden_stats before = test_stats();
-  spike = NULL;
+  midden_store(&spike, NULL);
   test_scrub_stack();
   build(&live, LAST_BREATH_BYTES);
   return before;

@@ -5,6 +5,7 @@
  * allocation would be found out. */
 #include <pthread.h>
 
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 enum { CHURNERS = 3, EXCHANGE = 512, CLASSES_MAX = 256, VISITOR_OBJECTS = 300 };
@@ -22,7 +23,7 @@ static void *churn(void *argument) {
     void *fresh = rng_one_in(rng, 2) ? midden_alloc(bytes) : midden_alloc_data(bytes);
     REQUIRE(fresh != NULL, "no object");
     /* Tiny objects stay: midden_free leaves them to the collector. */
-    void *old = __atomic_exchange_n(&exchange[rng_below(rng, EXCHANGE)], fresh, __ATOMIC_ACQ_REL);
+    void *old = midden_exchange(&exchange[rng_below(rng, EXCHANGE)], fresh);
     if (rng_one_in(rng, 2)) midden_free(old);
     if (rng_one_in(rng, 50000)) midden_collect();
   }

@@ -7,6 +7,7 @@
  *
  * MIDDEN_TEST_STEPS is the work per thread; MIDDEN_TEST_THREADS the number of threads. */
 #define _GNU_SOURCE 1
+#include "midden/barrier.h"
 #include "support/heap_test.h"
 
 #include <dlfcn.h>
@@ -86,7 +87,7 @@ static struct shared_slot shared_slots[SHARED_SLOTS];
 static struct tree *slot_swap(size_t slot, struct tree *tree) {
   pthread_mutex_lock(&shared_slots[slot].mutex);
   struct tree *old = shared_slots[slot].tree;
-  shared_slots[slot].tree = tree;
+  midden_store(&shared_slots[slot].tree, tree);
   pthread_mutex_unlock(&shared_slots[slot].mutex);
   return old;
 }
@@ -330,8 +331,10 @@ static _Thread_local struct tree *local_tree;
 static pthread_key_t tree_key; /* created first, so that its values lie in the thread's control block */
 
 NOINLINE_TEST static void keep_locally(struct rng *rng) {
-  local_tree = tree_build(rng, 7);
-  pthread_setspecific(tree_key, tree_build(rng, 7));
+  struct tree *old = pthread_getspecific(tree_key), *fresh = tree_build(rng, 7);
+  midden_store(&local_tree, tree_build(rng, 7));
+  pthread_setspecific(tree_key, fresh);
+  midden_barrier(old, fresh);
 }
 
 static void local_run(struct worker *worker) {
@@ -344,8 +347,10 @@ static void local_run(struct worker *worker) {
     tree_check(pthread_getspecific(tree_key));
     spoil_free_memory();
   }
-  local_tree = NULL;
+  midden_store(&local_tree, NULL);
+  struct tree *last = pthread_getspecific(tree_key);
   pthread_setspecific(tree_key, NULL);
+  midden_barrier(last, NULL);
 }
 
 static void scenario_local(struct rng *rng) {
@@ -561,14 +566,15 @@ struct library {
 };
 
 NOINLINE_TEST static void library_fill(const struct library *library, struct rng *rng) {
-  *library->slot = tree_build(rng, 5);
-  *library->local = tree_build(rng, 5);
+  midden_store(library->slot, tree_build(rng, 5));
+  midden_store(library->local, tree_build(rng, 5));
 }
 
 NOINLINE_TEST static void library_check(const struct library *library) {
   tree_check(*library->slot);
   tree_check(*library->local);
-  *library->slot = *library->local = NULL;
+  midden_store(library->slot, NULL);
+  midden_store(library->local, NULL);
 }
 
 /* Each thread has a library of its own: while it is loaded it is the only holder of two trees. */
