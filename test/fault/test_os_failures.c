@@ -12,7 +12,7 @@
 
 #include "os/os.h"
 
-enum { CHILD_SECONDS = 30, KEPT = 4000, WEAK_LINKS = 500 };
+enum { CHILD_SECONDS = 30, KEPT = 4000, PROFILED = 200, WEAK_LINKS = 500 };
 
 struct failure {
   uint32_t nth;
@@ -148,8 +148,9 @@ static int start(void) {
 static void work(void) {
   bool profiles = worked("midden_profile_start", midden_profile_start(1));
   uint64_t objects_before = test_stats().objects_allocated;
-  for (int i = 0; i < KEPT; i++) keep_one();
+  for (int i = 0; i < PROFILED; i++) keep_one();
   if (profiles) check_profile(objects_before);
+  for (int i = PROFILED; i < KEPT; i++) keep_one();
   use_kinds_and_roots();
   use_specials();
   midden_collect();
