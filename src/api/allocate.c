@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "gc/cell.h"
 #include "gc/collector.h"
+#include "gc/scavenger.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
 #include "page/pageheap.h"
@@ -335,8 +336,10 @@ void midden_free(void *address) {
     return;
   }
   if (!found || object.start != (uintptr_t)address || object.span->kind == KIND_FIBER) report_bad_free(address);
+  bool is_large = object.span->size_class == 0;
   free_found(self, &object);
   mutator_leave(self);
+  if (UNLIKELY(is_large)) scavenger_notice_free();
 }
 
 /* ---- resizing ---- */
