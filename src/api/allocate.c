@@ -22,6 +22,7 @@
 #include "gc/concurrent.h"
 #include "gc/deferred.h"
 #include "gc/profile.h"
+#include "gc/scavenger.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
 #include "mutator/handshake.h"
@@ -380,13 +381,14 @@ void midden_free(void *address) {
     return;
   }
   if (!found || object.start != (uintptr_t)address || object.span->kind == KIND_FIBER) report_bad_free(address);
-  bool done = true;
+  bool is_large = object.span->size_class == 0, done = true;
   if (UNLIKELY(atomic_load_relaxed(&span_marking))) {
     done = defer(self, &object);
   } else {
     free_found(self, &object);
   }
   mutator_leave(self);
+  if (UNLIKELY(is_large)) scavenger_notice_free();
   if (LIKELY(done)) return;
   collector_await(self);
   midden_free(address);

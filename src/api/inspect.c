@@ -10,31 +10,19 @@
 #include "span/mark_bits.h"
 #include "span/object.h"
 
-/* A cycle may end between finding the side of the allocation bits and reading the bit, which then is one of the next
- * cycle's marks and not yet set: so "no" is asked for once more where no cycle ends. */
-static bool find(const void *address, struct object *object) {
-  if (cache_find_object(cache_self, address, object)) return true;
-  struct mutator *self = mutator_self_if_attached();
-  if (self == NULL || !arena_contains(&heap_arena, (uintptr_t)address)) return false;
-  mutator_enter(self);
-  bool found = cache_find_object(&self->cache, address, object);
-  mutator_leave(self);
-  return found;
-}
-
 void *midden_base(const void *address) {
   struct object object;
-  return find(address, &object) ? (void *)object.start : NULL;
+  return cache_find_object(cache_self, address, &object) ? (void *)object.start : NULL;
 }
 
 size_t midden_size(const void *address) {
   struct object object;
-  return find(address, &object) ? object_usable_bytes(&object) : 0;
+  return cache_find_object(cache_self, address, &object) ? object_usable_bytes(&object) : 0;
 }
 
 bool midden_owns(const void *address) {
   struct object object;
-  return find(address, &object);
+  return cache_find_object(cache_self, address, &object);
 }
 
 static int kind_for_program(unsigned kind) {
@@ -44,7 +32,7 @@ static int kind_for_program(unsigned kind) {
 
 int midden_kind_of(const void *address) {
   struct object object;
-  return find(address, &object) ? kind_for_program(object.span->kind) : -EINVAL;
+  return cache_find_object(cache_self, address, &object) ? kind_for_program(object.span->kind) : -EINVAL;
 }
 
 void midden_heap_bounds(uintptr_t *start, uintptr_t *end) {

@@ -4,8 +4,11 @@
 #include "base/atomic.h"
 #include "base/attr.h"
 #include "base/bits.h"
+#include "gc/background.h"
+#include "mutator/world.h"
 
 enum { SPARE_DIVISOR = 10, GROWTH_DIVISOR = 8, OLD_CHUNKS_PER_STEP = 64 };
+enum { LEAST_HEAP_BYTES = 8 << 20 }; /* a small heap is not worth a thread */
 
 NOT_A_ROOT struct scavenger heap_scavenger;
 
@@ -16,6 +19,7 @@ void scavenger_init(struct scavenger *scavenger, struct pageheap *heap, uint64_t
                                   .need_bytes = SIZE_MAX,
                                   .old_due_ns = UINT64_MAX,
                                   .old_chunk = SIZE_MAX,
+                                  .is_resting = true,
                                   .stats = {.goal_bytes = SIZE_MAX}};
 }
 
@@ -212,15 +216,27 @@ bool scavenger_wants_background(const struct scavenger *scavenger) {
   return resident_bytes(&pages) > add_saturating(goal_bytes, CHUNK_BYTES / 2);
 }
 
-void scavenger_forget(struct scavenger *scavenger) { atomic_store_relaxed(&scavenger->is_attentive, false); }
+void scavenger_notice_free(void) {
+  if (LIKELY(!atomic_load_relaxed(&heap_scavenger.is_resting))) return;
+  if (heap_scavenger.after_ns == UINT64_MAX || world_is_stopped()) return;
+  if (atomic_load_relaxed(&heap_arena.used) - heap_arena.start < LEAST_HEAP_BYTES) return;
+  if (atomic_exchange_acq_rel(&heap_scavenger.is_resting, false)) background_wake();
+}
+
+void scavenger_forget(struct scavenger *scavenger) {
+  atomic_store_relaxed(&scavenger->is_attentive, false);
+  atomic_store_relaxed(&scavenger->is_resting, true);
+}
 
 uint64_t scavenger_task(struct mutator *self, uint64_t now_ns) {
   size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
   size_t trigger_bytes = atomic_load_relaxed(&account_trigger_bytes);
+  atomic_store_seq_cst(&heap_scavenger.is_resting, true); /* before it looks: what is freed from here on wakes it */
   mutator_enter(self);
   uint64_t wait_ns =
       scavenger_step(&heap_scavenger, trigger_bytes > live_bytes ? trigger_bytes - live_bytes : 0, now_ns);
   mutator_leave(self);
   atomic_store_relaxed(&heap_scavenger.is_attentive, wait_ns < SCAVENGER_SOON_NS);
+  if (wait_ns != UINT64_MAX) atomic_store_relaxed(&heap_scavenger.is_resting, false);
   return wait_ns;
 }

@@ -65,6 +65,7 @@ struct scavenger {
   bool is_idle;      /* atomic; the last cycle ran because the program is idle */
 
   bool is_attentive; /* atomic; the scavenger will look again soon, poked or not */
+  bool is_resting;   /* atomic; it will not look again, unless poked: nothing that is free will ever be old enough */
 
   /* The scavenger's own. */
   size_t held_bytes; /* need of an earlier cycle that still counts */
@@ -94,9 +95,13 @@ uint64_t scavenger_step(struct scavenger *scavenger, size_t growth_bytes, uint64
 /* What scavenger_step compares resident memory with. */
 size_t scavenger_goal(const struct scavenger *scavenger, const struct pageheap_stats *pages, size_t growth_bytes);
 
-/* After a cycle, under the collector lock: whether the background thread is to be woken, since memory lies beyond the goal and the scavenger will not
- * look soon by itself. */
+/* Whether the background thread is to be woken, since memory lies beyond the goal and the scavenger will not look soon by
+ * itself. */
 bool scavenger_wants_background(const struct scavenger *scavenger);
+
+/* After a large object was freed: wakes the scavenger, where it would not look before it is woken.  In no
+ * critical section: it may start the background thread. */
+void scavenger_notice_free(void);
 
 /* In a fork's child: nobody looks any more. */
 void scavenger_forget(struct scavenger *scavenger);

@@ -40,6 +40,7 @@ static struct {
   uint32_t generation;
   uint64_t since_ns;
   size_t others; /* pages swept by others then */
+  uint32_t told; /* the generation of which the scavenger was told that it is swept */
 } watch;
 
 /* ---- figures ---- */
@@ -215,6 +216,14 @@ static bool slice_unseen(struct mutator *self) {
   return more;
 }
 
+/* What sweeping freed may go back to the system, and the scavenger looked while it was still in use. */
+static void tell_scavenger(void) {
+  uint32_t generation = span_generation_now();
+  if (watch.told == generation || sweep.before.begun_pages == 0) return;
+  watch.told = generation;
+  background_poke();
+}
+
 uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
   atomic_store_seq_cst(&watch.is_on, true);
   if (sweep_left_pages() != 0 && is_program_at_it(now_ns)) return WATCH_NS;
@@ -224,7 +233,9 @@ uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
   mutator_enter(self);
   bool more = atomic_load_relaxed(&sweep.page) < sweep.end_page;
   mutator_leave(self);
-  return more ? 0 : UINT64_MAX;
+  if (more) return 0;
+  tell_scavenger();
+  return UINT64_MAX;
 }
 
 bool sweep_wants_background(void) {
