@@ -181,9 +181,12 @@ static void detaching(struct mutator *self) {
   concurrent_publish(tracer);
 }
 
+/* A cycle may have begun since it detached: then nobody has noted what it had allocated. */
 static void forget(struct mutator *mutator) {
   struct midden_tracer *tracer = mutator->tracer;
   if (tracer == NULL) return;
+  if (atomic_load_relaxed(&span_marking) && mutator->cache.black_cycle != concurrent.cycle)
+    ledger_note_black(&mutator->cache);
   if (tracer->cycle == concurrent.cycle) tally_add(&concurrent.ended, &tracer->marked);
   fixalloc_free(&tracers, tracer);
   mutator->tracer = NULL;
