@@ -25,7 +25,7 @@ synopsis_of() { awk '/^\.SH/ { inside = $2 == "SYNOPSIS"; next } inside' "$1"; }
 
 functions() {
   sed 's|/\*.*||' include/midden/midden.h include/midden/barrier.h |
-    grep -E '^(MIDDEN_API|static inline)' | grep -o 'midden_[a-z0-9_]*(' | tr -d '(' | grep -vx midden_barrier
+    grep -E '^(MIDDEN_API|static inline)' | grep -o 'midden_[a-z0-9_]*(' | tr -d '(' | grep -v '^midden_barrier_'
 }
 
 check_functions() {

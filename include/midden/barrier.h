@@ -22,7 +22,7 @@
  *
  * Source: the barrier is the hybrid of Yuasa's deletion barrier (Real-time garbage collection on general-purpose machines,
  * 1990) and Dijkstra's insertion barrier (On-the-fly garbage collection, 1978), as Clements and Hudson combine them
- * (Eliminate STW stack re-scanning, 2016); with the store before the look at the flag, see docs/barrier-mode.md. */
+ * (Eliminate STW stack re-scanning, 2016); see docs/barrier-mode.md. */
 #ifndef MIDDEN_BARRIER_H
 #define MIDDEN_BARRIER_H
 
@@ -36,33 +36,51 @@
 extern "C" {
 #endif
 
-/* Not 0 while a collection marks in barrier mode.  Read by the functions below; written by the library alone. */
+/* What the inline functions below are made of; not for programs.
+ *
+ * midden_barrier_active is not 0 while a collection marks in barrier mode.  midden_barrier_inside is 1 from before it is read
+ * until the store is made and told of: a thread that is asked for a handshake meanwhile answers when it is 0 again. */
 MIDDEN_API extern uint32_t midden_barrier_active;
+MIDDEN_API extern __thread __attribute__((tls_model("initial-exec"))) uint32_t midden_barrier_inside;
 
-/* The slow half: `old` was replaced by `value`.  Called by the functions below. */
+/* Stores, and tells of it; tells that `old` was replaced by `value`.  Both leave midden_barrier_inside 0. */
+MIDDEN_API void midden_barrier_store(void *slot, const void *value);
 MIDDEN_API void midden_barrier_record(const void *old, const void *value);
 
 /* Words that the program may declare as pointers to anything. */
 typedef void *__attribute__((may_alias)) midden_word;
 
-static inline void midden_barrier(const void *old, const void *value) {
-  __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the store before the flag: docs/barrier-mode.md, [store-first] */
-  if (__builtin_expect(__atomic_load_n(&midden_barrier_active, __ATOMIC_RELAXED) != 0, 0))
-    midden_barrier_record(old, value);
+/* Begins a store; whether it must be told of. */
+static inline bool midden_barrier_begin(void) {
+  __atomic_store_n(&midden_barrier_inside, 1, __ATOMIC_RELAXED);
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  return __builtin_expect(__atomic_load_n(&midden_barrier_active, __ATOMIC_RELAXED) != 0, 0);
+}
+
+static inline void midden_barrier_end(void) {
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  __atomic_store_n(&midden_barrier_inside, 0, __ATOMIC_RELAXED);
 }
 
 /* *slot = value; a release. */
 static inline void midden_store(void *slot, const void *value) {
-  midden_word *word = (midden_word *)slot;
-  void *old = __atomic_load_n(word, __ATOMIC_RELAXED);
-  __atomic_store_n(word, (void *)value, __ATOMIC_RELEASE);
-  midden_barrier(old, value);
+  if (midden_barrier_begin()) {
+    midden_barrier_store(slot, value);
+  } else {
+    __atomic_store_n((midden_word *)slot, (void *)value, __ATOMIC_RELEASE);
+    midden_barrier_end();
+  }
 }
 
 /* Stores `value` and returns what was there; acquire and release. */
 static inline void *midden_exchange(void *slot, const void *value) {
+  bool active = midden_barrier_begin();
   void *old = __atomic_exchange_n((midden_word *)slot, (void *)value, __ATOMIC_ACQ_REL);
-  midden_barrier(old, value);
+  if (active) {
+    midden_barrier_record(old, value);
+  } else {
+    midden_barrier_end();
+  }
   return old;
 }
 
@@ -71,9 +89,14 @@ static inline void *midden_exchange(void *slot, const void *value) {
 static inline bool midden_cas(void *slot, void *expected, const void *value) {
   midden_word *seen = (midden_word *)expected;
   void *old = *seen;
+  bool active = midden_barrier_begin();
   bool stored =
       __atomic_compare_exchange_n((midden_word *)slot, seen, (void *)value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-  if (stored) midden_barrier(old, value);
+  if (active && stored) {
+    midden_barrier_record(old, value);
+  } else {
+    midden_barrier_end();
+  }
   return stored;
 }
 

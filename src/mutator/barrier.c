@@ -5,6 +5,7 @@
 #include "page/arena.h"
 
 uint32_t midden_barrier_active;
+__thread uint32_t midden_barrier_inside;
 barrier_flush_fn *barrier_flusher;
 
 static struct fixalloc buffers;
@@ -43,6 +44,7 @@ static void append(struct barrier_buffer *buffer, uintptr_t word) {
 }
 
 static void record(struct mutator *self, uintptr_t old, uintptr_t value) {
+  if (!arena_contains(&heap_arena, old) && !arena_contains(&heap_arena, value)) return;
   if (LIKELY(make_room(self))) {
     append(self->records, old);
     if (value != old) append(self->records, value);
@@ -53,16 +55,27 @@ static void record(struct mutator *self, uintptr_t old, uintptr_t value) {
   mutator_leave(self);
 }
 
-/* A handshake that comes inside waits for the end: then the words are in the buffer. */
-void midden_barrier_record(const void *old, const void *value) {
-  if (!arena_contains(&heap_arena, (uintptr_t)old) && !arena_contains(&heap_arena, (uintptr_t)value)) return;
-  struct mutator *self = mutator_self();
-  bool nested = self->is_recording; /* by a store of the library's own, on behalf of this thread */
-  self->is_recording = true;
+/* The end: what the handshake wants is in the buffer now. */
+static void leave(struct mutator *self) {
   atomic_signal_barrier();
-  record(self, (uintptr_t)old, (uintptr_t)value);
-  atomic_signal_barrier();
-  self->is_recording = nested;
+  atomic_store_relaxed(&midden_barrier_inside, 0u);
   atomic_signal_barrier();
   if (UNLIKELY(self->stop_pending)) mutator_leave_slow(self);
+}
+
+void midden_barrier_record(const void *old, const void *value) {
+  struct mutator *self = mutator_self();
+  atomic_store_relaxed(&midden_barrier_inside, 1u);
+  atomic_signal_barrier();
+  record(self, (uintptr_t)old, (uintptr_t)value);
+  leave(self);
+}
+
+void midden_barrier_store(void *slot, const void *value) {
+  midden_word *word = slot;
+  struct mutator *self = mutator_self();
+  void *old = atomic_load_relaxed(word);
+  atomic_store_release(word, (void *)(uintptr_t)value);
+  record(self, (uintptr_t)old, (uintptr_t)value);
+  leave(self);
 }

@@ -1,9 +1,9 @@
 /* The write barrier's slow half: what was stored while the barrier is active waits in a buffer of the thread until the gc
  * layer looks at it.  The protocol is docs/barrier-mode.md's.
  *
- * A buffer belongs to its thread, and to the collector while it holds the thread SAFE.  `is_recording` is set around each
- * change by the thread: a signal that comes then waits for the end of midden_barrier_record, as in a critical section,
- * but no store of it is ordered for others and no gate is looked at. */
+ * A buffer belongs to its thread, and to the collector while it holds the thread SAFE.  The thread changes it while
+ * midden_barrier_inside is set: a handshake waits for the end, as it does in a critical section, but nothing is ordered for
+ * others and no gate is looked at. */
 #ifndef MIDDEN_MUTATOR_BARRIER_H
 #define MIDDEN_MUTATOR_BARRIER_H
 
@@ -36,7 +36,9 @@ void barrier_forget(struct mutator *mutator);
 /* Turns the barrier on or off, for all threads. */
 void barrier_activate(bool active);
 
-/* As midden_barrier, for the library's own stores: `old` was replaced by `value`. */
-static inline void barrier_note(const void *old, const void *value) { midden_barrier(old, value); }
+/* For the library's own stores, in the critical section in which they are made: `old` was replaced by `value`. */
+static inline void barrier_note(const void *old, const void *value) {
+  if (UNLIKELY(atomic_load_relaxed(&midden_barrier_active) != 0)) midden_barrier_record(old, value);
+}
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/wait.h"
+#include "mutator/barrier.h"
 #include "mutator/world.h"
 
 enum {
@@ -45,7 +46,7 @@ void handshake_answer(struct mutator *self, uintptr_t stack_pointer) {
 static void answer_here(uintptr_t stack_pointer, void *argument) { handshake_answer(argument, stack_pointer); }
 
 void handshake_poll_slow(struct mutator *self) {
-  if (self->critical != 0 || self->is_recording || self->state != MUTATOR_RUNNING) return;
+  if (self->critical != 0 || midden_barrier_inside != 0 || self->state != MUTATOR_RUNNING) return;
   os_call_with_registers(answer_here, self);
 }
 

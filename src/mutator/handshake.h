@@ -4,8 +4,9 @@
  *
  *     by the collector           where the thread is SAFE: it holds the thread there meanwhile (HELD)
  *     by the thread, in a signal where it runs the program's code: the collector signals it once a round
- *     by the thread, at a poll   where the signal came inside a critical section or midden_barrier_record: at its end.  Also
- *                                wherever it looks by itself (handshake_poll)
+ *     by the thread, at a poll   where the signal came inside a critical section or a store with barrier: at its end (a store
+ *                                that did not see the barrier active yet: at the next, or the next signal).  Also wherever it
+ *                                looks by itself (handshake_poll)
  *
  * so a thread that runs waits for nobody: its delay is the length of its own action.  One that wants to leave SAFE while
  * it is held waits until the action is done.

@@ -181,7 +181,7 @@ static void stop_here(uintptr_t stack_pointer, void *argument) {
 }
 
 void mutator_leave_slow(struct mutator *self) {
-  if (self->critical != 0 || self->is_recording) return;
+  if (self->critical != 0 || midden_barrier_inside != 0) return;
   self->stop_pending = false;
   handshake_poll(self);
   if (world_is_stopped()) os_call_with_registers(stop_here, self);

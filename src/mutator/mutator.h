@@ -51,7 +51,6 @@ struct mutator {
   uint32_t signalled_round; /* the round for which it was signalled; the collector's */
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
   bool stop_pending;        /* the signal came inside a critical section; its own thread and signal handler */
-  bool is_recording;        /* inside midden_barrier_record; its own thread and signal handler */
   bool is_returning;        /* on its way out of midden_locked_call; its own thread and signal handler */
   bool refused_to_stop;     /* atomic; the signal came on that way; set by the handler, taken by the stopping thread */
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */

@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/wait.h"
+#include "mutator/barrier.h"
 #include "mutator/fiber.h"
 #include "mutator/handshake.h"
 
@@ -42,9 +43,11 @@ static void on_stop_signal(const struct os_interruption *interruption) {
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return; /* a late signal */
   if (!world_is_stopped() && !handshake_is_wanted(self)) return;
-  if (self->critical != 0 || self->is_recording || HANDSHAKE_BY_POLL) {
+  /* A stop may come in the middle of a store, since nothing is answered for by it. */
+  bool is_inside = self->critical != 0 || (midden_barrier_inside != 0 && !world_is_stopped());
+  if (is_inside || (HANDSHAKE_BY_POLL && !world_is_stopped())) {
     self->stop_pending = true;
-    if (!world_is_stopped() || self->critical != 0 || self->is_recording) return;
+    return;
   }
   if (self->is_returning) {
     atomic_store_release(&self->refused_to_stop, true);
@@ -53,7 +56,7 @@ static void on_stop_signal(const struct os_interruption *interruption) {
     return;
   }
   self->alternate_stack = interruption->alternate_stack;
-  if (handshake_is_wanted(self) && !HANDSHAKE_BY_POLL) handshake_answer(self, interruption->stack_pointer);
+  if (!world_is_stopped() && handshake_is_wanted(self)) handshake_answer(self, interruption->stack_pointer);
   if (world_is_stopped()) {
     mutator_enter_safe(self, interruption->stack_pointer);
     mutator_leave_safe(self);

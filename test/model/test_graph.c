@@ -362,7 +362,7 @@ static uintptr_t reference_to(const struct node *to) {
 static void store_disguised(void *slot, uintptr_t value) {
   uintptr_t *word = slot, old = *word;
   __atomic_store_n(word, value == 0 ? 0 : ~value, __ATOMIC_RELEASE);
-  midden_barrier(old == 0 ? NULL : (void *)~old, (void *)value);
+  midden_barrier_record(old == 0 ? NULL : (void *)~old, (void *)value);
 }
 
 static void root_write(size_t root, uintptr_t value) {
