@@ -36,7 +36,12 @@
 extern "C" {
 #endif
 
-/* What the inline functions below are made of; not for programs.
+/* What the inline functions below are made of, and with which a program makes its own barrier where they do not fit (words that
+ * hold pointers in disguise, storage behind functions of its own):
+ *
+ *     bool active = midden_barrier_begin();
+ *     load the old value, store the new one; call nothing that may wait, and nothing of midden
+ *     if (active) midden_barrier_record(old, new); else midden_barrier_end();
  *
  * midden_barrier_active is not 0 while a collection marks in barrier mode.  midden_barrier_inside is 1 from before it is read
  * until the store is made and told of: a thread that is asked for a handshake meanwhile answers when it is 0 again. */

@@ -360,9 +360,15 @@ static uintptr_t reference_to(const struct node *to) {
 
 /* Stores a reference disguised: a barrier of the program's own. */
 static void store_disguised(void *slot, uintptr_t value) {
-  uintptr_t *word = slot, old = *word;
+  uintptr_t *word = slot;
+  bool active = midden_barrier_begin();
+  uintptr_t old = *word;
   __atomic_store_n(word, value == 0 ? 0 : ~value, __ATOMIC_RELEASE);
-  midden_barrier_record(old == 0 ? NULL : (void *)~old, (void *)value);
+  if (active) {
+    midden_barrier_record(old == 0 ? NULL : (void *)~old, (void *)value);
+  } else {
+    midden_barrier_end();
+  }
 }
 
 static void root_write(size_t root, uintptr_t value) {

@@ -330,11 +330,20 @@ static void scenario_blocking(struct rng *rng) {
 static _Thread_local struct tree *local_tree;
 static pthread_key_t tree_key; /* created first, so that its values lie in the thread's control block */
 
-NOINLINE_TEST static void keep_locally(struct rng *rng) {
-  struct tree *old = pthread_getspecific(tree_key), *fresh = tree_build(rng, 7);
-  midden_store(&local_tree, tree_build(rng, 7));
+static void store_specific(const struct tree *fresh) {
+  bool active = midden_barrier_begin();
+  const struct tree *old = pthread_getspecific(tree_key);
   pthread_setspecific(tree_key, fresh);
-  midden_barrier(old, fresh);
+  if (active) {
+    midden_barrier_record(old, fresh);
+  } else {
+    midden_barrier_end();
+  }
+}
+
+NOINLINE_TEST static void keep_locally(struct rng *rng) {
+  midden_store(&local_tree, tree_build(rng, 7));
+  store_specific(tree_build(rng, 7));
 }
 
 static void local_run(struct worker *worker) {
@@ -348,9 +357,7 @@ static void local_run(struct worker *worker) {
     spoil_free_memory();
   }
   midden_store(&local_tree, NULL);
-  struct tree *last = pthread_getspecific(tree_key);
-  pthread_setspecific(tree_key, NULL);
-  midden_barrier(last, NULL);
+  store_specific(NULL);
 }
 
 static void scenario_local(struct rng *rng) {

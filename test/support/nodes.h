@@ -104,8 +104,9 @@ __attribute__((unused)) static bool node_option(const char *word) {
 }
 
 __attribute__((cold, noinline)) static void node_barrier_faulty(const void *old, const void *value) {
-  if (node_fault == NODE_FAULT_NO_DELETION) midden_barrier(NULL, value);
-  if (node_fault == NODE_FAULT_NO_INSERTION) midden_barrier(old, NULL);
+  if (midden_barrier_active == 0) return;
+  if (node_fault == NODE_FAULT_NO_DELETION) midden_barrier_record(NULL, value);
+  if (node_fault == NODE_FAULT_NO_INSERTION) midden_barrier_record(old, NULL);
 }
 
 static inline void *node_exchange(void *slot, const void *name) {
