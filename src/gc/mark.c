@@ -234,6 +234,7 @@ ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap
   if (info == 0) return;
   struct mark_candidate candidate = {.slot = object_slot_offset(offset, info), .info = info};
   __builtin_prefetch(&heap.marks[bit_word_of(candidate.slot)], 1);
+  if (mode == MARK_CONCURRENT) __builtin_prefetch(&heap.allocations[bit_word_of(candidate.slot)]);
   struct mark_candidate *place = &tracer->candidates[tracer->next_candidate++ % MARK_CANDIDATES];
   struct mark_candidate oldest = *place;
   *place = candidate;
