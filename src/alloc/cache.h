@@ -81,9 +81,11 @@ extern struct cache_retired cache_retired;
  * while no thread is in a critical section. */
 extern uint32_t cache_black_cycle;
 
-/* Whether what is claimed for the cache is marked; critical sections. */
+/* Whether what is claimed for the cache is marked; critical sections.  (A store with barrier asks too: outside of critical
+ * sections a "yes" may be out of date only where the cycle has ended.) */
 static inline bool cache_is_black(const struct cache *cache) {
-  return UNLIKELY(cache_black_cycle != 0) && cache->black_cycle == cache_black_cycle;
+  uint32_t cycle = atomic_load_relaxed(&cache_black_cycle);
+  return UNLIKELY(cycle != 0) && cache->black_cycle == cycle;
 }
 
 /* The calling thread's cache.  A thread that has none yet sees an empty one, whose windows send it to the slow path. */

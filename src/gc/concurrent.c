@@ -238,7 +238,7 @@ static void begin(struct cycle *cycle) {
 
 static void scan_threads(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
-  cache_black_cycle = concurrent.cycle;
+  atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   handshake_run(cycle->self, answer_scan);
@@ -309,7 +309,7 @@ static void trade_sides(struct cycle *cycle) {
   atomic_add_relaxed(&account_live_bytes, marked_bytes - concurrent.live_bytes_begun);
   assist_end(&cycle->report);
   cycle_finish(cycle, &marked, atomic_load_relaxed(&account_live_bytes));
-  cache_black_cycle = 0;
+  atomic_store_relaxed(&cache_black_cycle, 0u);
   cycle_set_phase(COLLECTOR_OFF);
   barrier_activate(false);
   cycle_add_to_totals(&cycle->report);
@@ -359,7 +359,7 @@ void concurrent_run(struct cycle *cycle) {
 void concurrent_forked(struct mutator *self) {
   if (!atomic_load_relaxed(&span_marking)) return;
   barrier_activate(false);
-  cache_black_cycle = 0;
+  atomic_store_relaxed(&cache_black_cycle, 0u);
   if (self->records != NULL) self->records->count = 0;
   cycle_clear_marks();
   work_forget();

@@ -26,33 +26,33 @@ void barrier_forget(struct mutator *mutator) {
   mutator->records = NULL;
 }
 
-/* A full buffer is flushed, a missing one made; true if there is room for two words. */
-static bool make_room(struct mutator *self) {
-  if (LIKELY(self->records != NULL && self->records->count + 2 <= BARRIER_WORDS)) return true;
+/* In a full buffer's place, or where there is no memory for one. */
+static NOINLINE void record_word_slow(struct mutator *self, uintptr_t word) {
   mutator_enter(self);
+  if (self->records == NULL && (self->records = fixalloc_alloc(&buffers)) != NULL) self->records->count = 0;
   if (self->records != NULL) {
     barrier_flush(self);
-  } else if ((self->records = fixalloc_alloc(&buffers)) != NULL) {
-    self->records->count = 0;
+    self->records->words[self->records->count++] = word;
+  } else {
+    barrier_flusher(self, &word, 1);
   }
   mutator_leave(self);
-  return self->records != NULL;
 }
 
-static void append(struct barrier_buffer *buffer, uintptr_t word) {
-  if (arena_contains(&heap_arena, word)) buffer->words[buffer->count++] = word;
+ALWAYS_INLINE void record_word(struct mutator *self, uintptr_t word) {
+  if (!arena_contains(&heap_arena, word)) return;
+  struct barrier_buffer *buffer = self->records;
+  if (LIKELY(buffer != NULL && buffer->count < BARRIER_WORDS)) {
+    buffer->words[buffer->count++] = word;
+  } else {
+    record_word_slow(self, word);
+  }
 }
 
+/* [insertion]: what a scanned thread holds is marked, or will be. */
 static void record(struct mutator *self, uintptr_t old, uintptr_t value) {
-  if (!arena_contains(&heap_arena, old) && !arena_contains(&heap_arena, value)) return;
-  if (LIKELY(make_room(self))) {
-    append(self->records, old);
-    if (value != old) append(self->records, value);
-    return;
-  }
-  mutator_enter(self);
-  barrier_flusher(self, (uintptr_t[]){old, value}, 2);
-  mutator_leave(self);
+  record_word(self, old);
+  if (UNLIKELY(!cache_is_black(&self->cache)) && value != old) record_word(self, value);
 }
 
 /* The end: what the handshake wants is in the buffer now. */
