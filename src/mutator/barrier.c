@@ -50,21 +50,27 @@ ALWAYS_INLINE void record_word(struct mutator *self, uintptr_t word) {
 }
 
 /* [insertion]: what a scanned thread holds is marked, or will be. */
-static void record(struct mutator *self, uintptr_t old, uintptr_t value) {
+ALWAYS_INLINE void record(struct mutator *self, uintptr_t old, uintptr_t value) {
   record_word(self, old);
   if (UNLIKELY(!cache_is_black(&self->cache)) && value != old) record_word(self, value);
 }
 
 /* The end: what the handshake wants is in the buffer now. */
-static void leave(struct mutator *self) {
+ALWAYS_INLINE void leave(struct mutator *self) {
   atomic_signal_barrier();
   atomic_store_relaxed(&midden_barrier_inside, 0u);
   atomic_signal_barrier();
   if (UNLIKELY(self->stop_pending)) mutator_leave_slow(self);
 }
 
+/* A thread that was never attached has allocated nothing, but may store. */
+ALWAYS_INLINE struct mutator *self_here(void) {
+  struct mutator *self = mutator_self_if_attached();
+  return LIKELY(self != NULL) ? self : mutator_self();
+}
+
 void midden_barrier_record(const void *old, const void *value) {
-  struct mutator *self = mutator_self();
+  struct mutator *self = self_here();
   atomic_store_relaxed(&midden_barrier_inside, 1u);
   atomic_signal_barrier();
   record(self, (uintptr_t)old, (uintptr_t)value);
@@ -73,7 +79,7 @@ void midden_barrier_record(const void *old, const void *value) {
 
 void midden_barrier_store(void *slot, const void *value) {
   midden_word *word = slot;
-  struct mutator *self = mutator_self();
+  struct mutator *self = self_here();
   void *old = atomic_load_relaxed(word);
   atomic_store_release(word, (void *)(uintptr_t)value);
   record(self, (uintptr_t)old, (uintptr_t)value);
