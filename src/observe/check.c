@@ -42,6 +42,7 @@ size_t check_suspects;
 static NOT_A_ROOT struct {
   struct midden_tracer tracer; /* reports to visit_word */
   uintptr_t from;              /* what is being read */
+  size_t heap_bytes;           /* of the arena, as far as it is used */
   size_t granules;             /* of the heap, for which there are tables */
   uint64_t *reached;           /* by granule, a bit */
   uintptr_t *from_where;       /* by granule; of objects that were reached */
@@ -76,9 +77,10 @@ static void drop_tables(void) {
 
 /* Tables for all of the heap as it is now, nothing reached. */
 static bool prepare_tables(void) {
-  size_t granules = (heap_arena.used - heap_arena.start) >> GRANULE_SHIFT;
+  walk.heap_bytes = heap_arena.used - heap_arena.start;
+  size_t granules = walk.heap_bytes >> GRANULE_SHIFT;
   if (granules <= walk.granules) {
-    memset(walk.reached, 0, granules / 8);
+    if (granules != 0) memset(walk.reached, 0, granules / 8);
     return true;
   }
   drop_tables();
@@ -161,6 +163,7 @@ static void visit_stack_word(uintptr_t word) {
 
 static void visit_word(struct midden_tracer *tracer, uintptr_t word, bool is_stack) {
   (void)tracer;
+  if (word - heap_arena.start > walk.heap_bytes) return;
   if (memcheck_on_valgrind) word = memcheck_launder(word);
   if (is_stack) {
     visit_stack_word(word);
