@@ -105,15 +105,17 @@ static bool grow_grey(void) {
   return true;
 }
 
-/* Reached from nowhere, and never read: what waits in the windows is not yet an object. */
+/* Reached from nowhere, and never read: what waits in the windows, and large objects of which the old contents are being
+ * cleared, are not yet objects. */
 static void leave_out_window(const struct cache_bin *bin, unsigned size_class) {
   for (const char *slot = bin->next; slot < bin->limit; slot += size_class_bytes[size_class])
     set_reached((uintptr_t)slot);
 }
 
-static void leave_out_windows(void) {
+static void leave_out_fresh(void) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct cache *cache = &mutator_from(link)->cache;
+    if (cache->clearing != 0) set_reached(cache->clearing);
     for (unsigned kind = 0; kind < kind_count; kind++) {
       for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
         const struct cache_bin *bin = cache_bin_of(cache, kind, i);
@@ -309,7 +311,7 @@ void check_marks_stw(void) {
   if (!walk.out_of_memory) {
     walk.tracer = (struct midden_tracer){.visit = visit_word};
     walk.grey_count = 0;
-    leave_out_windows();
+    leave_out_fresh();
     read_roots();
     read_grey();
   }
