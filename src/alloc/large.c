@@ -1,5 +1,7 @@
 #include "alloc/large.h"
 
+#include <string.h>
+
 #include "alloc/account.h"
 #include "alloc/central.h"
 #include "base/bits.h"
@@ -7,19 +9,34 @@
 #include "span/mark_bits.h"
 #include "span/slots.h"
 
+/* Before it counts as an object.  What collectors may call or follow while the rest is cleared must not be what was there
+ * before: a type's address; anything that a trace function reads.  True if the rest must be cleared. */
+static bool clear_first(const struct span *span) {
+  const struct kind *kind = &kind_table[span->kind];
+  if (!kind->zeroed || !span->needs_zero) return false;
+  if (kind->scan == SCAN_TRACE) {
+    memset((void *)span->start, 0, span_bytes(span));
+    return false;
+  }
+  memset((char *)span_end(span) - TYPE_TRAILER_BYTES, 0, TYPE_TRAILER_BYTES);
+  return true;
+}
+
 bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX || central_of(kind, 0) == NULL) return false;
   size_t pages = round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT;
   struct span *span = pageheap_alloc_aligned(&heap_pages, pages, max_size(alignment, PAGE_BYTES), SPAN_IN_USE, true);
   if (span == NULL) return false;
   slots_init(span, 0, kind);
+  bool must_clear = clear_first(span);
+  atomic_store_plain(&cache->clearing, must_clear ? span->start : 0);
   if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side, span->start);
   mark_bit_set(&heap_arena, alloc_side(), span->start);
   atomic_store_relaxed(&span->free_index, span_bytes(span));
   span->live_count = 1;
   *large = (struct large){.start = (void *)span->start,
                           .bytes = span_bytes(span),
-                          .must_clear = kind_table[kind].zeroed && span->needs_zero};
+                          .must_clear = must_clear};
   central_add_large(span);
   cache_count_large(cache, kind, large->bytes);
   return true;

@@ -153,6 +153,13 @@ ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
 
 /* ---- large objects ---- */
 
+/* Outside the critical section: a stop need not wait for it. */
+static void clear_large(struct mutator *self, const struct large *large) {
+  memset(large->start, 0, large->bytes);
+  atomic_signal_barrier();
+  atomic_store_plain(&self->cache.clearing, (uintptr_t)0);
+}
+
 static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
   struct mutator *self = start_self_or_null();
   if (UNLIKELY(self == NULL)) return fail(bytes);
@@ -166,8 +173,7 @@ static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment)
     bool is_sampled = allocated && cache_samples_large(&self->cache, large.bytes);
     mutator_leave(self);
     if (allocated) {
-      /* Outside the critical section: a stop need not wait for it. */
-      if (large.must_clear) memset(large.start, 0, large.bytes);
+      if (large.must_clear) clear_large(self, &large);
       if (UNLIKELY(is_sampled)) profile_record(self, large.start, __builtin_return_address(0));
       return large.start;
     }

@@ -73,7 +73,8 @@ static void visit_thread(const struct mutator *mutator, rootset_visit_fn *visit,
   struct visit pass = {visit, argument, {.origin = ROOT_STACK, .number = mutator->thread_id}};
   mutator_visit_stack(mutator, pass_on, &pass);
   pass.root.origin = ROOT_THREAD;
-  pass_on_word(&pass, &mutator->cache.tiny_next); /* kept while the cache has room in it */
+  /* With room left it names the second half of a slot; without, the next slot, which is none of the cache's. */
+  if ((uintptr_t)mutator->cache.tiny_next % GRANULE_BYTES != 0) pass_on_word(&pass, &mutator->cache.tiny_next);
   pass_on_word(&pass, &mutator->fiber);
 }
 

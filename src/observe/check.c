@@ -42,6 +42,7 @@ size_t check_suspects;
 static NOT_A_ROOT struct {
   struct midden_tracer tracer; /* reports to visit_word */
   uintptr_t from;              /* what is being read */
+  size_t heap_bytes;           /* of the arena, as far as it is used */
   size_t granules;             /* of the heap, for which there are tables */
   uint64_t *reached;           /* by granule, a bit */
   uintptr_t *from_where;       /* by granule; of objects that were reached */
@@ -76,9 +77,10 @@ static void drop_tables(void) {
 
 /* Tables for all of the heap as it is now, nothing reached. */
 static bool prepare_tables(void) {
-  size_t granules = (heap_arena.used - heap_arena.start) >> GRANULE_SHIFT;
+  walk.heap_bytes = heap_arena.used - heap_arena.start;
+  size_t granules = walk.heap_bytes >> GRANULE_SHIFT;
   if (granules <= walk.granules) {
-    memset(walk.reached, 0, granules / 8);
+    if (granules != 0) memset(walk.reached, 0, granules / 8);
     return true;
   }
   drop_tables();
@@ -103,15 +105,17 @@ static bool grow_grey(void) {
   return true;
 }
 
-/* Reached from nowhere, and never read: what waits in the windows is not yet an object. */
+/* Reached from nowhere, and never read: what waits in the windows, and large objects of which the old contents are being
+ * cleared, are not yet objects. */
 static void leave_out_window(const struct cache_bin *bin, unsigned size_class) {
   for (const char *slot = bin->next; slot < bin->limit; slot += size_class_bytes[size_class])
     set_reached((uintptr_t)slot);
 }
 
-static void leave_out_windows(void) {
+static void leave_out_fresh(void) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct cache *cache = &mutator_from(link)->cache;
+    if (cache->clearing != 0) set_reached(cache->clearing);
     for (unsigned kind = 0; kind < kind_count; kind++) {
       for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
         const struct cache_bin *bin = cache_bin_of(cache, kind, i);
@@ -161,6 +165,7 @@ static void visit_stack_word(uintptr_t word) {
 
 static void visit_word(struct midden_tracer *tracer, uintptr_t word, bool is_stack) {
   (void)tracer;
+  if (word - heap_arena.start > walk.heap_bytes) return;
   if (memcheck_on_valgrind) word = memcheck_launder(word);
   if (is_stack) {
     visit_stack_word(word);
@@ -306,7 +311,7 @@ void check_marks_stw(void) {
   if (!walk.out_of_memory) {
     walk.tracer = (struct midden_tracer){.visit = visit_word};
     walk.grey_count = 0;
-    leave_out_windows();
+    leave_out_fresh();
     read_roots();
     read_grey();
   }

@@ -11,7 +11,10 @@
  *                                                    the stack before it was written there need not have seen it
  *
  * What belongs to no path: weak references do not keep, an ephemeron's value is referred to once both the key and the ephemeron
- * were reached, an object that only finalizers reach need not be marked.  Slots that wait in a thread's window are no objects.
+ * were reached, an object that only finalizers reach need not be marked.  Slots that wait in a thread's window are no objects,
+ * nor is what a thread is clearing still.
+ *
+ * Trace functions and the program's root callback are called once more in each collection.
  *
  * What a missed object proves: that a word was stored without midden_store, or that the collector is wrong.  With one
  * exception: a number in a conservative object or in static data that looks like an address, stored as a number, is found

@@ -27,7 +27,7 @@ struct kind {
 
 /* A slot of kind MIDDEN_TYPED ends in the address of its type; of an array, with TYPE_ARRAY_TAG set, before which stands
  * the number of elements. */
-enum { TYPE_ARRAY_TAG = 1 };
+enum { TYPE_ARRAY_TAG = 1, TYPE_TRAILER_BYTES = 2 * sizeof(uintptr_t) };
 
 /* Kinds that only the library allocates.  To the program they are what kind_for_program says. */
 enum {
