@@ -16,12 +16,12 @@
 
 /* Neither sanitizer follows swapcontext. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { COROUTINES = 0 };
+static const bool has_coroutines = false;
 #else
-enum { COROUTINES = 6 };
+static const bool has_coroutines = true;
 #endif
 
-enum { PLACES = 40, STACK_PLACES = 24, POOL = 24, PACKAGES = 30 };
+enum { PLACES = 40, STACK_PLACES = 24, POOL = 24, PACKAGES = 30, COROUTINES = 6 };
 
 static void *places[PLACES];
 static midden_word *stack_places; /* STACK_PLACES words, registered as a parked stack */
@@ -246,15 +246,15 @@ static void *wait_in_kernel(void *argument) {
 
 NOINLINE_TEST static void switch_stacks(struct rig_thread *self) {
   struct rng rng = self->rng;
-  struct coroutine *coroutines = calloc(COROUTINES + 1, sizeof(*coroutines));
+  struct coroutine *coroutines = calloc(COROUTINES, sizeof(*coroutines));
   REQUIRE(coroutines != NULL, "the test itself is out of memory");
   for (size_t i = 0; i < rig_steps; i++) {
     rig_step();
     if (rng_one_in(&rng, 8)) refill(&rng);
     if (rng_one_in(&rng, 200)) midden_blocking_call(wait_in_kernel, (void *)(uintptr_t)rng_below(&rng, 500));
     if (rng_one_in(&rng, 2000)) midden_collect();
-    if (COROUTINES != 0 && rng_one_in(&rng, 2)) {
-      coroutine_step(&coroutines[rng_below(&rng, COROUTINES + (COROUTINES == 0))], &rng);
+    if (has_coroutines && rng_one_in(&rng, 2)) {
+      coroutine_step(&coroutines[rng_below(&rng, COROUTINES)], &rng);
     } else {
       resume_any(&rng);
     }
