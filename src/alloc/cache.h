@@ -61,7 +61,7 @@ struct cache {
   struct cache_bin bins[CACHE_INLINE_KINDS][SIZE_CLASS_COUNT];
   struct cache_bin *more_bins[MIDDEN_KINDS_MAX]; /* by kind, from CACHE_INLINE_KINDS on; NULL until used */
   char *tiny_next, *tiny_limit;                  /* rest of a slot that several tiny objects share; a root */
-  uintptr_t clearing;       /* a large object whose memory is being cleared, or 0; its owner */
+  uintptr_t clearing;                            /* a large object whose memory is being cleared, or 0; its owner */
   size_t unaccounted_bytes; /* handed out and not yet in account_live_bytes; atomic, written by the owner */
   uint32_t version;         /* atomic; odd while a window and its count change */
   uint32_t black_cycle;     /* see cache_is_black; written in critical sections, or while the thread is held */
