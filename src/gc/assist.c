@@ -17,7 +17,8 @@ enum {
   DEBT_LEAST_BYTES = 8 << 10,     /* less is not worth taking work for */
   SHARE_NS = 4000000,             /* how often the workers' share is thought over */
   REST_LEAST_NS = 100000,         /* shorter sleeps are longer than asked for */
-  RATIO_SHIFT = 10
+  RATIO_SHIFT = 10,
+  ACTIVE_SPINS = 2000
 };
 
 bool assist_is_due;
@@ -36,6 +37,7 @@ static NOT_A_ROOT struct {
   uint32_t ratio;       /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
   size_t assist_bytes;  /* atomic; scanned by threads */
   uint64_t assist_ns;   /* atomic; processor time of that */
+  uint32_t active;      /* atomic; threads that assist at this moment, and may hold the last grey objects */
   uint32_t unfinished;  /* atomic; workers of an epoch that used up their slices */
 } assist CACHE_ALIGNED;
 
@@ -178,14 +180,25 @@ static void revise(struct cycle *cycle) {
   think_over_share();
 }
 
+/* Nothing is left but what threads are at: a slice of theirs is short. */
+static bool is_drained(void) {
+  for (unsigned spins = 0; atomic_load_acquire(&assist.active) != 0; spins++) {
+    if (spins < ACTIVE_SPINS) {
+      atomic_pause();
+    } else {
+      wait_yield();
+    }
+  }
+  return !mark_rescan_overflow(&collector.tracers[0]) && !work_is_available();
+}
+
 void assist_drain(struct cycle *cycle) {
-  struct midden_tracer *first = &collector.tracers[0];
   atomic_store_relaxed(&assist_is_due, true);
   for (;;) {
     uint64_t before_ns = collector.marker[0].cpu_ns;
     bool done = run_epoch(cycle);
     revise(cycle);
-    if (done && !mark_rescan_overflow(first) && !work_is_available()) break;
+    if (done && is_drained()) break;
     collector_lend(cycle->self);
     rest(collector.marker[0].cpu_ns - before_ns);
   }
@@ -212,11 +225,13 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     uint64_t start_ns = os_now_ns();
     struct midden_tracer *tracer = concurrent_tracer(self);
     size_t before = tracer->scanned_bytes;
+    atomic_add_acq_rel(&assist.active, 1u);
     memcheck_quiet_begin();
     bool done = mark_drain_some(tracer, min_size((size_t)debt_bytes, ASSIST_SLICE_BYTES));
     memcheck_quiet_end();
     size_t scanned = tracer->scanned_bytes - before;
     concurrent_publish_worked(tracer, scanned != 0);
+    atomic_sub_acq_rel(&assist.active, 1u);
     uint64_t worked_ns = os_now_ns() - start_ns;
     atomic_add_relaxed(&assist.assist_bytes, scanned);
     atomic_add_relaxed(&assist.assist_ns, worked_ns);

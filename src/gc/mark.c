@@ -360,6 +360,8 @@ ALWAYS_INLINE bool refill(struct midden_tracer *tracer, enum mark_mode mode) {
   }
   if (buffer == NULL) return false;
   replace_buffer(tracer, buffer);
+  /* The last buffer is shared at once: who takes it all leaves the others waiting, and they cannot ask. */
+  if (mode == MARK_CONCURRENT && buffer->count >= 2 * SHARE_LEAST && !work_is_available()) publish_half(tracer);
   return true;
 }
 

@@ -348,19 +348,32 @@ static struct span *alloc_locked(struct pageheap *heap, size_t pages, size_t ali
   return carve_locked(heap, span, gap, pages, state);
 }
 
-/* A chunk of them, and whole where the search finds one that can be. */
-struct span *pageheap_take_absent(struct pageheap *heap) {
-  enum { SLACK = CHUNK_PAGES - 1 };
-  lock_acquire(&heap->lock);
-  struct span *span = freeset_find(&heap->free.absent, CHUNK_PAGES + SLACK);
-  if (span == NULL && grow_locked(heap, CHUNK_PAGES + SLACK))
-    span = freeset_find(&heap->free.absent, CHUNK_PAGES + SLACK);
-  if (span != NULL) {
-    size_t gap = (round_up(span->start, CHUNK_BYTES) - span->start) >> PAGE_SHIFT;
-    span = carve_locked(heap, span, gap, CHUNK_PAGES, SPAN_STACK);
+/* Where in a free span the first whole chunk lies that is not all resident, in pages from its start; SIZE_MAX: there is none. */
+static size_t find_absent_chunk(const struct pageheap *heap, const struct span *span) {
+  if (span == NULL) return SIZE_MAX;
+  uintptr_t base = heap->arena->start;
+  uintptr_t chunk = base + round_up(span->start - base, CHUNK_BYTES);
+  for (; chunk + CHUNK_BYTES <= span_end(span); chunk += CHUNK_BYTES) {
+    if (arena_chunk_of(heap->arena, chunk)->idle_pages < CHUNK_PAGES) return (chunk - span->start) >> PAGE_SHIFT;
   }
+  return SIZE_MAX;
+}
+
+/* The span at the frontier, where the arena has grown. */
+static struct span *tail_locked(struct pageheap *heap) { return free_span_before(heap, heap->arena->used); }
+
+/* In the smallest span that has room for one, or at the frontier. */
+struct span *pageheap_take_absent(struct pageheap *heap) {
+  lock_acquire(&heap->lock);
+  struct span *span = freeset_find(&heap->free.absent, CHUNK_PAGES);
+  size_t gap = find_absent_chunk(heap, span);
+  if (gap == SIZE_MAX) gap = find_absent_chunk(heap, span = tail_locked(heap));
+  const struct span *tail = span;
+  size_t wanted = 2 * CHUNK_PAGES + (tail != NULL ? tail->page_count : 0);
+  if (gap == SIZE_MAX && grow_locked(heap, wanted)) gap = find_absent_chunk(heap, span = tail_locked(heap));
+  struct span *taken = gap == SIZE_MAX ? NULL : carve_locked(heap, span, gap, CHUNK_PAGES, SPAN_STACK);
   lock_release(&heap->lock);
-  return span;
+  return taken;
 }
 
 /* How many pages that are not resident an allocation would take. */
