@@ -73,7 +73,9 @@ static void visit_thread(const struct mutator *mutator, rootset_visit_fn *visit,
   struct visit pass = {visit, argument, {.origin = ROOT_STACK, .number = mutator->thread_id}};
   mutator_visit_stack(mutator, pass_on, &pass);
   pass.root.origin = ROOT_THREAD;
-  pass_on_word(&pass, &mutator->cache.tiny_next); /* kept while the cache has room in it */
+  /* The slot is kept while it has room: full, the word is the address of the next one. */
+  if (atomic_load_relaxed(&mutator->cache.tiny_next) != atomic_load_relaxed(&mutator->cache.tiny_limit))
+    pass_on_word(&pass, &mutator->cache.tiny_next);
   pass_on_word(&pass, &mutator->fiber);
 }
 
