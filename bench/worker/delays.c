@@ -56,6 +56,12 @@ void delays_end(struct delays *delays) {
   if (delays->schedstat >= 0) close(delays->schedstat);
 }
 
+void delays_restart(struct delays *delays) {
+  delays_end(delays);
+  *delays = (struct delays){0};
+  delays_begin(delays);
+}
+
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t beyond(uint64_t value, uint64_t part) { return value > part ? value - part : 0; }

@@ -57,6 +57,9 @@ struct delays *delays_new(void);
 /* The calling thread begins: its first operation starts now. */
 void delays_begin(struct delays *delays);
 
+/* The same again: what was counted so far is forgotten. */
+void delays_restart(struct delays *delays);
+
 /* The slow half of delays_mark: the operation that began at delays->at_ns ended.  Returns the time. */
 uint64_t delays_look(struct delays *delays);
 

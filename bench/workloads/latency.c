@@ -23,7 +23,7 @@ static const uint64_t LEAF_NUMBER = UINT64_MAX;
 static long garbage_nodes; /* of the short-lived list that an operation builds */
 static long replace_every; /* operations */
 static int tree_depth;     /* levels below the root */
-static bool stopping;      /* atomic; written by the main thread */
+static bool measuring, stopping;      /* atomic; written by the main thread */
 static struct delays *delays[WORKLOAD_THREADS_MAX];
 
 /* ---------------------------------------------------------------- the graph */
@@ -114,8 +114,13 @@ static void operate(struct walker *walker, long number) {
 static void *mutate(void *argument) {
   struct delays **slot = argument, *own = *slot;
   struct walker walker = {.before = graph_root, .random = 362436069362436069u + (uint64_t)(slot - delays)};
+  bool measured = false;
   delays_begin(own);
   for (long i = 0; !__atomic_load_n(&stopping, __ATOMIC_RELAXED); i++) {
+    if (!measured && __atomic_load_n(&measuring, __ATOMIC_RELAXED)) {
+      delays_restart(own);
+      measured = true;
+    }
     operate(&walker, i);
     delays_mark(own);
   }
@@ -141,11 +146,19 @@ static void sleep_until_done(long ms, uint64_t collections) {
   }
 }
 
-static void run_mutators(int mutators, long ms, uint64_t collections) {
+/* What comes before is not measured: the heap grows to its size, which costs page faults. */
+static void warm_up(long ms, uint64_t collections) {
+  if (ENGINE_COLLECTS && collections != 0) sleep_until_done(ms / 4, collections);
+  measure_start();
+  __atomic_store_n(&measuring, true, __ATOMIC_RELAXED);
+}
+
+static void run_mutators(int mutators, long ms, uint64_t warm, uint64_t collections) {
   pthread_t threads[WORKLOAD_THREADS_MAX];
   for (int i = 0; i < mutators; i++) {
     if (engine_thread_start(&threads[i], mutate, &delays[i]) != 0) workload_fail("no thread");
   }
+  warm_up(ms, warm);
   sleep_until_done(ms, collections);
   __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
   for (int i = 0; i < mutators; i++) engine_thread_join(threads[i]);
@@ -217,6 +230,7 @@ static void run(struct workload *self) {
   long blocked = workload_number(self, "blocked", 0, WAITERS_MAX / 2);
   long silent = workload_number(self, "silent", 0, WAITERS_MAX / 2);
   long ms = workload_number(self, "ms", 1, 1L << 30), collections = workload_number(self, "collections", 0, 1L << 30);
+  long warm = workload_number(self, "warm", 0, 1L << 30);
   garbage_nodes = workload_number(self, "garbage", 0, 1L << 20);
   replace_every = workload_number(self, "replace", 1, 1L << 40);
   workload_need_memory((size_t)bytes * (ENGINE_COLLECTS ? 5 : 3) / 2);
@@ -224,8 +238,7 @@ static void run(struct workload *self) {
   build(bytes);
   start_waiters(blocked, silent);
 
-  measure_start();
-  run_mutators(mutators, ms, (uint64_t)collections);
+  run_mutators(mutators, ms, (uint64_t)warm, (uint64_t)collections);
   measure_end();
 
   end_waiters(blocked + silent);
@@ -242,6 +255,7 @@ struct workload workload_latency = {
                    {"blocked", "0"},
                    {"silent", "0"},
                    {"ms", "5000"},
+                   {"warm", "2"},
                    {"collections", "3"},
                    {"garbage", "16"},
                    {"replace", "4"}},

@@ -15,6 +15,8 @@
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 
+enum { LEAST_WAY_DIVISOR = 2 };
+
 NOT_A_ROOT struct collector collector;
 
 uint64_t cycle_now_ns(void) { return os_now_ns() - collector.start_ns; }
@@ -112,14 +114,29 @@ void cycle_count_marked(struct cycle *cycle, struct tally *marked) {
   atomic_store_relaxed(&collector.totals.stack_bytes, stack_bytes);
 }
 
-void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t live_bytes) {
+/* How much of it lives on, to judge by what lived on of all that there was. */
+static size_t expected_survivors(const struct collector_report *report, size_t new_bytes) {
+  if (report->marked_bytes >= report->live_before_bytes) return new_bytes;
+  return (size_t)((double)new_bytes * ((double)report->marked_bytes / (double)report->live_before_bytes));
+}
+
+/* The heap has grown by what is new already: from there to the goal some of the way must be left. */
+static size_t goal_after(const struct collector_report *report, size_t new_bytes) {
+  size_t live_bytes = report->marked_bytes + expected_survivors(report, new_bytes);
+  size_t goal_bytes = pacer_goal(&collector.pacer, live_bytes, &collector.footprint);
+  if (new_bytes == 0 || goal_bytes == SIZE_MAX || collector.pacer.memory_limit_bytes != SIZE_MAX) return goal_bytes;
+  return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - live_bytes) / LEAST_WAY_DIVISOR);
+}
+
+void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes) {
   struct collector_report *report = &cycle->report;
   report->marked_bytes = tally_bytes(marked);
   report->marked_scanned_bytes = tally_row_bytes(marked, TALLY_SCANNED);
   report->marked_objects = tally_objects(marked);
-  report->goal_bytes = pacer_goal(&collector.pacer, live_bytes, &collector.footprint);
-  bool early = cycle->concurrent;
-  cycle_set_goal(report->goal_bytes, early ? assist_trigger(report->goal_bytes, live_bytes) : report->goal_bytes);
+  report->goal_bytes = goal_after(report, new_bytes);
+  size_t now_bytes = report->marked_bytes + new_bytes;
+  cycle_set_goal(report->goal_bytes,
+                 cycle->concurrent ? assist_trigger(report->goal_bytes, now_bytes) : report->goal_bytes);
   sweep_read_stats(&report->swept);
   sweep_begin_stw();
 }

@@ -72,9 +72,9 @@ void cycle_set_goal(size_t goal_bytes, size_t trigger_bytes);
 /* The tracers' counts, added up; they give their buffers back. */
 void cycle_count_marked(struct cycle *cycle, struct tally *marked);
 
-/* Marking is over: figures of what was marked, the next goal, and what was swept becomes unswept.  `live_bytes`: what counts as
- * living when the next cycle is paced.  No thread is in a critical section. */
-void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t live_bytes);
+/* Marking is over: figures of what was marked, the next goal, and what was swept becomes unswept.  `new_bytes` were allocated
+ * while it went on.  No thread is in a critical section. */
+void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes);
 
 /* Takes all marks back.  Nobody marks. */
 void cycle_clear_marks(void);

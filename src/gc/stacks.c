@@ -1,5 +1,6 @@
 #include "gc/stacks.h"
 
+#include "base/atomic.h"
 #include "base/check.h"
 #include "gc/mark.h"
 #include "mutator/fiber.h"
@@ -9,7 +10,10 @@
 void stacks_mark_fiber(const struct midden_fiber *fiber, struct midden_tracer *tracer) {
   mark_address(tracer, (uintptr_t)fiber->resumer);
   mark_address(tracer, (uintptr_t)fiber->argument);
-  mark_range(tracer, (struct os_range){fiber->context.stack_pointer, fiber->base}, true);
+  /* Beside the program the fiber may run by now, or run and have left its stack again: who resumed it has scanned it, as
+   * docs/barrier-mode.md says, and no stack goes away while marking. */
+  uintptr_t pointer = atomic_load_relaxed(&fiber->context.stack_pointer);
+  if (pointer != 0) mark_range(tracer, (struct os_range){pointer, fiber->base}, true);
 }
 
 /* A fiber that runs is scanned as its thread, one without a stack holds nothing. */

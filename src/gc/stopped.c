@@ -57,9 +57,8 @@ static void finish(struct cycle *cycle) {
   cycle_count_marked(cycle, &marked);
   mark_close_by_hand_stw(&marked);
   ledger_close_cycle_stw(&marked);
-  size_t live_bytes = tally_bytes(&marked);
-  atomic_store_relaxed(&account_live_bytes, live_bytes);
-  cycle_finish(cycle, &marked, live_bytes);
+  atomic_store_relaxed(&account_live_bytes, tally_bytes(&marked));
+  cycle_finish(cycle, &marked, 0);
 }
 
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */

@@ -299,14 +299,19 @@ struct midden_stack *stack_register(uintptr_t low, uintptr_t high) {
 
 void stack_unregister(struct midden_stack *stack) {
   bool is_ours = stack->span != NULL;
+  lock_acquire(&lock);
+  list_remove(&stacks_registered, &stack->link); /* before all else: the collector walks the list beside the program */
+  lock_release(&lock);
   fixalloc_free(&registers, stack->saved_words);
   stack->saved_words = NULL;
-  if (is_ours) forget_use(stack);
+  if (!is_ours) {
+    fixalloc_free(&records, stack);
+    return;
+  }
+  forget_use(stack);
   lock_acquire(&lock);
-  list_remove(&stacks_registered, &stack->link);
-  if (is_ours) push_idle_locked(stack);
+  push_idle_locked(stack);
   lock_release(&lock);
-  if (!is_ours) fixalloc_free(&records, stack);
   trim_larger();
 }
 

@@ -174,6 +174,12 @@ func (d *delays) begin(locked bool) {
 	d.at = d.last.wall
 }
 
+func (d *delays) end() {
+	if d.locked && d.schedstat >= 0 {
+		syscall.Close(d.schedstat)
+	}
+}
+
 func (d *delays) mark() int64 {
 	now := clock()
 	operation := now - d.at

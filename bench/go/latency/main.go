@@ -44,11 +44,11 @@ type node struct {
 }
 
 var root *node
-var stopping int32
+var measuring, stopping int32
 var treeDepth int // levels below the root
 
 var parameters = map[string]string{
-	"live": "256M", "mutators": "2", "blocked": "0", "silent": "0", "ms": "5000", "collections": "3", "garbage": "16",
+	"live": "256M", "mutators": "2", "blocked": "0", "silent": "0", "ms": "5000", "warm": "2", "collections": "3", "garbage": "16",
 	"replace": "4",
 	"markers": "0", "heap": "0", "mode": "default",
 }
@@ -222,7 +222,14 @@ func mutate(index int, d *delays) {
 	}
 	w := walker{root, random(362436069362436069 + index)}
 	d.begin(locked)
+	measured := false
 	for i := 0; atomic.LoadInt32(&stopping) == 0; i++ {
+		if !measured && atomic.LoadInt32(&measuring) != 0 {
+			d.end()
+			*d = delays{}
+			d.begin(locked)
+			measured = true
+		}
 		w.operate(i, garbage, replaceEvery)
 		d.mark()
 	}
@@ -298,9 +305,6 @@ func cpuSeconds() float64 {
 func measure(all []*delays) {
 	var before, after runtime.MemStats
 	var mutators sync.WaitGroup
-	pausesBefore := readPauses()
-	runtime.ReadMemStats(&before)
-	start, cpu := time.Now(), cpuSeconds()
 	for i := range all {
 		mutators.Add(1)
 		go func(index int) {
@@ -308,6 +312,12 @@ func measure(all []*delays) {
 			mutators.Done()
 		}(i)
 	}
+	// What comes before is not measured: the heap grows to its size, which costs page faults.
+	sleepUntilDone(number("ms")/4, number("warm"))
+	pausesBefore := readPauses()
+	runtime.ReadMemStats(&before)
+	start, cpu := time.Now(), cpuSeconds()
+	atomic.StoreInt32(&measuring, 1)
 	sleepUntilDone(number("ms"), number("collections"))
 	atomic.StoreInt32(&stopping, 1)
 	mutators.Wait()
