@@ -80,4 +80,26 @@ for wrong in FREE_WHILE_MARKING MARK_WHILE_INSIDE STATE_BEFORE_RANGE ONE_LOOK; d
   expect fails span_state -DMUTATORS=1 -DLIVES=3 -D$wrong
 done
 
+# ---- barrier mode ----
+
+two="-DMUTATORS=2"
+buffers="-DMUTATORS=2 -DLOADERS=1 -DSTORE_BUFFERS"
+one="-DMUTATORS=1 -DLOCALS=2 -DFREE=1 -DAMBIGUOUS"
+weak="-DMUTATORS=1 -DWEAK=1"
+# shellcheck disable=SC2086 # options are words
+{
+  expect holds barrier $two
+  expect holds barrier $buffers
+  expect holds barrier $weak
+  if [ $length = --long ]; then
+    expect holds barrier $one
+    expect holds barrier -DMUTATORS=2 -DLOADERS=1 -DHELPER
+    expect fails barrier $one -DSCAN_EARLY
+  fi
+  for wrong in NO_DELETION NO_INSERTION NO_FLUSH_ROUND NOT_WHOLE STORE_FIRST; do expect fails barrier $two -D$wrong; done
+  for wrong in ONE_ARM NO_ARM; do expect fails barrier $buffers -D$wrong; done
+  for wrong in BLACK_EARLY TAKE_BACK SECOND_FILL; do expect fails barrier $one -D$wrong; done
+  for wrong in WEAK_NO_MARK WEAK_IN_MARK_ONLY; do expect fails barrier $weak -D$wrong; done
+}
+
 [ $failures -eq 0 ] || exit 1
