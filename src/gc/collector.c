@@ -87,7 +87,7 @@ static void borrow_while_safe(uintptr_t stack_pointer, void *argument) {
 }
 
 void collector_acquire_for_fork(struct mutator *self) {
-  if (!collector.concurrent || self->state == MUTATOR_SAFE) {
+  if (!collector.concurrent || atomic_load_relaxed(&self->state) == MUTATOR_SAFE) {
     collector_acquire(self);
     return;
   }

@@ -64,5 +64,5 @@ void midden_barrier_record(const void *old, const void *value) {
   atomic_signal_barrier();
   self->is_recording = nested;
   atomic_signal_barrier();
-  if (UNLIKELY(self->stop_pending)) mutator_leave_slow(self);
+  if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }

@@ -8,15 +8,9 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define ADDRESS_SANITIZER 1
 #endif
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER 1
-#endif
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define ADDRESS_SANITIZER 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
 #endif
 #endif
 
@@ -97,7 +91,7 @@ void os_forget_stack(struct os_range stack) { (void)stack; }
 
 #endif
 
-#if defined(THREAD_SANITIZER)
+#if THREAD_SANITIZER
 
 void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned flags);
