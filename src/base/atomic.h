@@ -34,6 +34,7 @@
 #define atomic_or_relaxed(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
 #define atomic_or_release(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
 #define atomic_and_relaxed(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELAXED)
+#define atomic_and_release(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELEASE)
 #define atomic_exchange_acquire(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
 #define atomic_exchange_acq_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
 

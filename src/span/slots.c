@@ -50,7 +50,8 @@ void slots_destroy(struct span *span) {
 
 /* The first free slot at or after `slot`, or `end`. */
 static uintptr_t first_free(uintptr_t slot, uintptr_t end, size_t slot_bytes) {
-  while (slot < end && mark_bit_get(&heap_arena, alloc_side(), slot)) slot += slot_bytes;
+  unsigned side = alloc_side();
+  while (slot < end && mark_bit_get_acquire(&heap_arena, side, slot)) slot += slot_bytes;
   return min_size(slot, end);
 }
 
