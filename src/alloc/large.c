@@ -13,7 +13,7 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
   struct span *span = pageheap_alloc_aligned(&heap_pages, pages, max_size(alignment, PAGE_BYTES), SPAN_IN_USE, true);
   if (span == NULL) return false;
   slots_init(span, 0, kind);
-  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side, span->start);
+  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), span->start);
   mark_bit_set(&heap_arena, alloc_side(), span->start);
   atomic_store_relaxed(&span->free_index, span_bytes(span));
   span->live_count = 1;

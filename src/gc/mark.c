@@ -43,7 +43,7 @@ static inline struct heap_view view_heap(void) {
   return (struct heap_view){.start = heap_arena.start,
                             .bytes = atomic_load_acquire(&heap_arena.used) - heap_arena.start,
                             .page_info = heap_arena.page_info,
-                            .marks = heap_arena.mark_bits[mark_side],
+                            .marks = heap_arena.mark_bits[mark_side()],
                             .allocations = heap_arena.mark_bits[alloc_side()],
                             .tainted = memcheck_on_valgrind,
                             .watched = watched};
@@ -521,8 +521,8 @@ READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
       continue;
     }
     uintptr_t end = span_end(span);
-    uintptr_t object = mark_bits_next(&heap_arena, mark_side, span->start, end);
-    for (; object < end; object = mark_bits_next(&heap_arena, mark_side, object + GRANULE_BYTES, end))
+    uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
+    for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end))
       scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
     page = end;
   }
@@ -531,7 +531,7 @@ READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
 
 bool mark_is_marked(const void *address) {
   struct object object;
-  return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side, object.start);
+  return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side(), object.start);
 }
 
 /* ---- by hand ---- */
@@ -545,7 +545,7 @@ static struct {
 void mark_by_hand(const void *address) {
   struct object object;
   if (!atomic_load_relaxed(&by_hand.open) || !object_find(address, &object)) return;
-  if (mark_bit_set(&heap_arena, mark_side, object.start)) return;
+  if (mark_bit_set(&heap_arena, mark_side(), object.start)) return;
   const struct span *span = object.span;
   enum tally_row row = tally_row_of(span->kind);
   atomic_add_relaxed(&by_hand.marked.objects[row][span->size_class], UINT64_C(1));

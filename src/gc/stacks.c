@@ -63,7 +63,7 @@ void stacks_visit_parked(stacks_visit_fn *visit, void *argument) {
 
 static bool is_dead(struct midden_stack *stack) {
   const struct midden_fiber *fiber = stack->fiber;
-  if (mark_bit_get(&heap_arena, mark_side, (uintptr_t)fiber)) return false;
+  if (mark_bit_get(&heap_arena, mark_side(), (uintptr_t)fiber)) return false;
   stack->thread_state = fiber->context.thread_state;
   return true;
 }

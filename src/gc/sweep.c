@@ -101,7 +101,7 @@ void sweep_begin_stw(void) {
   ASSERT(swept_pages() == sweep.before.begun_pages); /* each span once */
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
-  mark_side ^= 1;
+  atomic_store_relaxed(&mark_side_now, alloc_side());
   atomic_store_release(&span_generation, span_generation + 2);
   sweep.before = (struct sweep_stats){0};
   sweep_read_stats(&sweep.before);

@@ -2,7 +2,7 @@
 
 #include "base/bits.h"
 
-unsigned mark_side = 1;
+unsigned mark_side_now = 1;
 
 void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes) {
   uint64_t *end = mark_word_of(arena, side, start) + (bytes >> MARK_WORD_SHIFT);

@@ -30,10 +30,12 @@ enum {
   MARK_WORD_BYTES = 1 << MARK_WORD_SHIFT
 };
 
-/* The side that holds marks; changes only while the world is stopped. */
-extern unsigned mark_side;
+/* The side that holds marks; changes only while the world is stopped, or no thread is in a critical section.  Atomic: who
+ * is in none may ask all the same (object_find). */
+extern unsigned mark_side_now;
 
-static inline unsigned alloc_side(void) { return mark_side ^ 1; }
+static inline unsigned mark_side(void) { return atomic_load_relaxed(&mark_side_now); }
+static inline unsigned alloc_side(void) { return mark_side() ^ 1; }
 
 static inline uint64_t *mark_word_of(const struct arena *arena, unsigned side, uintptr_t address) {
   return arena->mark_bits[side] + ((address - arena->start) >> MARK_WORD_SHIFT);
