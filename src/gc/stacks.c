@@ -6,10 +6,17 @@
 #include "span/kind.h"
 #include "span/mark_bits.h"
 
+static void mark_links(const struct midden_fiber *fiber, struct midden_tracer *tracer) {
+  mark_address(tracer, (uintptr_t)atomic_load_relaxed(&fiber->resumer));
+  mark_address(tracer, (uintptr_t)atomic_load_relaxed(&fiber->argument));
+}
+
+/* Beside the program it may be resumed at any moment, or be on its way to wait for another; then its stack does not stand
+ * still, and is scanned by the thread that switches, before or with its own. */
 void stacks_mark_fiber(const struct midden_fiber *fiber, struct midden_tracer *tracer) {
-  mark_address(tracer, (uintptr_t)fiber->resumer);
-  mark_address(tracer, (uintptr_t)fiber->argument);
-  mark_range(tracer, (struct os_range){fiber->context.stack_pointer, fiber->base}, true);
+  uintptr_t start = os_context_stopped_at(&fiber->context);
+  mark_links(fiber, tracer);
+  if (start != 0) mark_range(tracer, (struct os_range){start, atomic_load_relaxed(&fiber->base)}, true);
 }
 
 /* A fiber that runs is scanned as its thread, one without a stack holds nothing. */
@@ -20,8 +27,7 @@ static void trace_fiber(void *object, size_t slot_bytes, struct midden_tracer *t
   if (state == FIBER_SUSPENDED || state == FIBER_WAITING) {
     stacks_mark_fiber(fiber, tracer);
   } else {
-    mark_address(tracer, (uintptr_t)fiber->resumer);
-    mark_address(tracer, (uintptr_t)fiber->argument);
+    mark_links(fiber, tracer);
   }
 }
 
@@ -30,8 +36,10 @@ void stacks_init_kind(void) { kind_table[KIND_FIBER].trace = trace_fiber; }
 static struct midden_stack *stack_from(struct link *link) { return CONTAINER_OF(link, struct midden_stack, link); }
 
 static void visit_parked(const struct midden_stack *stack, stacks_visit_fn *visit, void *argument) {
-  if (stack->is_running || stack->pointer == stack->high) return;
-  visit(argument, (struct os_range){stack->pointer, stack->high});
+  if (atomic_load_acquire(&stack->is_running)) return;
+  uintptr_t pointer = atomic_load_relaxed(&stack->pointer);
+  if (pointer == stack->high) return;
+  visit(argument, (struct os_range){pointer, stack->high});
   uintptr_t saved = (uintptr_t)stack->saved_words;
   visit(argument, (struct os_range){saved, saved + STACK_SAVED_WORDS * sizeof(uintptr_t)});
 }

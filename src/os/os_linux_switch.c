@@ -1,6 +1,7 @@
 /* Contexts: what surrounds os_switch. */
 #include <stddef.h>
 
+#include "base/atomic.h"
 #include "base/attr.h"
 #include "base/check.h"
 #include "os/os_switch.h"
@@ -125,10 +126,14 @@ void os_context_init(struct os_context *context, struct os_range stack, void (*f
   create_thread_state(context);
 }
 
+uintptr_t os_context_stopped_at(const struct os_context *context) {
+  return atomic_load_relaxed(&context->stack_pointer);
+}
+
 void *os_context_switch(struct os_context *from, struct os_context *to, void *argument, bool ends) {
   struct arrival departure = {.from = from, .argument = argument};
   uintptr_t stack_pointer = to->stack_pointer;
-  to->stack_pointer = 0;
+  atomic_store_relaxed(&to->stack_pointer, (uintptr_t)0);
   swap_exceptions(from, to);
   note_leaving(from, to, ends);
   switch_thread_state(from, to);
