@@ -36,7 +36,7 @@ struct heap_view {
   bool watched; /* see mark_watch */
 };
 
-static bool watched;                 /* constant while markers run */
+static bool watched;                 /* atomic; constant while markers run, threads may see it change */
 static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
@@ -46,7 +46,7 @@ static inline struct heap_view view_heap(void) {
                             .marks = heap_arena.mark_bits[mark_side()],
                             .allocations = heap_arena.mark_bits[alloc_side()],
                             .tainted = memcheck_on_valgrind,
-                            .watched = watched};
+                            .watched = atomic_load_relaxed(&watched)};
 }
 
 /* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
@@ -59,7 +59,7 @@ static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
 
 /* ---- watching ---- */
 
-void mark_watch(bool watch) { watched = watch; }
+void mark_watch(bool watch) { atomic_store_relaxed(&watched, watch); }
 
 bool mark_watch_was_incomplete(void) { return atomic_exchange_acq_rel(&watch_is_incomplete, 0u) != 0; }
 
