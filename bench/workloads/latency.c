@@ -20,10 +20,10 @@
 enum { ANY = 2, LEAF = 3, STEPS = 2, WAITERS_MAX = 1024, PATIENCE = 20 };
 static const uint64_t LEAF_NUMBER = UINT64_MAX;
 
-static long garbage_nodes; /* of the short-lived list that an operation builds */
-static long replace_every; /* operations */
-static int tree_depth;     /* levels below the root */
-static bool measuring, stopping;      /* atomic; written by the main thread */
+static long garbage_nodes;       /* of the short-lived list that an operation builds */
+static long replace_every;       /* operations */
+static int tree_depth;           /* levels below the root */
+static bool measuring, stopping; /* atomic; written by the main thread */
 static struct delays *delays[WORKLOAD_THREADS_MAX];
 
 /* ---------------------------------------------------------------- the graph */

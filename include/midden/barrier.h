@@ -7,8 +7,8 @@
  *     below: fields of objects, static data, thread-local storage, added roots, registered stacks, the local variables of
  *     another thread.
  *
- * Exempt is the first filling of a new object by the thread that allocated it, before anybody else can see it: its words
- * are NULL.  Copying by memcpy into such an object is a first filling too.  In the other modes the functions are plain
+ * Exempt is the first filling of a new object by the thread that allocated it, before anybody else can see it: each word once,
+ * while it is NULL.  Copying by memcpy into such an object is a first filling too.  In the other modes the functions are plain
  * stores; a program that uses them runs in every mode.
  *
  * A slot is an aligned word that holds a pointer; `slot` is its address (of any pointer type: midden_store(&node->next,

@@ -100,7 +100,7 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   bin->freed_count--;
   size_t slot_bytes = size_class_bytes[size_class];
   if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
-  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side, (uintptr_t)slot);
+  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), (uintptr_t)slot);
   mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
   struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
   open_window(cache, bin, kind, size_class, run, 1);
@@ -213,7 +213,7 @@ static void return_span(struct cache_bin *bin, unsigned kind, unsigned size_clas
 
 static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
   (void)cache;
-  mark_bits_set_slots(&heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit,
+  mark_bits_set_slots(&heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit,
                       size_class_bytes[size_class]);
   return_span(bin, kind, size_class);
 }
@@ -244,8 +244,8 @@ void cache_blacken(struct cache *cache, struct tally *marked) {
     for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
       const struct cache_bin *bin = cache_bin_of(cache, kind, i);
       if (bin->next == bin->limit) continue;
-      marked->objects[tally_row_of(kind)][i] -=
-          mark_bits_set_slots(&heap_arena, mark_side, (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[i]);
+      marked->objects[tally_row_of(kind)][i] -= mark_bits_set_slots(&heap_arena, mark_side(), (uintptr_t)bin->next,
+                                                                    (uintptr_t)bin->limit, size_class_bytes[i]);
     }
   }
 }
@@ -267,7 +267,8 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
     close_window(cache, bin, kind, size_class);
     central_ensure_swept(object_span(next));
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
-    if (cache_is_black(cache)) mark_bits_clear_slots(&heap_arena, mark_side, next, limit, size_class_bytes[size_class]);
+    if (cache_is_black(cache))
+      mark_bits_clear_slots(&heap_arena, mark_side(), next, limit, size_class_bytes[size_class]);
   }
   return_span(bin, kind, size_class);
 }

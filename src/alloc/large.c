@@ -30,7 +30,7 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
   slots_init(span, 0, kind);
   bool must_clear = clear_first(span);
   atomic_store_plain(&cache->clearing, must_clear ? span->start : 0);
-  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side, span->start);
+  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), span->start);
   mark_bit_set(&heap_arena, alloc_side(), span->start);
   atomic_store_relaxed(&span->free_index, span_bytes(span));
   span->live_count = 1;

@@ -145,7 +145,7 @@ int midden_stack_free(struct midden_stack *stack) {
   struct mutator *self = start_self();
   if (stack == NULL) return 0;
   mutator_enter(self);
-  bool is_running = stack->is_running;
+  bool is_running = atomic_load_relaxed(&stack->is_running);
   if (!is_running) stack_unregister(stack);
   mutator_leave(self);
   return is_running ? -EBUSY : 0;
@@ -159,8 +159,8 @@ int midden_stack_set_pointer(struct midden_stack *stack, void *pointer) {
   uintptr_t value = (uintptr_t)pointer;
   if (value < stack->low || value > stack->high) return -EINVAL;
   mutator_enter(self);
-  bool is_running = stack->is_running;
-  if (!is_running) stack->pointer = value;
+  bool is_running = atomic_load_relaxed(&stack->is_running);
+  if (!is_running) atomic_store_relaxed(&stack->pointer, value);
   mutator_leave(self);
   return is_running ? -EBUSY : 0;
 }

@@ -118,9 +118,9 @@ static void replace_places_locked(struct table *table, struct cell **places, siz
     used++;
   }
   midden_store(&table->places, places);
-  table->capacity = capacity;
-  table->used = used;
-  table->removed = 0;
+  atomic_store_relaxed(&table->capacity, capacity);
+  atomic_store_relaxed(&table->used, used);
+  atomic_store_relaxed(&table->removed, (size_t)0);
 }
 
 static bool has_room_locked(const struct table *table) { return table->used < table->capacity / 2; }
@@ -175,7 +175,7 @@ static enum outcome try_set_locked(struct mutator *self, struct table *table, co
   *error = weak_cell_set_entered(self, fresh, key);
   if (*error != 0) return DONE;
   midden_store(find(table->places, table->capacity, key), fresh);
-  table->used++;
+  atomic_store_relaxed(&table->used, table->used + 1);
   return DONE;
 }
 
@@ -206,7 +206,7 @@ int midden_weak_table_remove(struct midden_weak_table *weak_table, const void *k
   if (cell != NULL) {
     cell_set(cell, 0, 0);
     cell_set_value(cell, NULL);
-    table->removed++;
+    atomic_store_relaxed(&table->removed, table->removed + 1);
   }
   bool is_sparse = table->capacity > LEAST_CAPACITY && table->removed > table->used / 2;
   leave(self, table);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/attr.h"
+
 #define atomic_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define atomic_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define atomic_load_seq_cst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
@@ -17,7 +19,7 @@
 
 /* For a word that its owner writes on a fast path and others may read meanwhile: a plain store, which no compiler tears
  * where the word is aligned, but which it may combine with the code around it, as it does not with an atomic one. */
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
 #define atomic_store_plain(p, v) atomic_store_relaxed((p), (v))
 #else
 #define atomic_store_plain(p, v) ((void)(*(p) = (v)))
@@ -32,6 +34,7 @@
 #define atomic_or_relaxed(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
 #define atomic_or_release(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
 #define atomic_and_relaxed(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELAXED)
+#define atomic_and_release(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELEASE)
 #define atomic_exchange_acquire(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
 #define atomic_exchange_acq_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
 

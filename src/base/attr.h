@@ -40,6 +40,18 @@ extern char attr_not_a_root_end[] __asm__("__stop_midden_private") __attribute__
 #define READS_SLOTS __attribute__((no_sanitize("address")))
 #endif
 
+/* Whether this build is instrumented by the thread sanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#endif
+#if !defined(THREAD_SANITIZER)
+#define THREAD_SANITIZER 0
+#endif
+
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -76,7 +76,8 @@ void assist_begin(void) {
   pacer_cycle_begin(&assist.pacer, atomic_load_relaxed(&account_live_bytes), collector.totals.goal_bytes);
   atomic_store_relaxed(&account_trigger_bytes, SIZE_MAX);
   if (assist.share.workers == 0)
-    pacer_share_adjust(&assist.share, os_processor_count(), collector.markers, os_processor_count());
+    pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers),
+                       os_processor_count());
   assist.process_cpu_ns = os_process_cpu_ns();
   assist.worker_cpu_ns = assist.background_bytes = assist.owed_rest_ns = assist.shared_program_ns = 0;
   assist.shared_ns = os_now_ns();
@@ -139,7 +140,7 @@ static void think_over_share(void) {
   if (passed_ns < SHARE_NS) return;
   uint64_t program = program_ns();
   double cpus = (double)(program - assist.shared_program_ns) / (double)passed_ns;
-  pacer_share_adjust(&assist.share, os_processor_count(), collector.markers, cpus);
+  pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), cpus);
   assist.shared_ns = now_ns;
   assist.shared_program_ns = program;
 }

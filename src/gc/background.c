@@ -122,7 +122,7 @@ static void start_while_safe(uintptr_t stack_pointer, void *argument) {
  * must count as stopped too. */
 static void start_safely(void) {
   struct mutator *self = mutator_self_if_attached();
-  if (self == NULL || self->state == MUTATOR_SAFE) {
+  if (self == NULL || atomic_load_relaxed(&self->state) == MUTATOR_SAFE) {
     start_thread();
   } else {
     os_call_with_registers(start_while_safe, self);

@@ -17,7 +17,7 @@ struct cell_head {
 
 /* Pairs with the sequentially consistent setting of mark bits; see the header. */
 static bool is_marked(uintptr_t object) {
-  return (atomic_load_seq_cst(mark_word_of(&heap_arena, mark_side, object)) & mark_mask_of(object)) != 0;
+  return (atomic_load_seq_cst(mark_word_of(&heap_arena, mark_side(), object)) & mark_mask_of(object)) != 0;
 }
 
 /* ---- linking ---- */

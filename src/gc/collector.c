@@ -87,7 +87,7 @@ static void borrow_while_safe(uintptr_t stack_pointer, void *argument) {
 }
 
 void collector_acquire_for_fork(struct mutator *self) {
-  if (!collector.concurrent || self->state == MUTATOR_SAFE) {
+  if (!collector.concurrent || atomic_load_relaxed(&self->state) == MUTATOR_SAFE) {
     collector_acquire(self);
     return;
   }
@@ -186,8 +186,8 @@ static size_t expected_marked_bytes(void) {
 }
 
 static unsigned choose_markers(void) {
-  if (collector.markers == 1 || expected_marked_bytes() < PARALLEL_LEAST_BYTES) return 1;
-  return markers_prepare(collector.markers);
+  if (atomic_load_relaxed(&collector.markers) == 1 || expected_marked_bytes() < PARALLEL_LEAST_BYTES) return 1;
+  return markers_prepare(atomic_load_relaxed(&collector.markers));
 }
 
 /* Processor time of this cycle: that of the collecting thread, and of those that helped it to mark. */
@@ -417,9 +417,7 @@ void collector_configure(void (*change)(struct pacer *pacer, void *argument), vo
 }
 
 unsigned collector_set_markers(unsigned markers) {
-  unsigned before = collector.markers;
-  atomic_store_relaxed(&collector.markers, (unsigned)min_size(max_size(markers, 1), MARKERS_MAX));
-  return before;
+  return atomic_exchange_acq_rel(&collector.markers, (unsigned)min_size(max_size(markers, 1), MARKERS_MAX));
 }
 
 void collector_read_totals(struct collector_totals *totals) {

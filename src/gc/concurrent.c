@@ -118,7 +118,7 @@ static void switching(struct mutator *self, struct midden_fiber *to, struct midd
     scan(self);
   }
   if (self->fiber != NULL) atomic_store_release(&self->fiber->scanned_cycle, concurrent.cycle);
-  if (self->foreign != NULL) self->foreign->scanned_cycle = concurrent.cycle;
+  if (self->foreign != NULL) atomic_store_release(&self->foreign->scanned_cycle, concurrent.cycle);
   struct midden_tracer *tracer = concurrent_tracer(self);
   if (to != NULL && note_scanned(&to->scanned_cycle)) stacks_mark_fiber(to, tracer);
   if (registered != NULL && note_scanned(&registered->scanned_cycle)) stacks_mark_parked(registered, tracer);

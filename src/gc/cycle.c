@@ -146,7 +146,7 @@ void cycle_clear_marks(void) {
   for (size_t i = 0; i < count; i++) {
     if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
     uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
-    mark_bits_clear(&heap_arena, mark_side, start, min_size(CHUNK_BYTES, heap_arena.used - start));
+    mark_bits_clear(&heap_arena, mark_side(), start, min_size(CHUNK_BYTES, heap_arena.used - start));
   }
 }
 

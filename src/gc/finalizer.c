@@ -73,7 +73,7 @@ void finalizer_object_freed(uintptr_t object) {
 /* ---- the collector's ---- */
 
 static bool is_marked(const struct call *call) {
-  return mark_bit_get(&heap_arena, mark_side, call->many.special.object);
+  return mark_bit_get(&heap_arena, mark_side(), call->many.special.object);
 }
 
 /* The stripe: a cycle beside the program settles too. */
@@ -114,10 +114,10 @@ void finalizer_ready_all_stw(void) {
 static void mark_references(struct midden_tracer *tracer, const struct call *call) {
   uintptr_t object = call->many.special.object;
   bool hide_self = call->many.special.order == MIDDEN_FINALIZE_IGNORE_SELF;
-  if (hide_self) mark_bit_set(&heap_arena, mark_side, object);
+  if (hide_self) mark_bit_set(&heap_arena, mark_side(), object);
   mark_contents(tracer, object);
   mark_settle(tracer);
-  if (hide_self) mark_bit_clear(&heap_arena, mark_side, object);
+  if (hide_self) mark_bit_clear(&heap_arena, mark_side(), object);
 }
 
 static bool has_grey(const struct midden_tracer *tracer) {

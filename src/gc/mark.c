@@ -36,17 +36,17 @@ struct heap_view {
   bool watched; /* see mark_watch */
 };
 
-static bool watched;                 /* constant while markers run */
+static bool watched;                 /* atomic; constant while markers run, threads may see it change */
 static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
   return (struct heap_view){.start = heap_arena.start,
                             .bytes = atomic_load_acquire(&heap_arena.used) - heap_arena.start,
                             .page_info = heap_arena.page_info,
-                            .marks = heap_arena.mark_bits[mark_side],
+                            .marks = heap_arena.mark_bits[mark_side()],
                             .allocations = heap_arena.mark_bits[alloc_side()],
                             .tainted = memcheck_on_valgrind,
-                            .watched = watched};
+                            .watched = atomic_load_relaxed(&watched)};
 }
 
 /* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
@@ -59,7 +59,7 @@ static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
 
 /* ---- watching ---- */
 
-void mark_watch(bool watch) { watched = watch; }
+void mark_watch(bool watch) { atomic_store_relaxed(&watched, watch); }
 
 bool mark_watch_was_incomplete(void) { return atomic_exchange_acq_rel(&watch_is_incomplete, 0u) != 0; }
 
@@ -524,8 +524,8 @@ READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
       continue;
     }
     uintptr_t end = span_end(span);
-    uintptr_t object = mark_bits_next(&heap_arena, mark_side, span->start, end);
-    for (; object < end; object = mark_bits_next(&heap_arena, mark_side, object + GRANULE_BYTES, end))
+    uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
+    for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end))
       scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
     page = end;
   }
@@ -534,7 +534,7 @@ READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
 
 bool mark_is_marked(const void *address) {
   struct object object;
-  return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side, object.start);
+  return object_find(address, &object) && mark_bit_get(&heap_arena, mark_side(), object.start);
 }
 
 /* ---- by hand ---- */
@@ -548,7 +548,7 @@ static struct {
 void mark_by_hand(const void *address) {
   struct object object;
   if (!atomic_load_relaxed(&by_hand.open) || !object_find(address, &object)) return;
-  if (mark_bit_set(&heap_arena, mark_side, object.start)) return;
+  if (mark_bit_set(&heap_arena, mark_side(), object.start)) return;
   const struct span *span = object.span;
   enum tally_row row = tally_row_of(span->kind);
   atomic_add_relaxed(&by_hand.marked.objects[row][span->size_class], UINT64_C(1));

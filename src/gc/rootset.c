@@ -142,6 +142,12 @@ void rootset_mark_thread(const struct mutator *mutator, bool storage, struct mid
   if (storage) visit_storage(mutator, mark_root, tracer);
 }
 
+/* A kind that is not seen to exist was made behind this walk, as the span was. */
+static bool is_of_root_kind(const struct span *span) {
+  unsigned kind = atomic_load_relaxed(&span->kind);
+  return kind_exists(kind) && kind_table[kind].root;
+}
+
 /* By the pages, since the central lists change.  A span that appears behind this walk holds black objects only. */
 static void mark_root_spans(struct midden_tracer *tracer) {
   size_t page = 0;
@@ -153,7 +159,7 @@ static void mark_root_spans(struct midden_tracer *tracer) {
       page++;
       continue;
     }
-    if (kind_table[atomic_load_relaxed(&span->kind)].root) mark_objects_in(tracer, span);
+    if (is_of_root_kind(span)) mark_objects_in(tracer, span);
     page = arena_page_of(&heap_arena, atomic_load_relaxed(&span->start)) + atomic_load_relaxed(&span->page_count);
   }
 }

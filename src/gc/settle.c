@@ -162,10 +162,10 @@ static void note_stuck(struct special *record, bool is_cleanup) {
 static bool mark_dead_argument(struct special *record, bool marked, void *argument) {
   (void)marked; /* as of when the object was met first: it may be marked since */
   (void)argument;
-  if (record->kind != SPECIAL_CLEANUP || mark_bit_get(&heap_arena, mark_side, record->object)) return true;
+  if (record->kind != SPECIAL_CLEANUP || mark_bit_get(&heap_arena, mark_side(), record->object)) return true;
   cleanup_mark_arguments_stw(tracer_of(0), record);
   drain();
-  if (!mark_bit_get(&heap_arena, mark_side, record->object)) return true;
+  if (!mark_bit_get(&heap_arena, mark_side(), record->object)) return true;
   settling.cleanups_stuck++;
   note_stuck(record, true);
   return true;

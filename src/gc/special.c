@@ -307,7 +307,7 @@ void special_visit_share_stw(special_visit_fn *visit, void *argument, unsigned m
   }
 }
 
-static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side, object); }
+static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side(), object); }
 
 static void count_dropped(struct special_set *set, const uint16_t *dropped) {
   for (int kind = 0; kind < SPECIAL_KINDS; kind++) {

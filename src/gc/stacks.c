@@ -7,13 +7,17 @@
 #include "span/kind.h"
 #include "span/mark_bits.h"
 
+static void mark_links(const struct midden_fiber *fiber, struct midden_tracer *tracer) {
+  mark_address(tracer, (uintptr_t)atomic_load_relaxed(&fiber->resumer));
+  mark_address(tracer, (uintptr_t)atomic_load_relaxed(&fiber->argument));
+}
+
+/* Beside the program it may be resumed at any moment, or be on its way to wait for another; then its stack does not stand
+ * still, and is scanned by the thread that switches, before or with its own. */
 void stacks_mark_fiber(const struct midden_fiber *fiber, struct midden_tracer *tracer) {
-  mark_address(tracer, (uintptr_t)fiber->resumer);
-  mark_address(tracer, (uintptr_t)fiber->argument);
-  /* Beside the program the fiber may run by now, or run and have left its stack again: who resumed it has scanned it, as
-   * docs/barrier-mode.md says, and no stack goes away while marking. */
-  uintptr_t pointer = atomic_load_relaxed(&fiber->context.stack_pointer);
-  if (pointer != 0) mark_range(tracer, (struct os_range){pointer, fiber->base}, true);
+  uintptr_t start = os_context_stopped_at(&fiber->context);
+  mark_links(fiber, tracer);
+  if (start != 0) mark_range(tracer, (struct os_range){start, atomic_load_relaxed(&fiber->base)}, true);
 }
 
 /* A fiber that runs is scanned as its thread, one without a stack holds nothing. */
@@ -24,8 +28,7 @@ static void trace_fiber(void *object, size_t slot_bytes, struct midden_tracer *t
   if (state == FIBER_SUSPENDED || state == FIBER_WAITING) {
     stacks_mark_fiber(fiber, tracer);
   } else {
-    mark_address(tracer, (uintptr_t)fiber->resumer);
-    mark_address(tracer, (uintptr_t)fiber->argument);
+    mark_links(fiber, tracer);
   }
 }
 
@@ -34,8 +37,10 @@ void stacks_init_kind(void) { kind_table[KIND_FIBER].trace = trace_fiber; }
 static struct midden_stack *stack_from(struct link *link) { return CONTAINER_OF(link, struct midden_stack, link); }
 
 static void visit_parked(const struct midden_stack *stack, stacks_visit_fn *visit, void *argument) {
-  if (stack->is_running || stack->pointer == stack->high) return;
-  visit(argument, (struct os_range){stack->pointer, stack->high});
+  if (atomic_load_acquire(&stack->is_running)) return;
+  uintptr_t pointer = atomic_load_relaxed(&stack->pointer);
+  if (pointer == stack->high) return;
+  visit(argument, (struct os_range){pointer, stack->high});
   uintptr_t saved = (uintptr_t)stack->saved_words;
   visit(argument, (struct os_range){saved, saved + STACK_SAVED_WORDS * sizeof(uintptr_t)});
 }
@@ -67,7 +72,7 @@ void stacks_visit_parked(stacks_visit_fn *visit, void *argument) {
 
 static bool is_dead(struct midden_stack *stack) {
   const struct midden_fiber *fiber = stack->fiber;
-  if (mark_bit_get(&heap_arena, mark_side, (uintptr_t)fiber)) return false;
+  if (mark_bit_get(&heap_arena, mark_side(), (uintptr_t)fiber)) return false;
   stack->thread_state = fiber->context.thread_state;
   return true;
 }

@@ -26,11 +26,11 @@ size_t sweep_due_bytes = SIZE_MAX;
 static struct {
   struct lock lock;
   size_t page;     /* the cursor; under lock, atomic to read */
-  size_t end_page; /* constant while the world runs */
+  size_t end_page; /* changes while no thread is in a critical section */
   /* The pace, under lock: so many bytes may be allocated for each page swept, from these figures on. */
   size_t page_cost_bytes, paced_pages, paced_bytes;
   size_t reclaim_page;       /* where reclaiming stands; atomic */
-  struct sweep_stats before; /* the counts when the generation began; constant while the world runs */
+  struct sweep_stats before; /* the counts when the generation began; changes as end_page does */
 } sweep = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
 
 /* The background thread's own, but for is_on. */
@@ -101,7 +101,7 @@ void sweep_begin_stw(void) {
   ASSERT(swept_pages() == sweep.before.begun_pages); /* each span once */
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
-  mark_side ^= 1;
+  atomic_store_relaxed(&mark_side_now, alloc_side());
   atomic_store_release(&span_generation, span_generation + 2);
   sweep.before = (struct sweep_stats){0};
   sweep_read_stats(&sweep.before);
@@ -204,6 +204,13 @@ static bool is_program_at_it(uint64_t now_ns) {
   return watch.busy;
 }
 
+static bool is_left_to_program(struct mutator *self, uint64_t now_ns) {
+  mutator_enter(self);
+  bool left = sweep_left_pages() != 0 && is_program_at_it(now_ns);
+  mutator_leave(self);
+  return left;
+}
+
 /* No object is held here.  The addresses of pages that this thread leaves on its stack are addresses of objects too, which
  * they must not keep alive: the stack counts as empty while it sweeps. */
 static bool slice_unseen(struct mutator *self) {
@@ -226,15 +233,15 @@ static void tell_scavenger(void) {
 
 uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
   atomic_store_seq_cst(&watch.is_on, true);
-  if (sweep_left_pages() != 0 && is_program_at_it(now_ns)) return WATCH_NS;
+  if (is_left_to_program(self, now_ns)) return WATCH_NS;
   if (slice_unseen(self)) return 0;
   /* A cycle that ends now either sees that nobody is watching, or its pages are seen here. */
   atomic_store_seq_cst(&watch.is_on, false);
   mutator_enter(self);
   bool more = atomic_load_relaxed(&sweep.page) < sweep.end_page;
+  if (!more) tell_scavenger();
   mutator_leave(self);
   if (more) return 0;
-  tell_scavenger();
   return UINT64_MAX;
 }
 

@@ -60,7 +60,7 @@ ALWAYS_INLINE void leave(struct mutator *self) {
   atomic_signal_barrier();
   atomic_store_relaxed(&midden_barrier_inside, 0u);
   atomic_signal_barrier();
-  if (UNLIKELY(self->stop_pending)) mutator_leave_slow(self);
+  if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
 
 /* A thread that was never attached has allocated nothing, but may store. */

@@ -36,9 +36,9 @@ int fiber_init(struct midden_fiber *fiber, midden_fiber_fn *function, void *argu
   if (stack == NULL) return -ENOMEM;
   account_add(STACK_CHARGE_BYTES);
   fiber->stack = stack;
-  fiber->base = stack->high;
+  atomic_store_relaxed(&fiber->base, stack->high);
   fiber->function = function;
-  fiber->argument = argument;
+  atomic_store_relaxed(&fiber->argument, argument);
   os_context_init(&fiber->context, (struct os_range){stack->low, stack->high}, run);
   fiber->check = FIBER_CHECK - (uintptr_t)fiber;
   atomic_store_release(&fiber->state, (uint32_t)FIBER_SUSPENDED);
@@ -75,7 +75,7 @@ static void set_own_state(struct midden_fiber *fiber, enum fiber_state from, enu
 static void drop_stack(struct midden_fiber *fiber) {
   struct midden_stack *stack = fiber->stack;
   fiber->stack = NULL;
-  fiber->argument = NULL;
+  atomic_store_relaxed(&fiber->argument, (void *)NULL);
   stack->thread_state = fiber->context.thread_state;
   discharge(stack);
   stack_put(stack);
@@ -86,7 +86,7 @@ static void drop_stack(struct midden_fiber *fiber) {
 /* The stack in use, as the collector knows it. */
 static void park(struct mutator *self, struct midden_fiber *from) {
   if (from != NULL) {
-    from->base = self->stack_base;
+    atomic_store_relaxed(&from->base, self->stack_base);
     return;
   }
   struct mutator_own_stack *own = &self->own_stack;
@@ -164,7 +164,7 @@ static void run(void *arrival) {
   struct midden_fiber *own = crossing->self->fiber;
   arrive(crossing);
   void *argument = own->argument;
-  own->argument = NULL;
+  atomic_store_relaxed(&own->argument, (void *)NULL);
   void *result = own->function(argument);
   fiber_finish(mutator_self(), result, NULL);
 }
@@ -172,8 +172,13 @@ static void run(void *arrival) {
 /* ---- what the program asks for ---- */
 
 static void check_may_switch(const struct mutator *self) {
-  CHECK(self->state == MUTATOR_RUNNING && self->critical == 0, "a fiber is switched while its thread is blocking");
+  CHECK(atomic_load_relaxed(&self->state) == MUTATOR_RUNNING && self->critical == 0,
+        "a fiber is switched while its thread is blocking");
   CHECK(self->foreign == NULL, "a fiber is switched on a stack that midden_stack_switch_begin switched to");
+}
+
+static void set_resumer(struct midden_fiber *fiber, struct midden_fiber *resumer) {
+  atomic_store_relaxed(&fiber->resumer, resumer);
 }
 
 int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
@@ -184,7 +189,7 @@ int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, 
     mutator_leave(self);
     return error;
   }
-  fiber->resumer = self->fiber;
+  set_resumer(fiber, self->fiber);
   *result = cross(self, FIBER_WAITING, fiber, value);
   return 0;
 }
@@ -192,7 +197,7 @@ int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, 
 /* Takes what waits for the running fiber out of its wait; NULL: the thread's own stack. */
 static struct midden_fiber *take_resumer(struct mutator *self) {
   struct midden_fiber *fiber = self->fiber, *resumer = fiber->resumer;
-  fiber->resumer = NULL;
+  set_resumer(fiber, NULL);
   if (resumer != NULL) set_own_state(resumer, FIBER_WAITING, FIBER_RUNNING);
   return resumer;
 }
@@ -205,8 +210,8 @@ void *fiber_yield(struct mutator *self, void *value) {
 }
 
 static void pass_resumer(struct mutator *self, struct midden_fiber *fiber) {
-  fiber->resumer = self->fiber->resumer;
-  self->fiber->resumer = NULL;
+  set_resumer(fiber, self->fiber->resumer);
+  set_resumer(self->fiber, NULL);
 }
 
 int fiber_switch(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
@@ -277,16 +282,17 @@ static void leave_foreign(struct mutator *self, struct midden_stack *from, uintp
     mutator_copy_registers(own->saved_words, frame);
     return;
   }
-  from->pointer = max_size(pointer, from->low);
+  atomic_store_relaxed(&from->pointer, max_size(pointer, from->low));
   mutator_copy_registers(from->saved_words, frame);
-  from->is_running = false;
+  atomic_store_release(&from->is_running, false);
 }
 
 void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from, struct midden_stack *to,
                                 uintptr_t frame) {
   CHECK(self->fiber == NULL, "midden_stack_switch_begin: a fiber runs on this thread");
   CHECK(self->foreign == from, "midden_stack_switch_begin: stack %p is not the one in use", (void *)from);
-  CHECK(to == NULL || !to->is_running, "midden_stack_switch_begin: stack %p is in use", (void *)to);
+  CHECK(to == NULL || !atomic_load_relaxed(&to->is_running), "midden_stack_switch_begin: stack %p is in use",
+        (void *)to);
   mutator_enter(self);
   if (from == to) return;
   announce_switch(self, NULL, to);
@@ -297,7 +303,7 @@ void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from,
     memset(self->own_stack.saved_words, 0, sizeof self->own_stack.saved_words);
     return;
   }
-  to->is_running = true;
+  atomic_store_relaxed(&to->is_running, true);
   self->stack_base = to->high;
   self->stack = (struct os_range){to->low, to->high};
 }

@@ -55,11 +55,11 @@ struct midden_fiber {
   uintptr_t check;            /* FIBER_CHECK less the own address: tells a fiber from other memory */
   uint32_t state;             /* enum fiber_state; atomic */
   struct midden_stack *stack; /* NULL where there is none */
-  uintptr_t base;             /* what is in use ends here; mutator.stack_base while RUNNING */
+  uintptr_t base;             /* what is in use ends here; mutator.stack_base while RUNNING; atomic */
   struct os_context context;
-  struct midden_fiber *resumer;
+  struct midden_fiber *resumer; /* atomic */
   midden_fiber_fn *function;
-  void *argument;         /* until the function has it */
+  void *argument;         /* until the function has it; atomic */
   uint32_t scanned_cycle; /* beside the program: what is on the stack was scanned in that cycle; atomic */
 };
 

@@ -46,7 +46,7 @@ void handshake_answer(struct mutator *self, uintptr_t stack_pointer) {
 static void answer_here(uintptr_t stack_pointer, void *argument) { handshake_answer(argument, stack_pointer); }
 
 void handshake_poll_slow(struct mutator *self) {
-  if (self->critical != 0 || midden_barrier_inside != 0 || self->state != MUTATOR_RUNNING) return;
+  if (self->critical != 0 || midden_barrier_inside != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
   os_call_with_registers(answer_here, self);
 }
 
@@ -72,7 +72,7 @@ static bool act_for(struct mutator *mutator, uint32_t round) {
 static void signal_once(struct mutator *mutator, uint32_t round, bool again) {
   if (mutator->signalled_round == round && !again) return;
   mutator->signalled_round = round;
-  int error = os_signal_thread(mutator->thread_id, world_signal());
+  int error = world_interrupt(mutator);
   if (error == -ESRCH) world_forget_ended(mutator); /* SAFE from now on: acted for at the next look */
 }
 
@@ -100,6 +100,7 @@ static void await_answer(uint32_t seen) {
 
 void handshake_run(struct mutator *self, handshake_fn *action) {
   ASSERT(self->critical == 0 && (handshake_round & 1) == 0);
+  atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
   shake.action = action;
   uint32_t round = handshake_round + 1;
   uint64_t signalled_ns = os_now_ns();

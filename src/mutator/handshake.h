@@ -29,18 +29,6 @@
 #include "base/atomic.h"
 #include "mutator/mutator.h"
 
-/* The thread sanitizer's runtime cannot be entered in the middle of itself: there threads answer when they poll. */
-#if defined(__SANITIZE_THREAD__)
-#define HANDSHAKE_BY_POLL true
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define HANDSHAKE_BY_POLL true
-#endif
-#endif
-#ifndef HANDSHAKE_BY_POLL
-#define HANDSHAKE_BY_POLL false
-#endif
-
 /* `mutator->stack_pointer` says from where its stack is in use; nothing it holds is below. */
 typedef void handshake_fn(struct mutator *mutator);
 

@@ -181,8 +181,8 @@ static void stop_here(uintptr_t stack_pointer, void *argument) {
 }
 
 void mutator_leave_slow(struct mutator *self) {
-  if (self->critical != 0 || midden_barrier_inside != 0) return;
-  self->stop_pending = false;
+  if (self->critical != 0 || midden_barrier_inside != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
+  (void)atomic_exchange_acquire(&self->stop_pending, false); /* pairs with world_interrupt */
   handshake_poll(self);
   if (world_is_stopped()) os_call_with_registers(stop_here, self);
 }
@@ -298,7 +298,7 @@ static void lock_while_safe(uintptr_t stack_pointer, void *argument) {
 void mutator_lock_safely(struct mutator *self, struct lock *lock) {
   ASSERT(self->critical == 0);
   if (lock_try(lock)) return;
-  if (self->state == MUTATOR_SAFE) { /* it forks while blocking */
+  if (atomic_load_relaxed(&self->state) == MUTATOR_SAFE) { /* it forks while blocking */
     lock_acquire(lock);
     return;
   }

@@ -50,7 +50,8 @@ struct mutator {
   uint32_t handshake;       /* atomic; the last round that was answered; see handshake.h */
   uint32_t signalled_round; /* the round for which it was signalled; the collector's */
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
-  bool stop_pending;        /* the signal came inside a critical section; its own thread and signal handler */
+  bool stop_pending;        /* the signal came inside a critical section; atomic; its own thread and signal handler, or
+                               who interrupts it (world_interrupt) */
   bool is_returning;        /* on its way out of midden_locked_call; its own thread and signal handler */
   bool refused_to_stop;     /* atomic; the signal came on that way; set by the handler, taken by the stopping thread */
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
@@ -118,7 +119,7 @@ static inline void mutator_enter(struct mutator *self) {
 static inline void mutator_leave(struct mutator *self) {
   atomic_store_release(&self->critical, self->critical - 1);
   atomic_signal_barrier();
-  if (UNLIKELY(self->stop_pending)) mutator_leave_slow(self);
+  if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
 
 /* Becomes SAFE, the caller's registers saved; and RUNNING again, waiting while the world is stopped. */

@@ -149,7 +149,7 @@ static struct midden_stack *take_oldest(unsigned i) {
     list_remove(&idle[i].list, link);
     idle[i].idle_least = min_size(idle[i].idle_least, idle[i].list.count);
     idle_bytes -= span_bytes(from_link(link)->span);
-    span_count--;
+    atomic_store_relaxed(&span_count, span_count - 1);
   }
   lock_release(&lock);
   return link != NULL ? from_link(link) : NULL;
@@ -167,7 +167,7 @@ static size_t trim_list(unsigned i, size_t count) {
     }
     lock_acquire(&lock);
     push_idle_locked(stack);
-    span_count++;
+    atomic_store_relaxed(&span_count, span_count + 1);
     lock_release(&lock);
     return freed;
   }
@@ -201,9 +201,11 @@ size_t stacks_trim_all(void) {
   return freed;
 }
 
+static bool has_larger_locked(void) { return idle[LARGER].list.count != 0; }
+
 /* Stacks of unusual sizes are not kept longer than they must be. */
-static void trim_larger(void) {
-  if (atomic_load_relaxed(&idle[LARGER].list.count) != 0 && !is_marking()) trim_list(LARGER, SIZE_MAX);
+static void trim_larger(bool has_larger) {
+  if (has_larger && !is_marking()) trim_list(LARGER, SIZE_MAX);
 }
 
 /* ---- taking and putting back ---- */
@@ -222,7 +224,7 @@ static struct midden_stack *make_counted(size_t usable) {
   if (stack == NULL) return NULL;
   lock_acquire(&lock);
   made_count++;
-  span_count++;
+  atomic_store_relaxed(&span_count, span_count + 1);
   lock_release(&lock);
   return stack;
 }
@@ -255,8 +257,9 @@ void stack_put(struct midden_stack *stack) {
   lock_acquire(&lock);
   list_remove(&stacks_of_fibers, &stack->link);
   push_idle_locked(stack);
+  bool has_larger = has_larger_locked();
   lock_release(&lock);
-  trim_larger();
+  trim_larger(has_larger);
 }
 
 void stack_put_stw(struct midden_stack *stack) {
@@ -270,8 +273,8 @@ void stack_put_stw(struct midden_stack *stack) {
 static struct midden_stack *add_registered(struct midden_stack *stack) {
   stack->saved_words = fixalloc_alloc(&registers);
   if (stack->saved_words == NULL) return NULL;
-  stack->pointer = stack->high;
-  stack->is_running = false;
+  atomic_store_relaxed(&stack->pointer, stack->high);
+  atomic_store_relaxed(&stack->is_running, false);
   lock_acquire(&lock);
   list_push_front(&stacks_registered, &stack->link);
   lock_release(&lock);
@@ -299,20 +302,16 @@ struct midden_stack *stack_register(uintptr_t low, uintptr_t high) {
 
 void stack_unregister(struct midden_stack *stack) {
   bool is_ours = stack->span != NULL;
+  if (is_ours) forget_use(stack);
   lock_acquire(&lock);
-  list_remove(&stacks_registered, &stack->link); /* before all else: the collector walks the list beside the program */
-  lock_release(&lock);
+  list_remove(&stacks_registered, &stack->link); /* from here on no collector reads it */
   fixalloc_free(&registers, stack->saved_words);
   stack->saved_words = NULL;
-  if (!is_ours) {
-    fixalloc_free(&records, stack);
-    return;
-  }
-  forget_use(stack);
-  lock_acquire(&lock);
-  push_idle_locked(stack);
+  if (is_ours) push_idle_locked(stack);
+  bool has_larger = has_larger_locked();
   lock_release(&lock);
-  trim_larger();
+  if (!is_ours) fixalloc_free(&records, stack);
+  trim_larger(has_larger);
 }
 
 /* ---- for a collector that marks while the program runs ---- */

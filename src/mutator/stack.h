@@ -48,9 +48,9 @@ struct midden_stack {
   void *thread_state;      /* of the context that ran on it, to be destroyed before it is used again; see os_switch.h */
   unsigned checker_number; /* what a memory checker knows it by; see base/memcheck.h */
   /* Registered stacks only. */
-  bool is_running;
-  uint32_t scanned_cycle; /* as a fiber's; by who switches to it */
-  uintptr_t pointer;      /* parked: what is in use starts here */
+  bool is_running;        /* atomic; false with a release: the two below are written */
+  uint32_t scanned_cycle; /* as a fiber's; by who switches to it; atomic */
+  uintptr_t pointer;      /* parked: what is in use starts here; atomic */
   uintptr_t *saved_words; /* STACK_SAVED_WORDS registers, which the program's switch may keep elsewhere */
 };
 

@@ -43,13 +43,13 @@ static void on_stop_signal(const struct os_interruption *interruption) {
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return; /* a late signal */
   if (!world_is_stopped() && !handshake_is_wanted(self)) return;
-  /* A stop may come in the middle of a store, since nothing is answered for by it. */
-  bool is_inside = self->critical != 0 || (midden_barrier_inside != 0 && !world_is_stopped());
-  if (is_inside || (HANDSHAKE_BY_POLL && !world_is_stopped())) {
-    self->stop_pending = true;
+  if (self->critical != 0) {
+    atomic_store_relaxed(&self->stop_pending, true);
     return;
   }
-  if (self->is_returning) {
+  /* In the middle of a store it must not count as SAFE, not even when it has been let go and not yet gone on. */
+  if (self->is_returning || midden_barrier_inside != 0) {
+    if (!self->is_returning) atomic_store_relaxed(&self->stop_pending, true);
     atomic_store_release(&self->refused_to_stop, true);
     world_acknowledge();
     handshake_refuse();
@@ -77,12 +77,18 @@ int world_change_signal(int signal) {
   return 0;
 }
 
+int world_interrupt(struct mutator *mutator) {
+  if (!WORLD_BY_POLL) return os_signal_thread(mutator->thread_id, world_signal());
+  atomic_store_release(&mutator->stop_pending, true);
+  return os_signal_thread(mutator->thread_id, 0); /* whether it is there */
+}
+
 static bool is_running(struct mutator *mutator) { return atomic_load_seq_cst(&mutator->state) == MUTATOR_RUNNING; }
 
 /* A thread that ended without detaching is found here; its cache goes with it. */
 void world_forget_ended(struct mutator *mutator) {
   fiber_abandon(mutator);
-  mutator->state = MUTATOR_SAFE;
+  atomic_store_seq_cst(&mutator->state, (uint32_t)MUTATOR_SAFE);
   mutator->stack_pointer = mutator->stack_base;
   mutator->thread_pointer = 0;
 }
@@ -93,7 +99,7 @@ static void signal_running(struct mutator *self) {
     struct mutator *mutator = mutator_from(link);
     if (mutator == self || !is_running(mutator)) continue;
     world.signalled++;
-    int error = os_signal_thread(mutator->thread_id, world.signal);
+    int error = world_interrupt(mutator);
     if (error == -ESRCH) {
       world_forget_ended(mutator);
     } else {
@@ -105,7 +111,7 @@ static void signal_running(struct mutator *self) {
 /* It was about to return to the program: it gets the time to do so. */
 static void signal_again(struct mutator *mutator, uint32_t seen) {
   wait_on_word_for(&world.acknowledgments, seen, REFUSAL_NS);
-  if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) world_forget_ended(mutator);
+  if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
 }
 
 static void await_safe(struct mutator *mutator) {
@@ -121,12 +127,13 @@ static void await_safe(struct mutator *mutator) {
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
     since = os_now_ns();
-    if (os_signal_thread(mutator->thread_id, world.signal) == -ESRCH) world_forget_ended(mutator);
+    if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
   }
 }
 
 void world_stop(struct mutator *self) {
   ASSERT(lock_is_held_by_me(&mutator_list_lock));
+  atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
   atomic_store_seq_cst(&world.epoch, world.epoch + 1);
   signal_running(self);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {

@@ -9,7 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/attr.h"
 #include "mutator/mutator.h"
+
+/* Instead of being signalled, threads look by themselves, at the end of each critical section and barrier.  The thread
+ * sanitizer's runtime cannot be entered in the middle of itself, where a signal may come. */
+#define WORLD_BY_POLL THREAD_SANITIZER
 
 /* Installs the handler.  `signal` 0: the system's default.  0 or -errno. */
 int world_init(int signal);
@@ -24,6 +29,9 @@ void world_stop(struct mutator *self);
 void world_resume(void);
 
 bool world_is_stopped(void);
+
+/* Has a running thread see what is wanted of it: a stop or a handshake.  0; -ESRCH where the thread has ended; -EAGAIN. */
+int world_interrupt(struct mutator *mutator);
 
 /* How many threads the last stop had to signal; between it and the next one. */
 size_t world_signalled(void);

@@ -127,7 +127,7 @@ static void leave_out_fresh(void) {
 
 /* ---- from a word to an object ---- */
 
-static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side, object); }
+static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side(), object); }
 
 static void enter(const struct object *object) {
   set_reached(object->start);

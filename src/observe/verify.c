@@ -45,7 +45,7 @@ static void verify_span(const struct span *span) {
   verify_bits(span, alloc_side());
   if (guard_active) guard_verify_stw(span);
   if (behind != 0) return;
-  CHECK(!mark_bits_any(&heap_arena, mark_side, span->start, span_bytes(span)), "verify: swept span %p has marks",
+  CHECK(!mark_bits_any(&heap_arena, mark_side(), span->start, span_bytes(span)), "verify: swept span %p has marks",
         (void *)span->start);
 }
 

@@ -1,6 +1,7 @@
 /* Contexts: what surrounds os_switch. */
 #include <stddef.h>
 
+#include "base/atomic.h"
 #include "base/attr.h"
 #include "base/check.h"
 #include "os/os_switch.h"
@@ -8,15 +9,9 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define ADDRESS_SANITIZER 1
 #endif
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER 1
-#endif
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define ADDRESS_SANITIZER 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
 #endif
 #endif
 
@@ -97,7 +92,7 @@ void os_forget_stack(struct os_range stack) { (void)stack; }
 
 #endif
 
-#if defined(THREAD_SANITIZER)
+#if THREAD_SANITIZER
 
 void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned flags);
@@ -131,10 +126,14 @@ void os_context_init(struct os_context *context, struct os_range stack, void (*f
   create_thread_state(context);
 }
 
+uintptr_t os_context_stopped_at(const struct os_context *context) {
+  return atomic_load_relaxed(&context->stack_pointer);
+}
+
 void *os_context_switch(struct os_context *from, struct os_context *to, void *argument, bool ends) {
   struct arrival departure = {.from = from, .argument = argument};
   uintptr_t stack_pointer = to->stack_pointer;
-  to->stack_pointer = 0;
+  atomic_store_relaxed(&to->stack_pointer, (uintptr_t)0);
   swap_exceptions(from, to);
   note_leaving(from, to, ends);
   switch_thread_state(from, to);

@@ -25,14 +25,6 @@
 #include "os/os.h"
 #include "os/os_linux.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
-#endif
-#endif
-
 /* ---- registers ----
  *
  * Written in assembly, since in C the compiler decides when a register is saved and where: the frame of a C function may
@@ -185,7 +177,7 @@ static NO_SANITIZE void take_suspend_signal(int signal, siginfo_t *information, 
   errno = saved_errno;
 }
 
-#if defined(THREAD_SANITIZER)
+#if THREAD_SANITIZER
 
 /* The sanitizer's sigaction hands a signal on only when the thread next calls into its runtime, and then without the
  * registers: a thread in a loop would never stop.  So it is bypassed. */
@@ -314,7 +306,7 @@ static void *run_thread(void *opaque) {
 static size_t thread_stack_bytes(void) {
   enum { ORDINARY_BYTES = 256 << 10, SANITIZED_BYTES = 2 << 20 };
   size_t bytes = ORDINARY_BYTES;
-#if defined(__SANITIZE_ADDRESS__) || defined(THREAD_SANITIZER)
+#if defined(__SANITIZE_ADDRESS__) || THREAD_SANITIZER
   bytes = SANITIZED_BYTES;
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)

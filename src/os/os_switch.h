@@ -16,7 +16,7 @@
 #include "os/os.h"
 
 struct os_context {
-  uintptr_t stack_pointer; /* while it does not run; 0 while it does */
+  uintptr_t stack_pointer; /* while it does not run; 0 while it does; atomic, of the stores of os_switch too */
   struct os_range stack;   /* empty for a thread's own stack where that is not known */
   void *exceptions[2];     /* C++: exceptions being handled and their number, while it does not run */
   void *fake_stack;        /* address sanitizer */
@@ -26,6 +26,9 @@ struct os_context {
 /* Makes a context of an unused stack: the first switch to it calls `function`, which must hand its argument to
  * os_context_arrive before all else, and must not return. */
 void os_context_init(struct os_context *context, struct os_range stack, void (*function)(void *arrival));
+
+/* Its stack pointer, which may change at any time unless the caller keeps it from running; 0 while it runs. */
+uintptr_t os_context_stopped_at(const struct os_context *context);
 
 /* Frees a context's thread_state, when it is switched to no more and its stack not in use.  May take locks. */
 void os_destroy_thread_state(void *thread_state);

@@ -144,7 +144,7 @@ void guard_sweep(const struct span *span) {
   for (size_t i = 0; i < span->slot_count; i++) {
     uintptr_t slot = span->start + i * slot_bytes;
     if (mark_bit_get(&heap_arena, alloc_side(), slot)) continue;
-    if (mark_bit_get(&heap_arena, mark_side, slot)) {
+    if (mark_bit_get(&heap_arena, mark_side(), slot)) {
       guard_freed(span, slot);
     } else {
       check_free(span, slot);

@@ -2,13 +2,13 @@
 
 #include "base/bits.h"
 
-unsigned mark_side = 1;
+unsigned mark_side_now = 1;
 
 void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes) {
   uint64_t *end = mark_word_of(arena, side, start) + (bytes >> MARK_WORD_SHIFT);
   for (uint64_t *word = mark_word_of(arena, side, start); word < end; word++) {
     /* Many are clear; not writing them leaves their cache lines and their pages untouched. */
-    if (*word != 0) atomic_store_relaxed(word, UINT64_C(0));
+    if (atomic_load_relaxed(word) != 0) atomic_store_relaxed(word, UINT64_C(0));
   }
 }
 
@@ -32,11 +32,11 @@ uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t fro
   if (from >= end) return end;
   const uint64_t *word = mark_word_of(arena, side, from);
   uintptr_t word_start = round_down(from, MARK_WORD_BYTES);
-  uint64_t bits = atomic_load_relaxed(word) & (UINT64_MAX << (from >> GRANULE_SHIFT & 63));
+  uint64_t bits = atomic_load_acquire(word) & (UINT64_MAX << (from >> GRANULE_SHIFT & 63));
   while (bits == 0) {
     word_start += MARK_WORD_BYTES;
     if (word_start >= end) return end;
-    bits = atomic_load_relaxed(++word);
+    bits = atomic_load_acquire(++word);
   }
   uintptr_t found = word_start + ((uintptr_t)lowest_bit(bits) << GRANULE_SHIFT);
   return found < end ? found : end;
@@ -65,6 +65,6 @@ void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t s
                            size_t slot_bytes) {
   for (uintptr_t slot = start; slot < end;) {
     uint64_t *word = mark_word_of(arena, side, slot);
-    atomic_and_relaxed(word, ~slot_mask(&slot, end, slot_bytes));
+    atomic_and_release(word, ~slot_mask(&slot, end, slot_bytes));
   }
 }

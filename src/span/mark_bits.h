@@ -9,7 +9,10 @@
  *     mark bit set          the object was reached in this cycle
  *
  * Writers.  Allocation bits: the thread that owns a span's run sets them, any thread that frees an object clears one, so
- * both are atomic.  Mark bits: markers, atomic when several mark at once; the sweeper of the span. */
+ * both are atomic.  Mark bits: markers, atomic when several mark at once; the sweeper of the span.
+ *
+ * Orders.  To clear a slot's allocation bit is a release, and who claims a free slot has acquired the bit: what was done to
+ * the memory before it became free, the program's last stores among them, comes before what is done to it next. */
 #ifndef MIDDEN_SPAN_MARK_BITS_H
 #define MIDDEN_SPAN_MARK_BITS_H
 
@@ -27,10 +30,12 @@ enum {
   MARK_WORD_BYTES = 1 << MARK_WORD_SHIFT
 };
 
-/* The side that holds marks; changes only while the world is stopped. */
-extern unsigned mark_side;
+/* The side that holds marks; changes only while the world is stopped, or no thread is in a critical section.  Atomic: who
+ * is in none may ask all the same (object_find). */
+extern unsigned mark_side_now;
 
-static inline unsigned alloc_side(void) { return mark_side ^ 1; }
+static inline unsigned mark_side(void) { return atomic_load_relaxed(&mark_side_now); }
+static inline unsigned alloc_side(void) { return mark_side() ^ 1; }
 
 static inline uint64_t *mark_word_of(const struct arena *arena, unsigned side, uintptr_t address) {
   return arena->mark_bits[side] + ((address - arena->start) >> MARK_WORD_SHIFT);
@@ -42,7 +47,12 @@ static inline bool mark_bit_get(const struct arena *arena, unsigned side, uintpt
   return (atomic_load_relaxed(mark_word_of(arena, side, address)) & mark_mask_of(address)) != 0;
 }
 
-/* Both return whether the bit was set before. */
+/* The same, for a slot that is to be handed out if it is free: sees what was done to it before it became free. */
+static inline bool mark_bit_get_acquire(const struct arena *arena, unsigned side, uintptr_t address) {
+  return (atomic_load_acquire(mark_word_of(arena, side, address)) & mark_mask_of(address)) != 0;
+}
+
+/* Both return whether the bit was set before, and are releases. */
 static inline bool mark_bit_set(const struct arena *arena, unsigned side, uintptr_t address) {
   uint64_t mask = mark_mask_of(address);
   return (atomic_or_release(mark_word_of(arena, side, address), mask) & mask) != 0;
@@ -50,7 +60,7 @@ static inline bool mark_bit_set(const struct arena *arena, unsigned side, uintpt
 
 static inline bool mark_bit_clear(const struct arena *arena, unsigned side, uintptr_t address) {
   uint64_t mask = mark_mask_of(address);
-  return (atomic_and_relaxed(mark_word_of(arena, side, address), ~mask) & mask) != 0;
+  return (atomic_and_release(mark_word_of(arena, side, address), ~mask) & mask) != 0;
 }
 
 /* All three take whole pages. */
@@ -58,10 +68,10 @@ void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, 
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 
-/* The first address in [from, end) whose bit is set, or `end`. */
+/* The first address in [from, end) whose bit is set, or `end`.  An acquire of those before it. */
 uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end);
 
-/* Sets the bits of the slots in [start, end), `slot_bytes` apart; a release.  Returns how many were set before. */
+/* Sets or clears the bits of the slots in [start, end), `slot_bytes` apart; a release.  How many were set before. */
 size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
 void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
 

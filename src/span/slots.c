@@ -50,7 +50,8 @@ void slots_destroy(struct span *span) {
 
 /* The first free slot at or after `slot`, or `end`. */
 static uintptr_t first_free(uintptr_t slot, uintptr_t end, size_t slot_bytes) {
-  while (slot < end && mark_bit_get(&heap_arena, alloc_side(), slot)) slot += slot_bytes;
+  unsigned side = alloc_side();
+  while (slot < end && mark_bit_get_acquire(&heap_arena, side, slot)) slot += slot_bytes;
   return min_size(slot, end);
 }
 
@@ -64,7 +65,7 @@ bool slots_claim(struct span *span, size_t max_bytes, bool black, struct slot_ru
   }
   size_t most = max_size(max_bytes / slot_bytes, 1) * slot_bytes;
   uintptr_t end = mark_bits_next(&heap_arena, alloc_side(), start, min_size(start + most, slots_end));
-  if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side, start, end, slot_bytes);
+  if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
   mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
   /* Pairs with the acquire in cache_free_slot; the bits that were read above were read before this. */
   atomic_store_release(&span->free_index, end - span->start);
@@ -74,7 +75,7 @@ bool slots_claim(struct span *span, size_t max_bytes, bool black, struct slot_ru
 
 uint32_t slots_sweep(struct span *span) {
   if (UNLIKELY(guard_active)) guard_sweep(span);
-  mark_bits_clear(&heap_arena, mark_side, span->start, bits_bytes(span));
+  mark_bits_clear(&heap_arena, mark_side(), span->start, bits_bytes(span));
   span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
   atomic_store_relaxed(&span->free_index, (size_t)0);
   span->needs_zero = true;

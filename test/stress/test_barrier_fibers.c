@@ -229,7 +229,7 @@ static void coroutine_step(struct coroutine *coroutine, struct rng *rng) {
 }
 
 static void coroutines_finish(struct coroutine *coroutines) {
-  for (size_t i = 0; i < COROUTINES; i++) {
+  for (size_t i = 0; i != COROUTINES; i++) {
     if (coroutines[i].stack == NULL) continue;
     while (!coroutines[i].ended) coroutine_enter(&coroutines[i]);
     REQUIRE(midden_stack_free(coroutines[i].stack) == 0, "midden_stack_free");

@@ -17,7 +17,7 @@ static void *volatile root, *volatile stale_root; /* stale_root: never read */
 static _Thread_local void *volatile storage_root;
 
 static void clear_and_check(void) {
-  if (hidden_victim != 0) mark_bit_clear(&heap_arena, mark_side, (uintptr_t)test_unhide(hidden_victim));
+  if (hidden_victim != 0) mark_bit_clear(&heap_arena, mark_side(), (uintptr_t)test_unhide(hidden_victim));
   check_marks_stw();
 }
 

@@ -5,6 +5,9 @@
 #include <setjmp.h>
 #include <sys/mman.h>
 
+#include "gc/mark.h"
+#include "gc/stacks.h"
+#include "mutator/fiber.h"
 #include "os/os.h"
 #include "span/kind.h"
 #include "support/heap_test.h"
@@ -70,6 +73,33 @@ static void test_values(void) {
   REQUIRE(midden_fiber_new(NULL, NULL, 0) == NULL, "a fiber without a function");
   REQUIRE(midden_fiber_new(add_up, NULL, SIZE_MAX) == NULL && midden_fiber_new(add_up, NULL, SIZE_MAX / 2) == NULL,
           "a stack as large as the address space");
+}
+
+/* ---- marked while it switches ---- */
+
+static size_t stack_words;
+
+static void count_word(struct midden_tracer *tracer, uintptr_t word, bool is_stack) {
+  (void)tracer, (void)word;
+  stack_words += is_stack;
+}
+
+static size_t count_stack_words(const struct midden_fiber *fiber) {
+  struct midden_tracer tracer = {.mode = MARK_CONCURRENT, .visit = count_word};
+  stack_words = 0;
+  stacks_mark_fiber(fiber, &tracer);
+  return stack_words;
+}
+
+static void *count_own_words(void *fiber) { return (void *)count_stack_words(fiber); }
+
+/* A marker that found it suspended may come to its stack when it runs already: no address is known then. */
+static void test_marked_while_it_switches(void) {
+  struct midden_fiber *fiber = new_fiber(count_own_words, NULL);
+  atomic_store_relaxed(&fiber->argument, (void *)fiber);
+  REQUIRE(count_stack_words(fiber) > 0, "the stack of a suspended fiber is not read");
+  size_t words = resume(fiber, 0);
+  REQUIRE(words == 0, "%zu words were read of the stack of a fiber that runs", words);
 }
 
 static struct midden_fiber *outer, *inner, *third;
@@ -601,6 +631,7 @@ int main(void) {
     const char *name;
     void (*run)(void);
   } tests[] = {TEST(values),
+               TEST(marked_while_it_switches),
                TEST(chain),
                TEST(depth),
                TEST(kept_by_stack),
