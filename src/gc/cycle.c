@@ -183,5 +183,5 @@ void cycle_add_to_totals(const struct collector_report *report) {
   add_one(&totals->by_reason[report->reason]);
   atomic_store_relaxed(&totals->marked_bytes, report->marked_bytes);
   atomic_store_relaxed(&totals->marked_objects, report->marked_objects);
-  account_work(ACCOUNT_MARKING, report->cpu_ns);
+  account_work(ACCOUNT_MARKING, report->cpu_ns + report->assist_ns);
 }

@@ -9,8 +9,9 @@
 
 enum {
   SPINS = 200,
-  RECHECK_NS = 500000,      /* a thread may end, or refuse */
-  SIGNAL_AGAIN_NS = 2000000 /* nothing lost by a second signal */
+  RECHECK_NS = 500000,       /* a thread may end, or refuse */
+  SIGNAL_AGAIN_NS = 1000000, /* nothing lost by a second signal */
+  PATIENCE_NS = 2000000000
 };
 
 uint32_t handshake_round;
@@ -76,15 +77,15 @@ static void signal_once(struct mutator *mutator, uint32_t round, bool again) {
   if (error == -ESRCH) world_forget_ended(mutator); /* SAFE from now on: acted for at the next look */
 }
 
-/* One look at every mutator; how many have not answered yet. */
-static size_t look_at_all(struct mutator *self, uint32_t round, bool again) {
-  size_t missing = 0;
+/* One look at every mutator; the kernel's name of one that has not answered yet, or 0. */
+static uint32_t look_at_all(struct mutator *self, uint32_t round, bool again) {
+  uint32_t missing = 0;
   lock_acquire(&mutator_list_lock);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
     if (mutator == self || has_answered(mutator, round) || act_for(mutator, round)) continue;
     signal_once(mutator, round, again);
-    missing++;
+    missing = mutator->thread_id;
   }
   lock_release(&mutator_list_lock);
   return missing;
@@ -98,21 +99,29 @@ static void await_answer(uint32_t seen) {
   wait_on_word_for(&shake.answers, seen, RECHECK_NS);
 }
 
+/* Looks again and again until all have answered. */
+static void await_all(struct mutator *self, uint32_t round) {
+  uint64_t signalled_ns = os_now_ns(), patient_ns = signalled_ns;
+  bool again = false;
+  for (;;) {
+    uint32_t seen = atomic_load_acquire(&shake.answers), missing = look_at_all(self, round, again);
+    if (missing == 0) return;
+    await_answer(seen);
+    uint64_t now_ns = os_now_ns();
+    again = now_ns - signalled_ns >= SIGNAL_AGAIN_NS;
+    if (again) signalled_ns = now_ns;
+    if (now_ns - patient_ns < PATIENCE_NS) continue;
+    warn("thread %u has not answered for 2 s; does it block signal %d?", missing, world_signal());
+    patient_ns = now_ns;
+  }
+}
+
 void handshake_run(struct mutator *self, handshake_fn *action) {
   ASSERT(self->critical == 0 && (handshake_round & 1) == 0);
   atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
   shake.action = action;
   uint32_t round = handshake_round + 1;
-  uint64_t signalled_ns = os_now_ns();
-  bool again = false;
   atomic_store_seq_cst(&handshake_round, round);
-  for (;;) {
-    uint32_t seen = atomic_load_acquire(&shake.answers);
-    if (look_at_all(self, round, again) == 0) break;
-    await_answer(seen);
-    uint64_t now_ns = os_now_ns();
-    again = now_ns - signalled_ns >= SIGNAL_AGAIN_NS;
-    if (again) signalled_ns = now_ns;
-  }
+  await_all(self, round);
   atomic_store_seq_cst(&handshake_round, round + 1);
 }

@@ -1,0 +1,201 @@
+/* Handshakes, on forced schedules: each thread is answered for once a round, by whom and when its state says. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "gc/collector.h"
+#include "mutator/barrier.h"
+#include "mutator/handshake.h"
+#include "mutator/world.h"
+#include "support/heap_test.h"
+
+enum state { SPINS, BLOCKS, CRITICAL, STORES, DETACHES, STATES };
+
+/* What one thread is made to do, and what became of it. */
+struct subject {
+  pthread_t thread;
+  enum state state;
+  struct mutator *mutator; /* atomic; set when it is where it is to be */
+  uint32_t answers;        /* atomic; times that the action was called for it */
+  bool by_itself;          /* by its own thread */
+  bool too_early;          /* inside its critical section or store */
+};
+
+static struct subject subjects[STATES];
+static bool let_go;   /* atomic; leave the critical section, or the store */
+static bool finished; /* atomic */
+
+static void sleep_ms(long ms) { nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL); }
+
+static struct subject *subject_of(const struct mutator *mutator) {
+  for (int i = 0; i < STATES; i++) {
+    if (atomic_load_acquire(&subjects[i].mutator) == mutator) return &subjects[i];
+  }
+  return NULL;
+}
+
+static void answer(struct mutator *mutator) {
+  struct subject *subject = subject_of(mutator);
+  if (subject == NULL) return; /* a thread of the library's */
+  bool waits = subject->state == CRITICAL || subject->state == STORES;
+  subject->too_early = subject->too_early || (waits && !atomic_load_acquire(&let_go));
+  subject->by_itself = mutator == mutator_self_if_attached();
+  atomic_add_acq_rel(&subject->answers, 1u);
+}
+
+static void wait_for(const bool *flag) {
+  while (!atomic_load_acquire(flag)) sleep_ms(1);
+}
+
+static void be_critical(struct mutator *self, struct subject *subject) {
+  mutator_enter(self);
+  atomic_store_release(&subject->mutator, self);
+  wait_for(&let_go);
+  mutator_leave(self);
+}
+
+/* As midden_store, cut in two: the flag is seen to be off, and the store is yet to be made. */
+static void store(struct mutator *self, struct subject *subject) {
+  midden_barrier_begin();
+  atomic_store_release(&subject->mutator, self);
+  wait_for(&let_go);
+  midden_barrier_end();
+}
+
+static void *run(void *argument) {
+  struct subject *subject = argument;
+  midden_thread_attach();
+  struct mutator *self = mutator_self();
+  if (subject->state == CRITICAL) be_critical(self, subject);
+  if (subject->state == STORES) store(self, subject);
+  if (subject->state == BLOCKS) midden_blocking_enter();
+  atomic_store_release(&subject->mutator, self);
+  if (subject->state == DETACHES) {
+    midden_thread_detach();
+    return NULL;
+  }
+  while (!atomic_load_acquire(&finished)) {
+    if (WORLD_BY_POLL) handshake_poll(self);
+    atomic_pause();
+  }
+  if (subject->state == BLOCKS) midden_blocking_leave();
+  return NULL;
+}
+
+static void start_all(void) {
+  atomic_store_release(&let_go, false);
+  atomic_store_release(&finished, false);
+  for (int i = 0; i < STATES; i++) {
+    subjects[i] = (struct subject){.state = (enum state)i};
+    REQUIRE(pthread_create(&subjects[i].thread, NULL, run, &subjects[i]) == 0, "no thread");
+    while (atomic_load_acquire(&subjects[i].mutator) == NULL) sleep_ms(1);
+  }
+  pthread_join(subjects[DETACHES].thread, NULL);
+}
+
+static void end_all(void) {
+  atomic_store_release(&finished, true);
+  for (int i = 0; i < STATES; i++) {
+    if (i != DETACHES) pthread_join(subjects[i].thread, NULL);
+  }
+}
+
+static void *let_go_later(void *unused) {
+  sleep_ms(20);
+  atomic_store_release(&let_go, true);
+  return unused;
+}
+
+static void run_round(void) {
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  handshake_run(self, answer);
+  collector_release();
+}
+
+static void each_answers_once_and_when_it_may(void **state) {
+  (void)state;
+  pthread_t later;
+  start_all();
+  REQUIRE(pthread_create(&later, NULL, let_go_later, NULL) == 0, "no thread");
+  run_round();
+  pthread_join(later, NULL);
+  for (int i = 0; i < STATES; i++) {
+    assert_int_equal(subjects[i].answers, i != DETACHES);
+    assert_false(subjects[i].too_early);
+  }
+  assert_true(subjects[SPINS].by_itself);
+  assert_true(subjects[CRITICAL].by_itself);
+  assert_true(subjects[STORES].by_itself);
+  assert_false(subjects[BLOCKS].by_itself);
+  end_all();
+}
+
+static void rounds_follow_each_other(void **state) {
+  enum { ROUNDS = 50 };
+  (void)state;
+  start_all();
+  atomic_store_release(&let_go, true);
+  for (int i = 0; i < ROUNDS; i++) run_round();
+  for (int i = 0; i < STATES; i++) assert_int_equal(subjects[i].answers, i != DETACHES ? ROUNDS : 0);
+  end_all();
+}
+
+/* A thread that blocks and leaves all the time is held, or answers; never both, and it never leaves while it is held. */
+static bool held; /* atomic; the action runs for the one below */
+static uint32_t flips;
+
+static void answer_slowly(struct mutator *mutator) {
+  if (mutator != atomic_load_acquire(&subjects[BLOCKS].mutator)) return;
+  bool by_itself = mutator == mutator_self_if_attached();
+  if (!by_itself) atomic_store_seq_cst(&held, true);
+  for (int i = 0; i < 1000; i++) atomic_pause();
+  if (!by_itself) atomic_store_seq_cst(&held, false);
+  atomic_add_acq_rel(&subjects[BLOCKS].answers, 1u);
+}
+
+static void *flip(void *unused) {
+  midden_thread_attach();
+  atomic_store_release(&subjects[BLOCKS].mutator, mutator_self());
+  while (!atomic_load_acquire(&finished)) {
+    midden_blocking_enter();
+    midden_blocking_leave();
+    REQUIRE(!atomic_load_seq_cst(&held), "the thread runs while it is held");
+    if (WORLD_BY_POLL) handshake_poll(mutator_self());
+    atomic_add_relaxed(&flips, 1u);
+  }
+  return unused;
+}
+
+static void a_held_thread_does_not_leave(void **state) {
+  enum { ROUNDS = 500 };
+  (void)state;
+  pthread_t thread;
+  atomic_store_release(&finished, false);
+  for (int i = 0; i < STATES; i++) subjects[i] = (struct subject){.state = (enum state)i};
+  REQUIRE(pthread_create(&thread, NULL, flip, NULL) == 0, "no thread");
+  while (atomic_load_acquire(&subjects[BLOCKS].mutator) == NULL) sleep_ms(1);
+  for (int i = 0; i < ROUNDS; i++) {
+    struct mutator *self = mutator_self();
+    collector_acquire(self);
+    handshake_run(self, answer_slowly);
+    collector_release();
+  }
+  atomic_store_release(&finished, true);
+  pthread_join(thread, NULL);
+  assert_int_equal(subjects[BLOCKS].answers, ROUNDS);
+  assert_true(flips != 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(each_answers_once_and_when_it_may),
+                                     cmocka_unit_test(rounds_follow_each_other),
+                                     cmocka_unit_test(a_held_thread_does_not_leave)};
+  midden_thread_attach();
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
