@@ -4,6 +4,7 @@
 #include "api/start.h"
 #include "base/atomic.h"
 #include "gc/collector.h"
+#include "gc/loan.h"
 #include "midden/midden.h"
 #include "os/os.h"
 
@@ -11,7 +12,7 @@
  * heap: the child may use them all as they are. */
 void midden_fork_prepare(void) {
   struct mutator *self = start_self();
-  collector_acquire_for_fork(self);
+  loan_acquire(self);
   mutator_lock_safely(self, &mutator_list_lock);
   mutator_close_gate(self);
 }
@@ -19,7 +20,7 @@ void midden_fork_prepare(void) {
 void midden_fork_parent(void) {
   mutator_open_gate();
   lock_release(&mutator_list_lock);
-  collector_release_after_fork();
+  loan_release();
 }
 
 void midden_fork_child(void) {
@@ -29,7 +30,7 @@ void midden_fork_child(void) {
   dispatcher_forked();
   mutator_forget_others(self);
   lock_release(&mutator_list_lock);
-  collector_release_in_child(self);
+  loan_release_in_child(self);
 }
 
 static bool manual; /* atomic */

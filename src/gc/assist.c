@@ -7,6 +7,7 @@
 #include "base/wait.h"
 #include "gc/concurrent.h"
 #include "gc/driver.h"
+#include "gc/loan.h"
 #include "gc/pacer_cycle.h"
 #include "gc/work.h"
 #include "os/os.h"
@@ -200,7 +201,7 @@ void assist_drain(struct cycle *cycle) {
     bool done = run_epoch(cycle);
     revise(cycle);
     if (done && is_drained()) break;
-    collector_lend(cycle->self);
+    loan_offer(cycle->self);
     rest(collector.marker[0].cpu_ns - before_ns);
   }
   atomic_store_relaxed(&assist_is_due, false);

@@ -141,16 +141,6 @@ void collector_press_for(struct mutator *self, size_t bytes);
 void collector_acquire(struct mutator *self);
 void collector_release(void);
 
-/* The same for a fork, which a mark phase beside the program does not keep waiting: the driver lends the lock between two
- * slices of marking.  Pairs with one of the next two, in the parent and in the child; the child, in which nobody marks, takes
- * the marks back. */
-void collector_acquire_for_fork(struct mutator *self);
-void collector_release_after_fork(void);
-void collector_release_in_child(struct mutator *self);
-
-/* The driver, in the midst of marking, holding nothing else: lets forks happen that are waiting. */
-void collector_lend(struct mutator *self);
-
 /* Whether this thread holds the lock: it is in a callback, or forking. */
 bool collector_is_mine(const struct mutator *self);
 
