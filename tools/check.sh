@@ -26,7 +26,9 @@ add_row() { # preset passed failed skipped seconds remark
 }
 
 build() { # preset
-  cmake --preset "$1" && cmake --build --preset "$1" -j"$jobs" --target all tests
+  local targets=(all tests)
+  [ "$1" != tsan ] || targets=(tsan)
+  cmake --preset "$1" && cmake --build --preset "$1" -j"$jobs" --target "${targets[@]}"
 }
 
 # The outcome of each test, one line a test, as ctest reports it.
@@ -51,7 +53,10 @@ run_preset() { # preset
   fi
 
   note "$preset: testing"
-  case $preset in *san) selection=(-LE heavy) ;; esac
+  case $preset in
+    tsan) selection=(-L tsan) ;; # see docs/sanitizers.md
+    *san) selection=(-LE heavy) ;;
+  esac
   ctest --preset "$preset" -j"$jobs" --no-tests=error "${selection[@]}" 2>&1 | tee "$log.tests"
   local status=$?
   cat "$log.tests" >>"$log"
