@@ -30,7 +30,7 @@ add_dependencies(tests make_size_classes make_options_doc midden_static midden_s
 # docs/sanitizers.md tells more.
 set(SANITIZER_ENVIRONMENT
   "ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1"
-  "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1")
+  "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1:die_after_fork=0")
 
 function(midden_test_properties name label)
   set(labels ${label})
@@ -240,6 +240,21 @@ foreach(name stress/threads stress/fibers stress/free stress/many stress/stats m
     WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/${folder}")
   midden_test_properties(${name}.barrier ${folder} "MIDDEN_MODE=barrier")
 endforeach()
+
+# ---- what runs under the thread sanitizer ----
+
+# Barrier mode, with fewer steps: the label and the target "tsan".  docs/sanitizers.md says why not more.
+if(MIDDEN_SANITIZE MATCHES "thread")
+  add_custom_target(tsan)
+  foreach(name unit/lock stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers
+          stress/many.barrier stress/stats.barrier)
+    string(REGEX REPLACE "\\.barrier$" "" program "${name}")
+    string(REPLACE "/" "_" target "test_${program}")
+    add_dependencies(tsan ${target})
+    set_property(TEST ${name} APPEND PROPERTY LABELS tsan)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "MIDDEN_TEST_STEPS=2000")
+  endforeach()
+endif()
 
 # ---- a program in C++, where there is a compiler for it ----
 
