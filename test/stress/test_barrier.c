@@ -396,11 +396,11 @@ struct operation {
 };
 
 static const struct operation operations[] = {
-    {op_load, 1500},  {op_store, 1200},      {op_cut, 150},      {op_fresh, 1500},    {op_wrap, 1200},
-    {op_unwrap, 900}, {op_take, 400},        {op_cas, 500},      {op_swap, 400},      {op_hot, 100},
-    {op_push, 300},   {op_pop, 310},         {op_gift, 500},     {op_root, 200},      {op_free, 200},
-    {op_litter, 100}, {op_array_store, 300}, {op_array_copy, 8}, {op_array_clear, 2}, {op_array_renew, 1},
-    {op_descend, 30}, {op_block, 15},        {op_collect, 2},    {op_scrub, 10},
+    {op_load, 1500},  {op_store, 1200},      {op_cut, 150},       {op_fresh, 1500},     {op_wrap, 1200},
+    {op_unwrap, 900}, {op_take, 400},        {op_cas, 500},       {op_swap, 400},       {op_hot, 100},
+    {op_push, 300},   {op_pop, 310},         {op_gift, 500},      {op_root, 200},       {op_free, 200},
+    {op_litter, 100}, {op_array_store, 300}, {op_array_copy, 40}, {op_array_clear, 15}, {op_array_renew, 12},
+    {op_descend, 30}, {op_block, 15},        {op_collect, 2},     {op_scrub, 10},
 };
 
 static unsigned operations_weight; /* constant after start */
