@@ -1,6 +1,6 @@
 #!/bin/bash
-# `make check`: builds midden in five ways, runs every test in each (with the thread sanitizer those of barrier mode), and ends with a table and the line
-# "N passed, N failed".  Exit status 0 only if nothing failed and every build had tests.
+# `make check`: builds midden in five ways, runs every test in each (with the thread sanitizer those of barrier mode), and
+# ends with a table and the line "N passed, N failed".  Exit status 0 only if nothing failed and every build had tests.
 #
 #   check.sh [PRESET...]    only these builds
 #
