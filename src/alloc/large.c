@@ -6,6 +6,7 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
 
@@ -13,6 +14,7 @@
  * before: a type's address; anything that a trace function reads.  True if the rest must be cleared. */
 static bool clear_first(const struct span *span) {
   const struct kind *kind = &kind_table[span->kind];
+  if (UNLIKELY(guard_active)) return false; /* its guard clears it, in this critical section too */
   if (!kind->zeroed || !span->needs_zero) return false;
   if (kind->scan == SCAN_TRACE) {
     memset((void *)span->start, 0, span_bytes(span));
