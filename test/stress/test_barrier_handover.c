@@ -277,12 +277,20 @@ static void replace(struct rng *rng) {
   if (name != NULL) put(rng, package_new(rng));
 }
 
+/* gcc's address sanitizer forks with its allocator's locks as they are: who starts a thread in the child, as the first
+ * collection does, may wait for one for ever. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { CHILD_ROUNDS = 0 };
+#else
+enum { CHILD_ROUNDS = 2 };
+#endif
+
 static int run_child(void *argument) {
   struct rng rng = {(uintptr_t)argument};
   forget_inboxes();
-  bool is_checked_first = rng_one_in(&rng, 2);
+  bool is_checked_first = CHILD_ROUNDS == 0 || rng_one_in(&rng, 2);
   if (is_checked_first) check_places();
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i != CHILD_ROUNDS; i++) {
     midden_collect();
     for (int j = 0; j < 200; j++) put(&rng, take(&rng));
     for (int j = 0; j < 20; j++) replace(&rng);
