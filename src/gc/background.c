@@ -24,13 +24,6 @@ static struct {
 
 /* ---- in the thread ---- */
 
-/* The program may have chosen another signal since; 0 at first. */
-static void open_for_stops(int *signal) {
-  if (*signal == world_signal()) return;
-  *signal = world_signal();
-  os_unblock_signal(*signal);
-}
-
 static uint64_t add_saturating(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
 /* Calls the tasks that are due; returns the time at which the next one is. */
@@ -91,7 +84,7 @@ static void run(void *argument) {
     uint32_t pokes = atomic_load_acquire(&background.pokes);
     if (pokes != seen) poke_tasks();
     seen = pokes;
-    open_for_stops(&signal);
+    world_unblock_signal(&signal);
     sleep_until(run_batch(self), pokes);
   }
 }

@@ -106,7 +106,7 @@ void cycle_check_stw(struct cycle *cycle) {
 void cycle_count_marked(struct cycle *cycle, struct tally *marked) {
   size_t stack_bytes = 0;
   for (unsigned i = 0; i < cycle->markers; i++) {
-    mark_end(&collector.tracers[i]);
+    mark_publish(&collector.tracers[i]);
     tally_add(marked, &collector.tracers[i].marked);
     stack_bytes += collector.tracers[i].stack_bytes;
     cycle->report.cpu_ns += collector.marker[i].cpu_ns;

@@ -18,13 +18,6 @@ static struct {
 
 /* ---- in the thread ---- */
 
-/* The program may have chosen another signal since; 0 at first. */
-static void open_for_stops(int *signal) {
-  if (*signal == world_signal()) return;
-  *signal = world_signal();
-  os_unblock_signal(*signal);
-}
-
 static void serve(struct mutator *self, uint32_t requests) {
   uint32_t reason = atomic_exchange_acq_rel(&driver.reason, (uint32_t)COLLECT_HEAP);
   mutator_leave_safe(self);
@@ -46,7 +39,7 @@ static void run(void *argument) {
   atomic_store_release(&driver.state, (uint32_t)STARTED);
   background_wake(); /* from now on it may be poked where it could not be started */
   for (;;) {
-    open_for_stops(&signal);
+    world_unblock_signal(&signal);
     uint32_t requests = atomic_load_acquire(&driver.requests);
     if (requests == atomic_load_relaxed(&driver.served)) {
       wait_on_word(&driver.requests, requests);

@@ -454,8 +454,6 @@ uint64_t mark_count(const struct midden_tracer *tracer) { return tally_objects(&
 
 void mark_begin(struct midden_tracer *tracer, enum mark_mode mode) { *tracer = (struct midden_tracer){.mode = mode}; }
 
-void mark_end(struct midden_tracer *tracer) { mark_publish(tracer); }
-
 void mark_address(struct midden_tracer *tracer, uintptr_t address) {
   if (UNLIKELY(tracer->visit != NULL)) {
     tracer->visit(tracer, address, false);

@@ -60,9 +60,6 @@ struct midden_tracer {
 
 void mark_begin(struct midden_tracer *tracer, enum mark_mode mode);
 
-/* Gives its buffer to the pool. */
-void mark_end(struct midden_tracer *tracer);
-
 /* Marks the object that holds an address, if any, and makes it grey. */
 void mark_address(struct midden_tracer *tracer, uintptr_t address);
 

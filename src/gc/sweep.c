@@ -241,8 +241,7 @@ uint64_t sweep_background(struct mutator *self, uint64_t now_ns) {
   bool more = atomic_load_relaxed(&sweep.page) < sweep.end_page;
   if (!more) tell_scavenger();
   mutator_leave(self);
-  if (more) return 0;
-  return UINT64_MAX;
+  return more ? 0 : UINT64_MAX;
 }
 
 bool sweep_wants_background(void) {

@@ -46,7 +46,8 @@ void weak_object_freed(uintptr_t object);
 void weak_lock_links(void);
 void weak_unlock_links(void);
 
-/* The world stopped, or the links locked and the stripe held.  Both are given a record that was just taken out of its object's list. */
+/* The world stopped, or the links locked and the stripe held.  Both are given a record that was just taken out of its
+ * object's list. */
 void weak_target_died_stw(struct special *first);
 void weak_holder_died_stw(struct special *holder, struct weak_link **died);
 

@@ -77,6 +77,13 @@ int world_change_signal(int signal) {
   return 0;
 }
 
+void world_unblock_signal(int *unblocked) {
+  int signal = world_signal();
+  if (*unblocked == signal) return;
+  os_unblock_signal(signal);
+  *unblocked = signal;
+}
+
 int world_interrupt(struct mutator *mutator) {
   if (!WORLD_BY_POLL) return os_signal_thread(mutator->thread_id, world_signal());
   atomic_store_release(&mutator->stop_pending, true);

@@ -23,6 +23,10 @@ int world_signal(void);
 /* Changes the signal; the caller is the only mutator and holds the threads lock.  0 or -errno. */
 int world_change_signal(int signal);
 
+/* For a thread of the library's own, which blocks all signals when it starts: lets the one through that stops threads, and
+ * again when the program has chosen another.  `*unblocked`: the one that is let through, 0 at first. */
+void world_unblock_signal(int *unblocked);
+
 /* Stops every other mutator.  The caller holds the threads lock, which keeps threads from attaching and detaching, until
  * after world_resume; it stays RUNNING itself. */
 void world_stop(struct mutator *self);

@@ -9,9 +9,8 @@
  *
  * Coroutines of swapcontext do the same on stacks of the library's, each thread its own. */
 #define _GNU_SOURCE 1
-#include <ucontext.h>
-
 #include "support/barrier_rig.h"
+#include "support/coroutine.h"
 #include "support/package.h"
 
 /* Neither sanitizer follows swapcontext. */
@@ -167,22 +166,6 @@ NOINLINE_TEST static void refill(struct rng *rng) {
 
 /* ---- coroutines of swapcontext ---- */
 
-struct coroutine {
-  ucontext_t context;
-  struct midden_stack *stack;
-  struct rng rng;
-  bool ended;
-};
-
-static _Thread_local struct coroutine *running;
-static _Thread_local ucontext_t own_context;
-
-NOINLINE_TEST static void coroutine_leave(struct coroutine *self) {
-  midden_stack_switch_begin(self->stack, NULL);
-  swapcontext(&self->context, &own_context);
-  midden_stack_switch_end();
-}
-
 NOINLINE_TEST static void coroutine_descend(struct coroutine *self, size_t depth) {
   void *name = take(&self->rng);
   if (depth != 0) {
@@ -195,36 +178,14 @@ NOINLINE_TEST static void coroutine_descend(struct coroutine *self, size_t depth
 }
 
 static void coroutine_main(void) {
-  struct coroutine *self = running;
-  midden_stack_switch_end();
+  struct coroutine *self = coroutine_begin();
   for (size_t turns = rng_below(&self->rng, 10); turns-- > 0;) coroutine_descend(self, rng_size(&self->rng, 20));
-  self->ended = true;
-  coroutine_leave(self);
-}
-
-NOINLINE_TEST static void coroutine_enter(struct coroutine *coroutine) {
-  running = coroutine;
-  midden_stack_switch_begin(NULL, coroutine->stack);
-  swapcontext(&own_context, &coroutine->context);
-  midden_stack_switch_end();
-}
-
-static void coroutine_start(struct coroutine *coroutine, struct rng *rng) {
-  if (coroutine->stack == NULL) coroutine->stack = midden_stack_alloc(128 << 10);
-  REQUIRE(coroutine->stack != NULL, "midden_stack_alloc");
-  char *low = midden_stack_low(coroutine->stack), *high = midden_stack_high(coroutine->stack);
-  coroutine->rng.state = rng_next(rng);
-  coroutine->ended = false;
-  getcontext(&coroutine->context);
-  coroutine->context.uc_stack.ss_sp = low;
-  coroutine->context.uc_stack.ss_size = (size_t)(high - low);
-  coroutine->context.uc_link = NULL;
-  makecontext(&coroutine->context, coroutine_main, 0);
+  coroutine_end(self);
 }
 
 /* Of this thread, in memory from malloc. */
 static void coroutine_step(struct coroutine *coroutine, struct rng *rng) {
-  if (coroutine->stack == NULL || coroutine->ended) coroutine_start(coroutine, rng);
+  if (coroutine->stack == NULL || coroutine->ended) coroutine_start(coroutine, rng, coroutine_main);
   coroutine_enter(coroutine);
 }
 

@@ -11,10 +11,10 @@
  * The same lists on stacks of our own that swapcontext switches. */
 #define _GNU_SOURCE 1
 #include "midden/barrier.h"
+#include "support/coroutine.h"
 #include "support/heap_test.h"
 
 #include <pthread.h>
-#include <ucontext.h>
 
 /* The thread sanitizer knows some 8000 threads and fibers at most, and neither knows swapcontext. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -211,59 +211,21 @@ static void run_many(uintptr_t depth) {
 
 /* ---- stacks of our own, switched by swapcontext ---- */
 
-struct coroutine {
-  ucontext_t context;
-  struct midden_stack *stack;
-  struct rng rng;
-  bool ended;
-};
-
-static _Thread_local struct coroutine *running;
-static _Thread_local ucontext_t own_context;
-
-NOINLINE_TEST static void coroutine_leave(struct coroutine *self) {
-  midden_stack_switch_begin(self->stack, NULL);
-  swapcontext(&self->context, &own_context);
-  midden_stack_switch_end();
-}
-
 static void coroutine_main(void) {
-  struct coroutine *self = running;
-  midden_stack_switch_end();
+  struct coroutine *self = coroutine_begin();
   for (int turns = 20; turns-- > 0;) {
     uint64_t seed = rng_next(&self->rng);
     struct cell *list = list_build(&self->rng, seed);
     coroutine_leave(self);
     list_check(list, seed);
   }
-  self->ended = true;
-  coroutine_leave(self);
-}
-
-NOINLINE_TEST static void coroutine_enter(struct coroutine *coroutine) {
-  running = coroutine;
-  midden_stack_switch_begin(NULL, coroutine->stack);
-  swapcontext(&own_context, &coroutine->context);
-  midden_stack_switch_end();
-}
-
-static void coroutine_start(struct coroutine *coroutine, struct rng *rng) {
-  coroutine->stack = midden_stack_alloc(128 << 10);
-  REQUIRE(coroutine->stack != NULL, "midden_stack_alloc");
-  char *low = midden_stack_low(coroutine->stack), *high = midden_stack_high(coroutine->stack);
-  coroutine->rng.state = rng_next(rng);
-  coroutine->ended = false;
-  getcontext(&coroutine->context);
-  coroutine->context.uc_stack.ss_sp = low;
-  coroutine->context.uc_stack.ss_size = (size_t)(high - low);
-  coroutine->context.uc_link = NULL;
-  makecontext(&coroutine->context, coroutine_main, 0);
+  coroutine_end(self);
 }
 
 static void *run_coroutines(void *argument) {
   struct rng rng = {(uintptr_t)argument};
   struct coroutine *coroutines = calloc(COROUTINES, sizeof(*coroutines)); /* not scanned */
-  for (size_t i = 0; i < COROUTINES; i++) coroutine_start(&coroutines[i], &rng);
+  for (size_t i = 0; i < COROUTINES; i++) coroutine_start(&coroutines[i], &rng, coroutine_main);
   for (size_t left = COROUTINES; left != 0;) {
     struct coroutine *next = &coroutines[rng_below(&rng, COROUTINES)];
     if (next->ended) continue;
