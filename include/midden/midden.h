@@ -113,9 +113,9 @@ MIDDEN_API int midden_thread_detach(void);
 
 MIDDEN_API bool midden_thread_is_attached(void);
 
-/* Not in barrier mode.  Moves the base of the calling thread's stack: for coroutines that run on the calling thread with stacks of their own.
- * The stack in use is scanned from the stack pointer to this address; stacks not in use are the program's to report, by
- * midden_root_add or a root callback. */
+/* Not in barrier mode.  Moves the base of the calling thread's stack: for coroutines that run on the calling thread with
+ * stacks of their own.  The stack in use is scanned from the stack pointer to this address; stacks not in use are the
+ * program's to report, by midden_root_add or a root callback. */
 MIDDEN_API void midden_thread_set_stack_base(void *stack_base);
 MIDDEN_API void *midden_thread_stack_base(void);
 
@@ -330,9 +330,10 @@ MIDDEN_API void *midden_alloc_array(const struct midden_type *type, size_t count
  * object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object is as it was. */
 MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
-/* Frees an object now; in barrier mode its memory serves again after a collection that is under way.  The program promises that no reference to it is used again.  NULL is let pass; anything else that
- * is not the first byte of a living object stops the process with a message.  A finalizer of it does not run; its weak
- * links are cleared, and its cleanups are taken off it. */
+/* Frees an object now; in barrier mode its memory serves again after a collection that is under way.  The program
+ * promises that no reference to it is used again.  NULL is let pass; anything else that is not the first byte of a living
+ * object stops the process with a message.  A finalizer of it does not run; its weak links are cleared, and its cleanups
+ * are taken off it. */
 MIDDEN_API void midden_free(void *object);
 
 /* Called when memory ran out, after a collection; what it returns is returned to the caller.  NULL restores the default,

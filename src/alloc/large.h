@@ -10,8 +10,8 @@
 struct large {
   void *start;
   size_t bytes; /* of the span */
-  bool
-      must_clear; /* the caller clears it, outside the critical section, before handing it out; then cache.clearing is 0 */
+  /* The caller clears it, outside the critical section, before handing it out; then cache.clearing is 0. */
+  bool must_clear;
 };
 
 /* A large object of at least `bytes`, aligned to `alignment` (a power of two).  False where there is no memory.  Critical

@@ -5,7 +5,7 @@
  * looked at when their buffers are full, and they assist (assist.h).  Each marks with a tracer of its own, and between two
  * critical sections holds nothing grey: all of it is in the pool.
  *
- * `concurrent_news` counts the times that a thread made something grey: the phase MARK ends when it has not changed since
+ * `concurrent.news` counts the times that a thread made something grey: the phase MARK ends when it has not changed since
  * before a round of handshakes and the pool is empty. */
 #ifndef MIDDEN_GC_CONCURRENT_H
 #define MIDDEN_GC_CONCURRENT_H
