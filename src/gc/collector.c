@@ -181,6 +181,7 @@ static bool is_due(void) {
 
 static bool is_called_for(enum collector_reason reason, uint64_t collections_before) {
   if (collector_is_disabled()) return false;
+  if (reason == COLLECT_IDLE && collector.pacer.percent < 0) return false; /* the program said: only when told */
   bool since = collector.totals.collections != collections_before;
   if (reason == COLLECT_HEAP || (reason == COLLECT_OUT_OF_MEMORY && since)) return is_due();
   return true;

@@ -3,7 +3,7 @@
  * What a program dropped before it fell idle is found by no collection of its own: none comes.  So when nothing was
  * allocated for `after_ns` and collections ran since the last such rest, or much was allocated since the last of them, the
  * background thread runs one (COLLECT_IDLE) and sweeps; the scavenger gives back what the heap does not need.  A
- * program that has hardly allocated is left alone.
+ * program that has hardly allocated is left alone, and one that wants no collections for growth (percent -1).
  *
  * How it is seen that the program allocates: account_watch (alloc/account.h), one word.
  *

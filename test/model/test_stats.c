@@ -106,7 +106,8 @@ static void check_equations(void) {
   SAME(stats.marking_cpu_ns + stats.sweeping_cycle_ns + stats.sweeping_allocation_ns + stats.sweeping_background_ns +
            stats.releasing_ns,
        stats.collector_cpu_ns);
-  SAME(stats.collections_heap + stats.collections_forced + stats.collections_out_of_memory + stats.collections_stress,
+  SAME(stats.collections_heap + stats.collections_forced + stats.collections_out_of_memory + stats.collections_stress +
+           stats.collections_idle,
        stats.collections);
   check_classes(&stats);
   check_pauses(&stats);

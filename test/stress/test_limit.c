@@ -16,7 +16,9 @@
 #define MIB ((size_t)1 << 20)
 #define MS_NS ((uint64_t)1000 * 1000)
 
-enum { CHILD_SECONDS = 120, TOLERANCE_PERCENT = 4 };
+/* Of the limiter: the collector may have half of the time, and the burst.  No limiter counts what lazy sweeping takes, but
+ * the statistics do. */
+enum { CHILD_SECONDS = 120, TOLERANCE_PERCENT = 4, BURST_MS = 200, SWEEPING_PERCENT = 15 };
 
 struct program {
   size_t limit_bytes, live_bytes, object_bytes;
@@ -71,7 +73,8 @@ static int run_program(void *argument) {
   }
   struct midden_stats stats = test_stats();
   midden_verify();
-  double share = (double)(stats.collector_cpu_ns - collector_start_ns) / (double)(process_cpu_ns() - cpu_start_ns);
+  double cpu_ns = (double)(process_cpu_ns() - cpu_start_ns);
+  double share = (double)(stats.collector_cpu_ns - collector_start_ns) / cpu_ns;
   double over = 100.0 * (double)peak_bytes / (double)program->limit_bytes - 100;
   printf("limit %zu MiB, live %zu MiB: peak %+.1f%%, %zu collections, put off %zu, collector %.0f%%\n",
          program->limit_bytes / MIB, program->live_bytes / MIB, over, (size_t)stats.collections,
@@ -81,7 +84,8 @@ static int run_program(void *argument) {
   if (program->fits && stats.limit_yields == 0) {
     REQUIRE(over < TOLERANCE_PERCENT, "%.1f%% above the limit", over);
   }
-  if (!program->fits) REQUIRE(share < 0.75, "the collector took %.0f%%", 100 * share);
+  double most_share = 0.5 + BURST_MS * MS_NS / 2.0 / cpu_ns + SWEEPING_PERCENT / 100.0;
+  if (!program->fits) REQUIRE(share < most_share, "the collector took %.0f%%", 100 * share);
   return 0;
 }
 
@@ -125,7 +129,7 @@ static void spiky(void **state) {
 static void live_heap_above_the_limit(void **state) {
   (void)state;
   run_case(&(struct program){
-      .limit_bytes = 16 * MIB, .live_bytes = 32 * MIB, .object_bytes = 512, .steps = 250000, .work = 0});
+      .limit_bytes = 16 * MIB, .live_bytes = 32 * MIB, .object_bytes = 512, .steps = 1000000, .work = 0});
 }
 
 /* A limit set on a running heap, below what it holds: idle memory goes at once, and nothing breaks. */

@@ -137,6 +137,18 @@ static void it_works_again_after_a_rest(void **state) {
   midden_verify();
 }
 
+/* Percent -1 means that no collection comes by itself, not this one either. */
+static void no_collection_where_the_program_wants_none(void **state) {
+  (void)state;
+  wait_for_silence(2 * IDLE_COLLECT_MS);
+  int percent = midden_set_percent(-1);
+  uint64_t collections = test_stats().collections;
+  build(&spike, LAST_BREATH_BYTES);
+  wait_for_silence(2 * IDLE_COLLECT_MS);
+  assert_int_equal(test_stats().collections, collections);
+  midden_set_percent(percent);
+}
+
 int main(void) {
   struct midden_options options = {.size = sizeof options, .idle_collect_ms = IDLE_COLLECT_MS};
   setenv("MIDDEN_DEBUG", "notools", 0); /* guards take memory of their own */
@@ -146,6 +158,7 @@ int main(void) {
       cmocka_unit_test(memory_comes_back_without_a_call),
       cmocka_unit_test(an_idle_program_has_no_wakeups),
       cmocka_unit_test(it_works_again_after_a_rest),
+      cmocka_unit_test(no_collection_where_the_program_wants_none),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,7 +78,8 @@ static void check_one(const struct midden_stats *now) {
   REQUIRE(now->objects == now->objects_allocated - now->objects_freed, "objects do not add up");
   REQUIRE(now->object_bytes == now->allocated - now->freed, "bytes do not add up");
   REQUIRE(now->scannable_bytes <= now->object_bytes, "more is scannable than lives");
-  REQUIRE(now->collections_heap + now->collections_forced + now->collections_out_of_memory + now->collections_stress ==
+  REQUIRE(now->collections_heap + now->collections_forced + now->collections_out_of_memory + now->collections_stress +
+                  now->collections_idle ==
               now->collections,
           "collections do not add up");
   REQUIRE(now->pause_last_ns <= now->pause_max_ns && now->pause_max_ns <= now->pause_total_ns, "pauses do not fit");
