@@ -4,11 +4,12 @@
 #include "base/bits.h"
 #include "gc/background.h"
 #include "gc/scavenger.h"
+#include "meta/persist.h"
 #include "os/os.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 
-enum { READY_FRACTION = 4 };
+enum { READY_FRACTION = 4, METADATA_BYTES = 1 << 20 };
 
 static bool is_active; /* constant after start */
 static bool is_called; /* atomic; the task has been poked and not yet looked */
@@ -33,8 +34,9 @@ void ahead_cycle_ended(void) {
   if (is_active) ahead_low();
 }
 
-/* Its mark bits with it. */
+/* Its mark bits with it, and structures for the spans that will be cut from it. */
 static void populate(const struct span *span) {
+  persist_populate(METADATA_BYTES);
   os_populate((void *)span->start, span_bytes(span));
   for (unsigned side = 0; side < 2; side++)
     os_populate(mark_word_of(&heap_arena, side, span->start), span_bytes(span) / MARK_WORD_BYTES * sizeof(uint64_t));

@@ -19,6 +19,9 @@ enum persist_purpose {
 /* `alignment` is a power of two, at most an OS page.  NULL where the system has no memory. */
 void *persist_alloc(size_t bytes, size_t alignment, enum persist_purpose purpose);
 
+/* Faults in what the next `bytes` will be carved from, as far as it is mapped. */
+void persist_populate(size_t bytes);
+
 /* Charges memory that was obtained in another way; `bytes` may be negative. */
 void persist_charge(enum persist_purpose purpose, ptrdiff_t bytes);
 

@@ -49,7 +49,7 @@ int os_release(void *start, size_t bytes);
 /* Advises that a range be backed by huge pages, or no longer.  A refusal is of no consequence. */
 void os_advise_huge(void *start, size_t bytes, bool huge);
 
-/* Faults pages in ahead of their use, in one system call.  A refusal is of no consequence. */
+/* Faults committed pages in ahead of their use; what they hold stays. */
 void os_populate(void *start, size_t bytes);
 
 /* Takes access away from a range, for guard pages. */

@@ -30,7 +30,6 @@
 /* Kernel constants that older headers lack. */
 enum {
   ADVICE_POPULATE_READ = 22,   /* MADV_POPULATE_READ, Linux 5.14 */
-  ADVICE_POPULATE_WRITE = 23,  /* MADV_POPULATE_WRITE, Linux 5.14 */
   ADVICE_DONTNEED_LOCKED = 24, /* MADV_DONTNEED_LOCKED, Linux 5.18 */
   ADVICE_GUARD_INSTALL = 102,  /* MADV_GUARD_INSTALL, Linux 6.13 */
   ADVICE_GUARD_REMOVE = 103,   /* MADV_GUARD_REMOVE */
@@ -359,7 +358,11 @@ void os_advise_huge(void *start, size_t bytes, bool huge) {
   madvise(start, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-void os_populate(void *start, size_t bytes) { madvise(start, bytes, ADVICE_POPULATE_WRITE); }
+/* MADV_POPULATE_WRITE would hold the lock of the whole address space, for milliseconds where huge pages come: every thread
+ * that maps or protects anything meanwhile would wait. */
+void os_populate(void *start, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += facts.page_bytes) __atomic_fetch_or((char *)start + i, 0, __ATOMIC_RELAXED);
+}
 
 int os_protect_none(void *start, size_t bytes) { return mprotect(start, bytes, PROT_NONE) == 0 ? 0 : -errno; }
 

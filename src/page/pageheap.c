@@ -301,6 +301,12 @@ static size_t grow_step_bytes(const struct pageheap *heap) {
   return round_up(max_size(step, heap->grow_bytes), GROW_UNIT_BYTES);
 }
 
+/* A large step ends with a whole chunk: one of which only a part is committed when it is touched is no huge page. */
+static size_t to_whole_chunks(const struct pageheap *heap, size_t bytes) {
+  size_t used_bytes = heap->arena->used - heap->arena->start;
+  return bytes < CHUNK_BYTES ? bytes : round_up(used_bytes + bytes, CHUNK_BYTES) - used_bytes;
+}
+
 /* What the arena must gain so that a free span of `pages` pages ends at its frontier: one that ends there already
  * counts, since the new pages merge with it. */
 static size_t missing_bytes(const struct pageheap *heap, size_t pages) {
@@ -314,7 +320,7 @@ static bool grow_locked(struct pageheap *heap, size_t pages) {
   struct span *span = new_span(heap);
   if (span == NULL) return false;
   size_t need_bytes = missing_bytes(heap, pages);
-  size_t bytes = max_size(round_up(need_bytes, GROW_UNIT_BYTES), grow_step_bytes(heap));
+  size_t bytes = to_whole_chunks(heap, max_size(round_up(need_bytes, GROW_UNIT_BYTES), grow_step_bytes(heap)));
   uintptr_t start = arena_grow_locked(heap->arena, bytes);
   if (start == 0) {
     bytes = need_bytes;
@@ -383,15 +389,6 @@ static size_t absent_pages_locked(struct pageheap *heap, size_t pages, size_t al
   return span == NULL ? pages : pages - count_resident(heap, span, span->start, pages);
 }
 
-/* No resident pages are free: somebody may be able to free some, which is cheaper than to touch new ones. */
-static void reclaim(struct pageheap *heap, size_t pages, size_t alignment) {
-  if (heap->hooks.reclaim == NULL) return;
-  lock_acquire(&heap->lock);
-  bool wanted = absent_pages_locked(heap, pages, alignment) > 0;
-  lock_release(&heap->lock);
-  if (wanted) heap->hooks.reclaim(pages);
-}
-
 /* ---- the limit ---- */
 
 static size_t idle_resident_locked(const struct pageheap *heap) { return pageheap_stats_idle_resident(&heap->stats); }
@@ -432,6 +429,12 @@ static void make_room(struct pageheap *heap, size_t pages, size_t alignment) {
   if (over_bytes > 0 && heap->hooks.press != NULL) heap->hooks.press();
 }
 
+/* No resident pages are free: somebody may be able to free some, which is cheaper than to touch new ones. */
+static void find_memory(struct pageheap *heap, size_t pages, size_t alignment) {
+  if (heap->hooks.reclaim != NULL) heap->hooks.reclaim(pages);
+  make_room(heap, pages, alignment);
+}
+
 struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
                                     bool may_grow) {
   CHECK(is_power_of_two(alignment), "page heap: %zu is no alignment", alignment);
@@ -440,11 +443,12 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
   alignment = max_size(alignment, PAGE_BYTES);
   size_t arena_bytes = heap->arena->end - heap->arena->start;
   if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return NULL;
-  if (may_grow) {
-    reclaim(heap, pages, alignment);
-    make_room(heap, pages, alignment);
-  }
   lock_acquire(&heap->lock);
+  if (may_grow && absent_pages_locked(heap, pages, alignment) > 0) {
+    lock_release(&heap->lock);
+    find_memory(heap, pages, alignment);
+    lock_acquire(&heap->lock);
+  }
   struct span *span = alloc_locked(heap, pages, alignment, state, may_grow);
   bool is_low = idle_resident_locked(heap) < atomic_load_relaxed(&heap->low_bytes);
   lock_release(&heap->lock);

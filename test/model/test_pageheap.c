@@ -176,6 +176,7 @@ static size_t predict_growth(size_t pages, size_t *need) {
   *need = pages - tail;
   size_t step = max_size(model.used / 8, heap.grow_bytes / PAGE_BYTES);
   size_t ask = max_size(round_up(*need, 8), round_up(step, 8));
+  if (ask >= CHUNK_PAGES) ask = round_up(model.used + ask, CHUNK_PAGES) - model.used; /* whole chunks from here on */
   size_t room = MODEL_PAGES - model.used;
   if (ask <= room) return ask;
   return *need <= room ? *need : 0;

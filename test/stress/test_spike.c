@@ -66,13 +66,12 @@ static long wakeups(void) {
 
 /* The page heap's own figures: the process may hold memory of a sanitizer's. */
 static size_t heap_resident(const struct midden_stats *stats) {
-  return stats->heap_in_use + stats->heap_idle - stats->heap_released;
+  return stats->heap_in_use + stats->heap_idle - stats->heap_released - stats->heap_fresh;
 }
 
 static bool is_back(uint64_t collections_before) {
   struct midden_stats stats = test_stats();
   if (stats.collections == collections_before) return false; /* what is dropped counts as live still */
-  /* Fresh pages count as idle here, which is to the heap's disadvantage. */
   return (double)heap_resident(&stats) <= 1.1 * (double)(stats.heap_live + stats.heap_goal) + 2 * MIB;
 }
 

@@ -203,7 +203,7 @@ static void test_populate_faults_pages_in(void **state) {
   char *probe = os_map(os_page_bytes());
   bool supported = madvise(probe, os_page_bytes(), 23) == 0;
   if (supported) assert_true(resident >= MIB / 2 / os_page_bytes());
-  os_populate(start, 1); /* a refusal is of no consequence */
+  os_populate(start, 1);
   os_unmap(probe, os_page_bytes());
   os_unmap(start, MIB);
 }
