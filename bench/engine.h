@@ -5,7 +5,8 @@
  *
  *   void *engine_alloc(size_t bytes)        zeroed, may hold pointers to other objects
  *   void *engine_alloc_data(size_t bytes)   holds no pointers, contents undefined
- *   void engine_store(void *slot, const void *value)   stores a pointer where other threads or the collector may see it
+ *   void engine_store(void *slot, const void *value)   stores a pointer; a new object that only its thread has seen is
+ *                                                      filled by plain assignment, as a compiler's constructors do
  *   void engine_free(void *object)          frees, where the engine has no collector; else does nothing
  *   void engine_collect(void)               a full collection; nothing without a collector
  *   void engine_disable(void), engine_enable(void)   no collection happens between the two

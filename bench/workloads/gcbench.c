@@ -36,8 +36,8 @@ static struct node *build_up(int depth) {
   struct node *left = build_up(depth - 1);
   struct node *right = build_up(depth - 1);
   struct node *node = node_new();
-  engine_store(&node->left, left);
-  engine_store(&node->right, right);
+  node->left = left;
+  node->right = right;
   return node;
 }
 

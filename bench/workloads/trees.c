@@ -23,8 +23,8 @@ static long nodes_counted[WORKLOAD_THREADS_MAX]; /* by thread */
 static struct tree *tree_new(int depth) {
   struct tree *tree = engine_alloc(sizeof *tree);
   if (depth > 0) {
-    engine_store(&tree->left, tree_new(depth - 1));
-    engine_store(&tree->right, tree_new(depth - 1));
+    tree->left = tree_new(depth - 1);
+    tree->right = tree_new(depth - 1);
   }
   return tree;
 }
