@@ -31,7 +31,8 @@ static NOT_A_ROOT struct {
   uint64_t process_cpu_ns; /* of the process when the cycle began */
   uint64_t worker_cpu_ns;  /* of all workers in this cycle */
   size_t background_bytes; /* scanned by them */
-  uint64_t owed_rest_ns;   /* by the last worker */
+  uint64_t owed_rest_ns;   /* by the only worker */
+  double turn;             /* of the last of several; it works when this is 1 */
   uint64_t shared_ns;      /* when the share was thought over, and the program's processor time until then */
   uint64_t shared_program_ns;
   int64_t credit_bytes; /* atomic; scanned in the background, and not yet drawn on */
@@ -146,9 +147,20 @@ static void think_over_share(void) {
   assist.shared_program_ns = program;
 }
 
+/* The last worker has a part of its time only: it takes part in that part of the epochs. */
+static unsigned workers_of_epoch(const struct cycle *cycle) {
+  if (driver_is_urgent()) return cycle->markers;
+  unsigned workers = (unsigned)min_size(assist.share.workers, cycle->markers);
+  if (workers == 1) return 1;
+  assist.turn += assist.share.duty;
+  if (assist.turn < 1) return workers - 1;
+  assist.turn -= 1;
+  return workers;
+}
+
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */
 static bool run_epoch(struct cycle *cycle) {
-  unsigned workers = driver_is_urgent() ? cycle->markers : (unsigned)min_size(assist.share.workers, cycle->markers);
+  unsigned workers = workers_of_epoch(cycle);
   atomic_store_relaxed(&assist.unfinished, 0u);
   markers_run(workers, work_job, NULL);
   size_t scanned_bytes = scanned_by_workers(cycle);
@@ -157,10 +169,10 @@ static bool run_epoch(struct cycle *cycle) {
   return atomic_load_relaxed(&assist.unfinished) == 0;
 }
 
-/* The last worker has a part of its time only: the driver rests for it. */
+/* Where the driver is the only worker, and has a part of its time only. */
 static void rest(uint64_t worked_ns) {
   double duty = assist.share.duty;
-  if (driver_is_urgent() || duty >= 1) {
+  if (driver_is_urgent() || assist.share.workers > 1 || duty >= 1) {
     assist.owed_rest_ns = 0;
     return;
   }
