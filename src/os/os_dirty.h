@@ -10,15 +10,15 @@
  *
  *   EMPTY -> WRITTEN    a write, by the program or by the kernel on its behalf; with huge pages any page of the same huge page
  *   WRITTEN -> CLEAN    protected by os_dirty_protect, or by an os_dirty_scan that has reported it
- *   CLEAN -> WRITTEN    a write; being populated (os_populate)
+ *   CLEAN -> WRITTEN    a write; being populated (os_populate); os_dirty_join
  *   any -> EMPTY        released (os_release), unmapped; made a guard, though a guard may be reported
  *
  * and a scan reports the WRITTEN ones: so what it leaves out holds what it held when it was protected, or zeros.  What is
  * written while a scan protects is reported by that scan, or by the next one; in the first case a read that follows the
  * scan sees it.
  *
- * Huge pages are protected and reported whole.  The first write to a protected one makes the kernel map it by small pages,
- * and one of those is WRITTEN.
+ * Huge pages are protected and reported whole.  The first write to a protected one splits it: the kernel maps the same
+ * memory by small pages, one of which is WRITTEN, and never joins them again by itself.
  *
  * The kernel's objects are two file descriptors, which the program may close, or replace by others, unknowingly.  No answer
  * is wrong then, it is -errno: a scan of memory that is not watched fails, and os_dirty_check finds descriptors that are not
@@ -53,6 +53,10 @@ int os_dirty_watch(void *start, size_t bytes);
 
 /* Makes every WRITTEN page of a range CLEAN. */
 int os_dirty_protect(void *start, size_t bytes);
+
+/* Makes every page of a range WRITTEN that has memory, and one huge page of each whole huge page's worth of them where the
+ * system agrees: it copies them, and wants memory behind each.  0 where all of them are huge now; else -errno, some may be. */
+int os_dirty_join(void *start, size_t bytes);
 
 /* Stores the WRITTEN pages of `rest` in written[0 .. *count), by address, as runs that do not touch each other; and with
  * `protect` makes them CLEAN as it reads them.  Stops where the array is full: rest->start is where the next call goes on,

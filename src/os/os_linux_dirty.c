@@ -14,6 +14,7 @@
 #include <linux/userfaultfd.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 /* ---- kernel constants that older headers lack ---- */
 
 enum {
+  ADVICE_COLLAPSE = 25,                /* MADV_COLLAPSE, Linux 6.1 */
   OPEN_USER_MODE_ONLY = 1,             /* UFFD_USER_MODE_ONLY, Linux 5.11: what an unprivileged process may have */
   FEATURE_WP_UNPOPULATED = 1 << 13,    /* UFFD_FEATURE_WP_UNPOPULATED, Linux 6.4; PAGEMAP_SCAN insists on it */
   FEATURE_WP_ASYNC = 1 << 15,          /* UFFD_FEATURE_WP_ASYNC, Linux 6.7 */
@@ -123,13 +125,16 @@ static int open_pagemap(void) {
 
 enum { SCAN_BATCH = 128 };
 
+/* The kernel holds the lock of the whole address space during a call: the program's mmap and mprotect wait for it. */
+#define SCAN_BYTES ((uintptr_t)32 << 20)
+
 /* One system call.  The number of regions, or -errno. */
 static int scan_some(struct os_range *rest, bool protect, struct scan_region *regions, size_t capacity) {
   struct scan_request request = {
       .size = sizeof request,
       .flags = SCAN_FAILS_WHERE_UNWATCHED | (protect ? SCAN_PROTECTS : 0),
       .start = rest->start,
-      .end = rest->end,
+      .end = min_size(rest->end, round_down(rest->start, SCAN_BYTES) + SCAN_BYTES),
       .regions = (uintptr_t)regions,
       .region_count = min_size(capacity, SCAN_BATCH),
       .inverted = PAGE_OF_ZEROS,
@@ -138,14 +143,14 @@ static int scan_some(struct os_range *rest, bool protect, struct scan_region *re
       .returned = PAGE_WRITTEN,
   };
   int found = ioctl(dirty.pagemap.number, SCAN_PAGEMAP, &request);
-  if (found < 0) return errno == ENOTTY ? -EBADF : -errno; /* another file has the number */
-  bool is_sane = request.walk_end <= rest->end && (request.walk_end > rest->start || found > 0);
+  if (found < 0) return -errno;
+  bool is_sane = request.walk_end <= request.end && (request.walk_end > rest->start || found > 0);
   if (!is_sane) return -EIO;
   rest->start = request.walk_end;
   return found;
 }
 
-/* The kernel cuts runs where its page tables end. */
+/* Joins what two system calls have cut. */
 static size_t append(struct os_range *ranges, size_t count, const struct scan_region *region) {
   if (count != 0 && ranges[count - 1].end == region->start) {
     ranges[count - 1].end = region->end;
@@ -180,11 +185,24 @@ int os_dirty_protect(void *start, size_t bytes) {
   return 0;
 }
 
-int os_dirty_watch(void *start, size_t bytes) {
+/* ---- what goes through the userfaultfd ---- */
+
+static int ask_tracker(unsigned long request, void *argument) {
   if (os_linux_fault_due()) return -ENOMEM;
-  struct uffdio_register request = {.range = {(uintptr_t)start, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
-  if (ioctl(dirty.tracker.number, UFFDIO_REGISTER, &request) == 0) return 0;
-  return errno == ENOTTY ? -EBADF : -errno;
+  return ioctl(dirty.tracker.number, request, argument) == 0 ? 0 : -errno;
+}
+
+int os_dirty_watch(void *start, size_t bytes) {
+  struct uffdio_register watch = {.range = {(uintptr_t)start, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
+  return ask_tracker(UFFDIO_REGISTER, &watch);
+}
+
+/* The kernel joins no page that is protected. */
+int os_dirty_join(void *start, size_t bytes) {
+  struct uffdio_writeprotect allow = {.range = {(uintptr_t)start, bytes}, .mode = 0};
+  int error = ask_tracker(UFFDIO_WRITEPROTECT, &allow);
+  if (error != 0) return error;
+  return madvise(start, bytes, ADVICE_COLLAPSE) == 0 ? 0 : -errno;
 }
 
 /* ---- start ---- */
