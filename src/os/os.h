@@ -195,8 +195,8 @@ int os_write_mappings(const char *path, uint64_t offset);
 
 /* ---- faults on purpose ---- */
 
-/* Tests: the call of os_commit, os_map, os_reserve, os_guard, os_unguard or os_start_thread that is the nth from now fails, and each later
- * one where `forever`.  0 ends it. */
+/* Tests: the call of os_commit, os_map, os_reserve, os_guard, os_unguard, os_start_thread, or of os_dirty.h (but for close,
+ * check and forked) that is the nth from now fails, and each later one where `forever`.  0 ends it. */
 void os_fail_after(uint32_t nth, bool forever);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the three Linux files of this layer share among themselves and with their unit test; nobody else includes it. */
+/* What the Linux files of this layer share among themselves and with their unit test; nobody else includes it. */
 #ifndef MIDDEN_OS_OS_LINUX_H
 #define MIDDEN_OS_OS_LINUX_H
 
