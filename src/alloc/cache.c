@@ -121,12 +121,11 @@ static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsig
   if (central == NULL || !add_bins(cache, kind)) return CACHE_NO_MEMORY;
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   if (reopen_freed(cache, bin, kind, size_class)) return CACHE_FILLED;
+  bool zeroed = kind_table[kind].zeroed && !guard_active;
   for (;;) {
     struct slot_run run;
-    if (bin->span != NULL && slots_claim(bin->span, window_bytes, cache_is_black(cache), &run)) {
-      size_t bytes = run.end - run.start;
-      if (kind_table[kind].zeroed && !run.clear && !guard_active) memset((void *)run.start, 0, bytes);
-      open_window(cache, bin, kind, size_class, run, slots_in(bytes, size_class));
+    if (bin->span != NULL && slots_claim(bin->span, window_bytes, zeroed, cache_is_black(cache), &run)) {
+      open_window(cache, bin, kind, size_class, run, slots_in(run.end - run.start, size_class));
       return CACHE_FILLED;
     }
     if (bin->span != NULL) central_give(central, bin->span);

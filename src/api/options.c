@@ -122,6 +122,8 @@ static bool parse_mode_word(const char *text, size_t length, struct midden_optio
     options->mode = MIDDEN_MODE_STW;
   } else if (is_word(text, length, "barrier")) {
     options->mode = MIDDEN_MODE_BARRIER;
+  } else if (is_word(text, length, "dirty")) {
+    options->mode = MIDDEN_MODE_DIRTY;
   } else {
     return is_word(text, length, "auto");
   }
@@ -203,7 +205,7 @@ static bool is_valid(const struct midden_options *options) {
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
          options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
          options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
-         options->mode <= MIDDEN_MODE_BARRIER && (options->debug & ~DEBUG_ALL) == 0;
+         options->mode <= MIDDEN_MODE_DIRTY && (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {

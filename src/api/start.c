@@ -22,6 +22,7 @@
 #include "meta/persist.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
+#include "mutator/written.h"
 #include "observe/check.h"
 #include "observe/trace.h"
 #include "observe/verify.h"
@@ -91,6 +92,12 @@ static void start_background(const struct midden_options *options) {
   background_enable();
 }
 
+static enum midden_mode mode_here(enum midden_mode mode) {
+  if (mode != MIDDEN_MODE_DIRTY || written_is_available()) return mode;
+  warn("this system does not tell which pages were written: the world is stopped for the whole of each marking");
+  return MIDDEN_MODE_STW;
+}
+
 static int start_locked(const struct midden_options *given) {
   os_init();
   struct midden_options options;
@@ -108,7 +115,7 @@ static int start_locked(const struct midden_options *given) {
                         .min_heap_bytes = options.min_heap_bytes,
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
-  collector_init(&pacer, options.markers, options.mode == MIDDEN_MODE_BARRIER);
+  collector_init(&pacer, options.markers, mode_here(options.mode));
   background_register(sweep_background);
   start_background(&options);
   profile_init();

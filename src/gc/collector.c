@@ -11,6 +11,7 @@
 #include "gc/concurrent.h"
 #include "gc/cycle.h"
 #include "gc/deferred.h"
+#include "gc/dirty.h"
 #include "gc/driver.h"
 #include "gc/idle.h"
 #include "gc/markers.h"
@@ -23,6 +24,7 @@
 #include "mutator/fiber.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
+#include "mutator/written.h"
 #include "page/pageheap.h"
 #include "span/guard.h"
 
@@ -144,7 +146,7 @@ static bool run_cycle(struct cycle *cycle) {
   cycle_take_footprint(cycle->report.live_before_bytes);
   cycle->report.concurrent = cycle->concurrent;
   if (cycle->concurrent) {
-    concurrent_run(cycle);
+    collector.dirty ? dirty_run(cycle) : concurrent_run(cycle);
   } else {
     cycle_announce(MIDDEN_EVENT_STOPPING);
     stopped_run(cycle);
@@ -276,12 +278,14 @@ static void set_goal(size_t goal_bytes, size_t live_bytes) {
   cycle_set_goal(goal_bytes, collector.concurrent ? assist_trigger(goal_bytes, live_bytes) : goal_bytes);
 }
 
-void collector_init(const struct pacer *pacer, unsigned markers, bool concurrent) {
+void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode) {
   collector.pacer = *pacer;
   collector.markers = markers;
   collector.start_ns = os_now_ns();
-  collector.concurrent = concurrent;
-  if (concurrent) concurrent_init();
+  collector.dirty = mode == MIDDEN_MODE_DIRTY;
+  collector.concurrent = collector.dirty || mode == MIDDEN_MODE_BARRIER;
+  if (collector.concurrent) concurrent_init();
+  if (collector.dirty) dirty_init();
   settle_init();
   stacks_init();
   stacks_init_kind();
@@ -363,5 +367,6 @@ void collector_forked(void) {
   driver_forget();
   scavenger_forget(&heap_scavenger);
   idle_forget();
+  written_forked();
   collector.owner = os_thread_id();
 }

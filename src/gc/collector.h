@@ -71,6 +71,7 @@ struct collector_report {
   unsigned rounds;
   size_t assisted_bytes;
   uint64_t assist_ns;
+  size_t written_bytes; /* dirty-page mode: as the stop found them */
   bool concurrent;
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */
@@ -116,8 +117,8 @@ extern void (*collector_verifier)(void);
  * none.  Set at start. */
 extern void (*collector_checker)(void);
 
-/* `concurrent`: cycles mark beside the program, where the system has a thread for that. */
-void collector_init(const struct pacer *pacer, unsigned markers, bool concurrent);
+/* BARRIER and DIRTY: cycles mark beside the program, where the system has a thread for that. */
+void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode);
 
 uint64_t collector_start_ns(void); /* when the library started */
 

@@ -221,27 +221,31 @@ static void step(struct cycle *cycle, enum collector_phase to) {
   open_gate(cycle, start_ns);
 }
 
-static void begin(struct cycle *cycle) {
+void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   uint64_t start_ns = close_gate(cycle);
   if (++concurrent.cycle == 0) concurrent.cycle = 1;
   concurrent.ended = (struct tally){0};
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
   ledger_open_notes_locked();
   cycle_set_phase(COLLECTOR_ARM);
-  barrier_activate(true);
+  if (with_barrier) barrier_activate(true);
   assist_begin();
   cycle->report.threads = mutator_list.count;
   open_gate(cycle, start_ns);
+}
+
+static void arm(struct cycle *cycle) {
   handshake_run(cycle->self, answer_arm);
   handshake_run(cycle->self, answer_arm); /* [second-arm] */
 }
 
-static void scan_threads(struct cycle *cycle) {
+void concurrent_scan_threads(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
   atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   handshake_run(cycle->self, answer_scan);
+  step(cycle, COLLECTOR_MARK);
 }
 
 /* ---- marking ---- */
@@ -296,11 +300,10 @@ static void count_threads_locked(struct tally *marked) {
   }
 }
 
-/* The marks become the allocation bits.  What was allocated since the cycle began lives, besides what was marked. */
-static void trade_sides(struct cycle *cycle) {
+void concurrent_trade_sides_locked(struct cycle *cycle) {
   struct tally marked = {0};
   cycle_count_marked(cycle, &marked);
-  uint64_t start_ns = close_gate(cycle);
+  mark_close_by_hand_stw(&marked);
   count_threads_locked(&marked);
   ledger_close_notes_locked(&marked);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next)
@@ -314,6 +317,11 @@ static void trade_sides(struct cycle *cycle) {
   cycle_set_phase(COLLECTOR_OFF);
   barrier_activate(false);
   cycle_add_to_totals(&cycle->report);
+}
+
+static void trade_sides(struct cycle *cycle) {
+  uint64_t start_ns = close_gate(cycle);
+  concurrent_trade_sides_locked(cycle);
   open_gate(cycle, start_ns);
 }
 
@@ -344,9 +352,9 @@ void concurrent_run(struct cycle *cycle) {
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle_begin_marking(cycle, MARK_CONCURRENT);
-  begin(cycle);
-  scan_threads(cycle);
-  step(cycle, COLLECTOR_MARK);
+  concurrent_begin(cycle, true);
+  arm(cycle);
+  concurrent_scan_threads(cycle);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_heap(cycle);
   settle(cycle);
@@ -354,18 +362,22 @@ void concurrent_run(struct cycle *cycle) {
   cycle->report.resume_ns = cycle_now_ns();
 }
 
-/* ---- forks ---- */
+/* ---- given up ---- */
+
+void concurrent_take_back(void) {
+  barrier_activate(false);
+  atomic_store_relaxed(&cache_black_cycle, 0u);
+  cycle_clear_marks();
+  work_forget();
+  cycle_set_phase(COLLECTOR_OFF);
+  assist_forget();
+}
 
 /* The parent was between two slices of marking: nobody was in a critical section, all that was grey was in the pool. */
 void concurrent_forked(struct mutator *self) {
   if (!atomic_load_relaxed(&span_marking)) return;
-  barrier_activate(false);
-  atomic_store_relaxed(&cache_black_cycle, 0u);
+  concurrent_take_back();
   if (self->records != NULL) self->records->count = 0;
-  cycle_clear_marks();
-  work_forget();
-  cycle_set_phase(COLLECTOR_OFF);
   special_thaw();
-  assist_forget();
   deferred_run(self);
 }

@@ -20,6 +20,21 @@ void concurrent_init(void);
 /* The mark phase.  The roots could not be learned for lack of memory: given_up, and nothing was done. */
 void concurrent_run(struct cycle *cycle);
 
+/* What other mark phases beside the program are made of too (dirty.c).
+ *
+ * Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks: from its own
+ * scan on a thread allocates black; when this returns all do, and the phase is MARK. */
+void concurrent_begin(struct cycle *cycle, bool with_barrier);
+void concurrent_scan_threads(struct cycle *cycle);
+
+/* Marking is over: the marks become the allocation bits.  What was allocated since the cycle began lives, besides what was
+ * marked.  The list of mutators is locked, and no thread in a critical section. */
+void concurrent_trade_sides_locked(struct cycle *cycle);
+
+/* The same without a result: takes all marks back.  No thread is in a critical section, and nobody holds anything grey but the
+ * pool. */
+void concurrent_take_back(void);
+
 /* In a fork's child, the only thread, the collector lock held: takes a mark phase back that was under way in the parent. */
 void concurrent_forked(struct mutator *self);
 

@@ -20,7 +20,7 @@ struct collector {
   uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
   uint64_t yields_before;    /* the limiter's, as of the last cycle */
   unsigned markers;
-  bool concurrent;                /* constant after start */
+  bool concurrent, dirty;         /* marks beside the program, without its barrier; constant after start */
   uint32_t disabled;              /* atomic */
   uint64_t start_ns;              /* when the library started */
   struct collector_totals totals; /* see there */

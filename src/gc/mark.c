@@ -36,7 +36,10 @@ struct heap_view {
   bool watched; /* see mark_watch */
 };
 
+bool mark_postpones_traces;
+
 static bool watched;                 /* atomic; constant while markers run, threads may see it change */
+static bool postponed;               /* atomic; a trace function was not called */
 static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
@@ -258,9 +261,17 @@ ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct h
 
 /* ---- from an object to its words ---- */
 
+/* Whether the object's trace function is not to be called beside the program: mark_postponed comes back to it. */
+static bool postpone(const struct midden_tracer *tracer) {
+  if (!mark_postpones_traces || tracer->mode != MARK_CONCURRENT) return false;
+  atomic_store_relaxed(&postponed, true);
+  return true;
+}
+
 static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
                                      const struct midden_type *type) {
   if (type->trace != NULL) {
+    if (postpone(tracer)) return;
     type->trace((void *)element, type->size, tracer, type->argument);
     return;
   }
@@ -294,6 +305,7 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
   const struct kind *kind = &kind_table[span->kind];
   switch (scan) {
     case SCAN_TRACE:
+      if (postpone(tracer)) return;
       kind->trace((void *)span->start, guard_active ? guard_size_sound(span, span->start) : span_bytes(span), tracer,
                   kind->argument);
       return;
@@ -314,7 +326,7 @@ static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object
                                   size_t slot_bytes) {
   if (scan == SCAN_TYPED) {
     mark_typed(tracer, object, object + slot_bytes, object, object + slot_bytes);
-  } else if (scan == SCAN_TRACE) {
+  } else if (scan == SCAN_TRACE && !postpone(tracer)) {
     const struct span *span = object_span(object);
     const struct kind *kind = &kind_table[span->kind];
     size_t bytes = guard_active ? guard_size_sound(span, object) : slot_bytes;
@@ -510,9 +522,26 @@ READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
   scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
 }
 
-READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
-  uintptr_t low, high;
-  if (!work_take_overflow(&low, &high)) return false;
+static void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
+  uintptr_t end = span_end(span);
+  uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
+  for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end))
+    scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
+}
+
+static bool is_any(const struct span *span) {
+  (void)span;
+  return true;
+}
+
+static bool may_have_trace(const struct span *span) {
+  enum scan_mode scan = kind_table[span->kind].scan;
+  return scan == SCAN_TRACE || scan == SCAN_TYPED;
+}
+
+/* Scans the marked objects of the spans that are at least in part in [low, high] and wanted. */
+static READS_SLOTS void rescan(struct midden_tracer *tracer, uintptr_t low, uintptr_t high,
+                               bool (*wanted)(const struct span *span)) {
   struct heap_view heap = view_heap();
   uintptr_t page = low & ~(PAGE_BYTES - 1);
   while (page <= high) {
@@ -521,13 +550,85 @@ READS_SLOTS bool mark_rescan_overflow(struct midden_tracer *tracer) {
       page += PAGE_BYTES;
       continue;
     }
-    uintptr_t end = span_end(span);
-    uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
-    for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end))
-      scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
-    page = end;
+    if (wanted(span)) rescan_span(tracer, heap, span);
+    page = span_end(span);
   }
+}
+
+bool mark_rescan_overflow(struct midden_tracer *tracer) {
+  uintptr_t low, high;
+  if (!work_take_overflow(&low, &high)) return false;
+  rescan(tracer, low, high, is_any);
   return true;
+}
+
+void mark_postponed_stw(struct midden_tracer *tracer) {
+  if (!atomic_exchange_acq_rel(&postponed, false)) return;
+  rescan(tracer, heap_arena.start, heap_arena.used - 1, may_have_trace);
+}
+
+/* ---- parts of the heap ---- */
+
+/* The elements of a typed object that are at least in part in [from, to). */
+static void mark_typed_part(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
+                            uintptr_t to) {
+  uintptr_t tagged = atomic_load_relaxed(&((const uintptr_t *)slot_end)[-1]);
+  const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
+  size_t reach = type == NULL || type->size == 0 ? 0 : type->size - 1;
+  mark_typed(tracer, object, slot_end, from - object > reach ? from - reach : object, to);
+}
+
+static void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object, size_t slot_bytes,
+                      struct os_range part) {
+  uint16_t info = info_of(heap, object);
+  uintptr_t from = max_size(part.start, object), to = min_size(part.end, object + slot_bytes);
+  switch (page_info_scan(info)) {
+    case SCAN_CONSERVATIVE:
+      mark_words(tracer, heap, from, to, shared_mode(tracer));
+      return;
+    case SCAN_TYPED:
+      if (guard_active && postpone(tracer)) return; /* its last words may be poison still */
+      mark_typed_part(tracer, object, object + slot_bytes, from, to);
+      return;
+    case SCAN_TRACE:
+      scan_object(tracer, heap, object, info, shared_mode(tracer));
+      return;
+    case SCAN_NONE:
+      return;
+  }
+}
+
+/* Whether a slot holds an object that is marked: a mark without allocation bit is another marker's, about to be taken back. */
+static bool is_marked_object(uintptr_t slot) {
+  return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
+}
+
+/* The objects of small classes that are in a page, or reach into it. */
+static void mark_page_of_slots(struct midden_tracer *tracer, struct heap_view heap, uint16_t info,
+                               struct os_range part) {
+  size_t slot_bytes = size_class_bytes[page_info_class(info)];
+  uintptr_t slot = object_slot_start(part.start, info);
+  if (!is_marked_object(slot)) slot = mark_bits_next(&heap_arena, mark_side(), slot + GRANULE_BYTES, part.end);
+  for (; slot < part.end; slot = mark_bits_next(&heap_arena, mark_side(), slot + GRANULE_BYTES, part.end)) {
+    if (is_marked_object(slot)) mark_part(tracer, heap, slot, slot_bytes, part);
+  }
+}
+
+READS_SLOTS void mark_range_again(struct midden_tracer *tracer, struct os_range range) {
+  struct heap_view heap = view_heap();
+  for (uintptr_t at = range.start, next; at < range.end; at = next) {
+    next = min_size(range.end, (at & ~(uintptr_t)(PAGE_BYTES - 1)) + PAGE_BYTES);
+    uint16_t info = info_of(heap, at);
+    if (info == 0 || page_info_scan(info) == SCAN_NONE) continue;
+    if (page_info_class(info) != 0) {
+      mark_page_of_slots(tracer, heap, info, (struct os_range){at, next});
+      continue;
+    }
+    const struct span *span = object_span(at);
+    next = min_size(range.end, span_end(span));
+    if (is_marked_object(span->start))
+      mark_part(tracer, heap, span->start, span_bytes(span), (struct os_range){at, next});
+  }
 }
 
 bool mark_is_marked(const void *address) {

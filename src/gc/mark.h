@@ -104,6 +104,14 @@ void mark_watch(bool watch);
  * again. */
 bool mark_watch_was_incomplete(void);
 
+/* Scans once more what lies in a range of the arena of objects that are marked. */
+void mark_range_again(struct midden_tracer *tracer, struct os_range range);
+
+/* Set at start: trace functions are not called by CONCURRENT tracers, but by this, when the world is stopped.  By one that is
+ * not CONCURRENT. */
+extern bool mark_postpones_traces;
+void mark_postponed_stw(struct midden_tracer *tracer);
+
 /* Whether the object that holds an address is marked; false for every other address. */
 bool mark_is_marked(const void *address);
 

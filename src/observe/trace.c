@@ -1,6 +1,7 @@
 #include "observe/trace.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/atomic.h"
 #include "base/check.h"
@@ -14,7 +15,7 @@ static bool prints; /* constant after start */
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
-enum { CHECK_TEXT_BYTES = 80, MARKING_TEXT_BYTES = 240 };
+enum { CHECK_TEXT_BYTES = 80, MARKING_TEXT_BYTES = 320 };
 
 /* Nothing where check mode is off. */
 static void write_check(char text[CHECK_TEXT_BYTES], const struct collector_report *report) {
@@ -33,6 +34,10 @@ static void write_marking(char text[MARKING_TEXT_BYTES], const struct collector_
              ms(report->resume_ns - report->stop_start_ns), ms(report->stop_ns), ms(report->roots_ns),
              ms(report->mark_ns), report->rounds, ms(report->finish_ns), ms(report->gate_ns),
              mib(report->assisted_bytes), ms(report->assist_ns));
+    if (report->pause_ns == 0) return;
+    size_t length = strlen(text);
+    snprintf(text + length, MARKING_TEXT_BYTES - length, ", pause %.3f ms for %.1f MiB written", ms(report->pause_ns),
+             mib(report->written_bytes));
   } else {
     snprintf(text, MARKING_TEXT_BYTES, "pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, finish %.3f)",
              ms(report->pause_ns), ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns),

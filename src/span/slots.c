@@ -1,5 +1,7 @@
 #include "span/slots.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
@@ -55,7 +57,7 @@ static uintptr_t first_free(uintptr_t slot, uintptr_t end, size_t slot_bytes) {
   return min_size(slot, end);
 }
 
-bool slots_claim(struct span *span, size_t max_bytes, bool black, struct slot_run *run) {
+bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, struct slot_run *run) {
   size_t slot_bytes = span->slot_bytes_small;
   uintptr_t slots_end = span->start + span->slot_count * slot_bytes;
   uintptr_t start = first_free(span->start + span->free_index, slots_end, slot_bytes);
@@ -65,11 +67,12 @@ bool slots_claim(struct span *span, size_t max_bytes, bool black, struct slot_ru
   }
   size_t most = max_size(max_bytes / slot_bytes, 1) * slot_bytes;
   uintptr_t end = mark_bits_next(&heap_arena, alloc_side(), start, min_size(start + most, slots_end));
+  if (zeroed && span->needs_zero) memset((void *)start, 0, end - start);
   if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
   mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
   /* Pairs with the acquire in cache_free_slot; the bits that were read above were read before this. */
   atomic_store_release(&span->free_index, end - span->start);
-  *run = (struct slot_run){.start = start, .end = end, .clear = !span->needs_zero};
+  *run = (struct slot_run){.start = start, .end = end};
   return true;
 }
 

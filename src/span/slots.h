@@ -31,12 +31,11 @@ void slots_destroy(struct span *span);
 
 struct slot_run {
   uintptr_t start, end;
-  bool clear; /* the memory is zero already */
 };
 
-/* Takes the next free slots of a small span, at most `max_bytes` of them but one at least.  `black`: they are marked too, before
- * they count as allocated.  False when none is left. */
-bool slots_claim(struct span *span, size_t max_bytes, bool black, struct slot_run *run);
+/* Takes the next free slots of a small span, at most `max_bytes` of them but one at least.  Before they count as allocated
+ * they are cleared, if `zeroed`, and marked, if `black`: who finds an object marked may read it.  False when none is left. */
+bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, struct slot_run *run);
 
 /* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
 uint32_t slots_sweep(struct span *span);

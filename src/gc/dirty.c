@@ -1,0 +1,219 @@
+#include "gc/dirty.h"
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/memcheck.h"
+#include "gc/assist.h"
+#include "gc/calls.h"
+#include "gc/concurrent.h"
+#include "gc/deferred.h"
+#include "gc/loan.h"
+#include "gc/rootset.h"
+#include "gc/settle.h"
+#include "gc/stacks.h"
+#include "gc/stopped.h"
+#include "gc/work.h"
+#include "mutator/roots.h"
+#include "mutator/world.h"
+#include "mutator/written.h"
+#include "page/pageheap.h"
+
+enum {
+  ROUNDS_MOST = 12,
+  LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
+  SHRINK_DIVISOR = 4        /* a round that leaves more than all but this part of the last one's was the last */
+};
+
+/* The collector lock's holder's. */
+static NOT_A_ROOT struct {
+  bool is_lost;      /* what was written is not known any more */
+  size_t next_part;  /* atomic; of the stop */
+  size_t left_bytes; /* atomic; written, as the stop found it */
+} dirty;
+
+void dirty_init(void) { mark_postpones_traces = true; }
+
+/* ---- what was written ---- */
+
+static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
+
+static struct os_range part_range(size_t part) {
+  uintptr_t start = heap_arena.start + (part << WRITTEN_PART_SHIFT);
+  return (struct os_range){start, min_size(start + ((uintptr_t)1 << WRITTEN_PART_SHIFT), heap_arena.used)};
+}
+
+static size_t scan_all_of(struct midden_tracer *tracer, size_t part) {
+  struct os_range range = part_range(part);
+  mark_range_again(tracer, range);
+  return range.end - range.start;
+}
+
+/* One round beside the program.  In bytes, what was written. */
+static size_t scan_written(struct cycle *cycle) {
+  struct midden_tracer *tracer = &collector.tracers[0];
+  size_t bytes = 0;
+  for (size_t part = 0; part < written_part_count() && !dirty.is_lost; part++) {
+    memcheck_quiet_begin();
+    ptrdiff_t written = written_visit(part, true, scan_again, tracer);
+    memcheck_quiet_end();
+    mark_publish(tracer);
+    if (written < 0) dirty.is_lost = true;
+    if (written > 0) bytes += (size_t)written;
+    loan_offer(cycle->self);
+  }
+  return bytes;
+}
+
+/* The rest, in the stop: by each marker for its share. */
+static void scan_share_of_written(struct midden_tracer *tracer) {
+  size_t count = written_part_count();
+  for (size_t part; (part = atomic_add_relaxed(&dirty.next_part, (size_t)1)) < count;) {
+    ptrdiff_t written = dirty.is_lost ? -1 : written_visit(part, false, scan_again, tracer);
+    size_t bytes = written < 0 ? scan_all_of(tracer, part) : (size_t)written;
+    atomic_add_relaxed(&dirty.left_bytes, bytes);
+  }
+}
+
+/* ---- beside the program ---- */
+
+static void mark_roots(struct cycle *cycle) {
+  struct midden_tracer *first = &collector.tracers[0];
+  memcheck_quiet_begin();
+  rootset_mark_running(cycle->self, first);
+  memcheck_quiet_end();
+  mark_publish(first);
+}
+
+static void mark_beside(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
+  cycle->report.roots_start_ns = start_ns - collector.start_ns;
+  mark_roots(cycle);
+  cycle->report.roots_ns = os_now_ns() - start_ns;
+  assist_drain(cycle);
+  for (size_t before = SIZE_MAX, bytes; cycle->report.rounds < ROUNDS_MOST; before = bytes) {
+    bytes = scan_written(cycle);
+    cycle->report.rounds++;
+    assist_drain(cycle);
+    if (dirty.is_lost || bytes <= LITTLE_BYTES || bytes > before - before / SHRINK_DIVISOR) break;
+  }
+  cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
+}
+
+/* ---- the stop ---- */
+
+/* What threads made grey at the last moment was counted when it was marked; from here on counting waits for the scan. */
+static void become_stopped(const struct cycle *cycle) {
+  cycle_drain_alone(&collector.tracers[0]);
+  for (unsigned i = 0; i < cycle->markers; i++) {
+    mark_publish(&collector.tracers[i]);
+    collector.tracers[i].mode = cycle->markers > 1 ? MARK_PARALLEL : MARK_ALONE;
+  }
+  work_begin();
+  settle_begin_stw();
+  atomic_store_relaxed(&dirty.next_part, (size_t)0);
+  atomic_store_relaxed(&dirty.left_bytes, (size_t)0);
+}
+
+static void mark_job(void *argument, unsigned marker) {
+  (void)argument;
+  struct midden_tracer *tracer = &collector.tracers[marker];
+  struct marker_report *report = &collector.marker[marker];
+  uint64_t cpu_ns = os_thread_cpu_ns();
+  report->thread = os_thread_id();
+  memcheck_quiet_begin();
+  work_join();
+  scan_share_of_written(tracer);
+  rootset_mark_share(tracer);
+  settle_mark_share_stw(tracer);
+  mark_drain(tracer);
+  memcheck_quiet_end();
+  report->cpu_ns += os_thread_cpu_ns() - cpu_ns;
+  report->end_ns = cycle_now_ns();
+}
+
+static void mark_rest(struct cycle *cycle) {
+  struct midden_tracer *first = &collector.tracers[0];
+  become_stopped(cycle);
+  rootset_mark_root_objects(first);
+  settle_mark_queue_stw(first);
+  cycle_report_program_roots(first);
+  mark_postponed_stw(first);
+  markers_run(cycle->markers, mark_job, NULL);
+  cycle_drain_alone(first);
+}
+
+static void settle(struct cycle *cycle) {
+  struct settle_markers markers = {collector.tracers, cycle->markers, cycle_drain_alone};
+  settle_values_stw(&markers);
+  cycle_check_stw(cycle);
+  cycle_set_phase(COLLECTOR_MARK_TERMINATION);
+  settle_dead_stw(&markers);
+  stacks_free_dead_stw();
+}
+
+static void finish_stopped(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
+  mark_open_by_hand_stw();
+  memcheck_quiet_begin();
+  mark_rest(cycle);
+  settle(cycle);
+  concurrent_trade_sides_locked(cycle);
+  memcheck_quiet_end();
+  cycle->report.finalizers_ready = calls_count();
+  cycle->report.finish_start_ns = start_ns - collector.start_ns;
+  cycle->report.finish_ns = os_now_ns() - start_ns;
+}
+
+static void stop_and_finish(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
+  cycle_announce(MIDDEN_EVENT_STOPPING);
+  bool roots_known = collector_stop_world(cycle->self);
+  cycle->self->stack_pointer = cycle->self->stack_base; /* between cycles it holds nothing */
+  cycle_announce(MIDDEN_EVENT_STOPPED);
+  cycle->report.signalled = world_signalled();
+  cycle->given_up = !roots_known || !rootset_collect_stw();
+  if (cycle->given_up) {
+    concurrent_take_back();
+  } else {
+    finish_stopped(cycle);
+  }
+  if (collector_verifier != NULL) collector_verifier();
+  cycle_announce(MIDDEN_EVENT_RESUMING);
+  cycle->report.pause_ns = os_now_ns() - start_ns;
+  cycle->report.written_bytes = dirty.left_bytes;
+  if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
+  collector_resume_world();
+  cycle_announce(MIDDEN_EVENT_RESUMED);
+  if (cycle->given_up) deferred_run(cycle->self);
+}
+
+/* ---- all of it ---- */
+
+static void mark_stopped(struct cycle *cycle) {
+  cycle->concurrent = cycle->report.concurrent = false;
+  cycle->stack_pointer = cycle->self->stack_base;
+  cycle_announce(MIDDEN_EVENT_STOPPING);
+  stopped_run(cycle);
+  cycle_announce(MIDDEN_EVENT_RESUMED);
+}
+
+void dirty_run(struct cycle *cycle) {
+  if (written_protect() != 0) {
+    mark_stopped(cycle);
+    return;
+  }
+  cycle->given_up = !roots_learn(cycle->self);
+  if (cycle->given_up) return;
+  dirty.is_lost = false;
+  cycle->report.stop_start_ns = cycle_now_ns();
+  cycle_announce(MIDDEN_EVENT_MARK_START);
+  cycle_begin_marking(cycle, MARK_CONCURRENT);
+  concurrent_begin(cycle, false);
+  concurrent_scan_threads(cycle);
+  cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
+  mark_beside(cycle);
+  stop_and_finish(cycle);
+  cycle_announce(MIDDEN_EVENT_MARK_END);
+  cycle->report.resume_ns = cycle_now_ns();
+}

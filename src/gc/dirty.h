@@ -1,0 +1,23 @@
+/* A mark phase beside a program that has no write barrier: what it writes meanwhile is read off the page tables, and looked
+ * at again.  Why nothing is lost is docs/dirty-pages.md.
+ *
+ *     protect    all pages with pointers, before anything is scanned
+ *     scan       each thread by itself, as in barrier mode: from then on what it allocates is black, and is seen by its page
+ *     mark       beside the program
+ *     rounds     pages that were written are protected again, and what is marked on them is scanned again, beside the program,
+ *                until little is left or it does not become less
+ *     the stop   the pages that are left, all roots, what becomes of the dead
+ *
+ * Run by the driver, which holds the collector lock.  Trace functions and the program's callbacks run in the stop alone. */
+#ifndef MIDDEN_GC_DIRTY_H
+#define MIDDEN_GC_DIRTY_H
+
+#include "gc/cycle.h"
+
+/* At start, instead of stopping the world from the beginning.  After concurrent_init. */
+void dirty_init(void);
+
+/* The mark phase.  Where writes cannot be told the world is stopped for all of it. */
+void dirty_run(struct cycle *cycle);
+
+#endif

@@ -1,0 +1,37 @@
+/* Which parts of the heap were written: the pages that hold pointers, protected and read again by os_dirty.h.
+ *
+ * A cycle protects all of them when it begins, before it scans anything.  What is reported later, once or several times, is
+ * all that may have been written since then (or since it was last reported and protected again): pages of spans that came
+ * to be meanwhile among it, since a page that was never protected counts as written.
+ *
+ * Pages without pointers are left out, but where they share a huge page with others: to protect a part of one splits it. */
+#ifndef MIDDEN_MUTATOR_WRITTEN_H
+#define MIDDEN_MUTATOR_WRITTEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "os/os.h"
+
+/* Parts of the arena that may be read by different threads at once. */
+enum { WRITTEN_PART_SHIFT = 26 };
+
+/* At start: whether the system can tell. */
+bool written_is_available(void);
+
+/* A cycle begins: protects.  Where it fails, nothing is known of any page.  0 or -errno. */
+int written_protect(void);
+
+/* How many parts the heap has now. */
+size_t written_part_count(void);
+
+/* Calls `visit` for each range of a part that was written; with `protect` it is protected again before.  In bytes, how
+ * much that was; or -errno: then some ranges may never be reported. */
+typedef void written_visit_fn(void *argument, struct os_range range);
+ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void *argument);
+
+/* In a fork's child. */
+void written_forked(void);
+
+#endif
