@@ -13,6 +13,7 @@
 #include "gc/deferred.h"
 #include "gc/dirty.h"
 #include "gc/driver.h"
+#include "gc/handover.h"
 #include "gc/idle.h"
 #include "gc/markers.h"
 #include "gc/scavenger.h"
@@ -49,7 +50,11 @@ const char *collector_reason_name(enum collector_reason reason) {
 /* ---- stopping ---- */
 
 void collector_acquire(struct mutator *self) {
-  mutator_lock_safely(self, &collector_lock);
+  if (collector.dirty && !self->is_own) {
+    handover_lock(self);
+  } else {
+    mutator_lock_safely(self, &collector_lock);
+  }
   atomic_store_relaxed(&collector.owner, self->thread_id);
 }
 
@@ -71,23 +76,6 @@ void collector_resume_world(void) {
 }
 
 /* ---- one cycle ---- */
-
-static void sweep_after(struct cycle *cycle) {
-  cycle_announce(MIDDEN_EVENT_SWEEP_START);
-  uint64_t start = os_now_ns();
-  if (guard_active) sweep_finish(cycle->self); /* what died is to be checked and hidden now, not when it is reused */
-  sweep_large(cycle->self);
-  mutator_enter(cycle->self);
-  stacks_trim();
-  mutator_leave(cycle->self);
-  settle_finish(cycle->self);
-  deferred_run(cycle->self);
-  uint64_t end = os_now_ns();
-  cycle->report.sweep_after_ns = end - start;
-  cycle->report.end_ns = end - collector.start_ns;
-  account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_after_ns);
-  cycle_announce(MIDDEN_EVENT_SWEEP_END);
-}
 
 static void sweep_before(struct cycle *cycle) {
   cycle_set_phase(COLLECTOR_SWEEP_TERMINATION);
@@ -133,9 +121,19 @@ static void settle_memory(struct cycle *cycle, uint64_t cycle_ns) {
   cycle->has_memory_to_release = scavenger_wants_background(&heap_scavenger);
 }
 
+static void mark(struct cycle *cycle) {
+  if (cycle->concurrent) {
+    concurrent_run(cycle);
+  } else {
+    stopped_run(cycle);
+  }
+  if (!cycle->given_up) cycle_sweep_after(cycle);
+}
+
 /* False if the program's callback disabled collections at the last moment. */
 static bool run_cycle(struct cycle *cycle) {
-  cycle_announce(MIDDEN_EVENT_START);
+  bool is_dirty = cycle->concurrent && collector.dirty; /* its events are told by who ends it */
+  if (!is_dirty) cycle_announce(MIDDEN_EVENT_START);
   if (collector_is_disabled()) return false;
   cycle->report.number = collector.totals.collections + 1;
   cycle->report.start_ns = cycle_now_ns();
@@ -145,18 +143,13 @@ static bool run_cycle(struct cycle *cycle) {
   sweep_before(cycle);
   cycle_take_footprint(cycle->report.live_before_bytes);
   cycle->report.concurrent = cycle->concurrent;
-  if (cycle->concurrent) {
-    collector.dirty ? dirty_run(cycle) : concurrent_run(cycle);
+  if (is_dirty) {
+    dirty_run(cycle);
   } else {
-    cycle_announce(MIDDEN_EVENT_STOPPING);
-    stopped_run(cycle);
-    cycle_announce(MIDDEN_EVENT_RESUMED);
+    mark(cycle);
   }
-  if (!cycle->given_up) {
-    sweep_after(cycle);
-    settle_memory(cycle, cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns));
-  }
-  cycle_announce(MIDDEN_EVENT_END);
+  if (!cycle->given_up) settle_memory(cycle, cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns));
+  if (!is_dirty) cycle_announce(MIDDEN_EVENT_END);
   return true;
 }
 
@@ -365,6 +358,7 @@ void collector_forked(void) {
   markers_forget();
   background_forget();
   driver_forget();
+  handover_forget();
   scavenger_forget(&heap_scavenger);
   idle_forget();
   written_forked();

@@ -96,9 +96,12 @@ static void scan(struct mutator *mutator) {
     cache_account(&mutator->cache);
     cache_blacken(&mutator->cache, &tracer->marked);
   }
-  memcheck_quiet_begin();
-  rootset_mark_thread(mutator, first, tracer);
-  memcheck_quiet_end();
+  /* Without a barrier it is scanned again when the world is stopped, and a thread may be anywhere between two stacks now. */
+  if (!collector.dirty || mutator_is_on_known_stack(mutator)) {
+    memcheck_quiet_begin();
+    rootset_mark_thread(mutator, first, tracer);
+    memcheck_quiet_end();
+  }
   concurrent_publish(tracer);
 }
 

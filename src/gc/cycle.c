@@ -5,6 +5,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "gc/assist.h"
+#include "gc/deferred.h"
 #include "gc/settle.h"
 #include "gc/stacks.h"
 #include "gc/sweep.h"
@@ -13,6 +14,7 @@
 #include "mutator/stack.h"
 #include "os/os.h"
 #include "page/pageheap.h"
+#include "span/guard.h"
 #include "span/mark_bits.h"
 
 enum { LEAST_WAY_DIVISOR = 2 };
@@ -139,6 +141,23 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
                  cycle->concurrent ? assist_trigger(report->goal_bytes, now_bytes) : report->goal_bytes);
   sweep_read_stats(&report->swept);
   sweep_begin_stw();
+}
+
+void cycle_sweep_after(struct cycle *cycle) {
+  cycle_announce(MIDDEN_EVENT_SWEEP_START);
+  uint64_t start = os_now_ns();
+  if (guard_active) sweep_finish(cycle->self); /* what died is to be checked and hidden now, not when it is reused */
+  sweep_large(cycle->self);
+  mutator_enter(cycle->self);
+  stacks_trim();
+  mutator_leave(cycle->self);
+  settle_finish(cycle->self);
+  deferred_run(cycle->self);
+  uint64_t end = os_now_ns();
+  cycle->report.sweep_after_ns = end - start;
+  cycle->report.end_ns = end - collector.start_ns;
+  account_work(ACCOUNT_SWEEPING_IN_CYCLE, cycle->report.sweep_after_ns);
+  cycle_announce(MIDDEN_EVENT_SWEEP_END);
 }
 
 void cycle_clear_marks(void) {

@@ -76,6 +76,9 @@ void cycle_count_marked(struct cycle *cycle, struct tally *marked);
  * while it went on.  No thread is in a critical section. */
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes);
 
+/* After the marking, the world running: what cannot wait for a sweep. */
+void cycle_sweep_after(struct cycle *cycle);
+
 /* Takes all marks back.  Nobody marks. */
 void cycle_clear_marks(void);
 

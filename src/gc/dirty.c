@@ -8,6 +8,7 @@
 #include "gc/calls.h"
 #include "gc/concurrent.h"
 #include "gc/deferred.h"
+#include "gc/handover.h"
 #include "gc/loan.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
@@ -22,7 +23,9 @@
 enum {
   ROUNDS_MOST = 12,
   LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
-  SHRINK_DIVISOR = 4        /* a round that leaves more than all but this part of the last one's was the last */
+  SHRINK_DIVISOR = 4,       /* a round that leaves more than all but this part of the last one's was the last */
+  OFFER_NS = 10 * 1000 * 1000,
+  PATIENCE_NS = 1000 * 1000 * 1000
 };
 
 /* The collector lock's holder's. */
@@ -166,11 +169,12 @@ static void finish_stopped(struct cycle *cycle) {
 }
 
 static void stop_and_finish(struct cycle *cycle) {
-  uint64_t start_ns = os_now_ns();
   cycle_announce(MIDDEN_EVENT_STOPPING);
+  uint64_t start_ns = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
-  cycle->self->stack_pointer = cycle->self->stack_base; /* between cycles it holds nothing */
+  cycle->self->stack_pointer = cycle->stack_pointer;
   cycle_announce(MIDDEN_EVENT_STOPPED);
+  cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle->report.signalled = world_signalled();
   cycle->given_up = !roots_known || !rootset_collect_stw();
   if (cycle->given_up) {
@@ -178,6 +182,7 @@ static void stop_and_finish(struct cycle *cycle) {
   } else {
     finish_stopped(cycle);
   }
+  cycle_announce(MIDDEN_EVENT_MARK_END);
   if (collector_verifier != NULL) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
   cycle->report.pause_ns = os_now_ns() - start_ns;
@@ -190,30 +195,70 @@ static void stop_and_finish(struct cycle *cycle) {
 
 /* ---- all of it ---- */
 
-static void mark_stopped(struct cycle *cycle) {
-  cycle->concurrent = cycle->report.concurrent = false;
-  cycle->stack_pointer = cycle->self->stack_base;
-  cycle_announce(MIDDEN_EVENT_STOPPING);
-  stopped_run(cycle);
-  cycle_announce(MIDDEN_EVENT_RESUMED);
+/* The program's events and roots are its own: with any, a thread of the program ends the cycle. */
+static bool has_callbacks(void) {
+  return atomic_load_acquire(&collector_hooks.event) != NULL || atomic_load_acquire(&collector_hooks.roots) != NULL;
 }
 
-void dirty_run(struct cycle *cycle) {
-  if (written_protect() != 0) {
-    mark_stopped(cycle);
-    return;
+/* By the driver or a thread of the program, `self`. */
+static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
+  struct cycle *cycle = argument;
+  struct mutator *driver = cycle->self;
+  cycle->self = self;
+  cycle->stack_pointer = stack_pointer;
+  cycle_announce(MIDDEN_EVENT_START);
+  if (cycle->concurrent) {
+    stop_and_finish(cycle);
+  } else {
+    stopped_run(cycle);
   }
-  cycle->given_up = !roots_learn(cycle->self);
-  if (cycle->given_up) return;
+  if (!cycle->given_up) cycle_sweep_after(cycle);
+  cycle_announce(MIDDEN_EVENT_END);
+  cycle->self = driver;
+}
+
+/* Nobody allocates, nobody waits: there is no hurry either. */
+static void give_up(struct cycle *cycle) {
+  cycle->given_up = true;
+  if (!cycle->concurrent) return;
+  collector_stop_world(cycle->self);
+  concurrent_take_back();
+  collector_resume_world();
+  deferred_run(cycle->self);
+}
+
+static void hand_over(struct cycle *cycle) {
+  for (uint64_t start_ns = os_now_ns(); !handover_offer(cycle->self, end_cycle, cycle, OFFER_NS);) {
+    loan_offer(cycle->self);
+    if (os_now_ns() - start_ns > PATIENCE_NS) {
+      give_up(cycle);
+      return;
+    }
+    if (!cycle->concurrent) continue;
+    scan_written(cycle);
+    assist_drain(cycle);
+  }
+}
+
+static void mark_running(struct cycle *cycle) {
   dirty.is_lost = false;
   cycle->report.stop_start_ns = cycle_now_ns();
-  cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle_begin_marking(cycle, MARK_CONCURRENT);
   concurrent_begin(cycle, false);
   concurrent_scan_threads(cycle);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_beside(cycle);
-  stop_and_finish(cycle);
-  cycle_announce(MIDDEN_EVENT_MARK_END);
+}
+
+void dirty_run(struct cycle *cycle) {
+  cycle->given_up = !roots_learn(cycle->self);
+  if (cycle->given_up) return;
+  cycle->concurrent = cycle->report.concurrent = written_protect() == 0;
+  if (cycle->concurrent) mark_running(cycle);
+  if (has_callbacks()) {
+    hand_over(cycle);
+  } else {
+    end_cycle(cycle->self, cycle->self->stack_base, cycle); /* between cycles it holds nothing */
+  }
   cycle->report.resume_ns = cycle_now_ns();
 }

@@ -3,6 +3,7 @@
 #include "base/atomic.h"
 #include "base/wait.h"
 #include "gc/background.h"
+#include "gc/handover.h"
 #include "mutator/world.h"
 #include "os/os.h"
 
@@ -81,18 +82,22 @@ static bool is_served(uint32_t number) {
 struct wait {
   struct mutator *self;
   enum collector_reason reason;
+  bool is_posted;
+  uint32_t number;
 };
 
+/* Until the cycle is over, or the thread wanted for its end. */
 static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
   enum { LOOK_AGAIN_NS = 100000000 };
   struct wait *wait = argument;
   struct os_signals before;
   os_block_signals(&before); /* as in mutator_lock_safely */
   mutator_enter_safe(wait->self, stack_pointer);
-  uint32_t number = post(wait->reason);
-  while (!is_served(number)) {
+  if (!wait->is_posted) wait->number = post(wait->reason);
+  wait->is_posted = true;
+  while (!is_served(wait->number) && !handover_is_offered()) {
     uint32_t served = atomic_load_acquire(&driver.served);
-    if (!is_served(number)) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
+    if (!is_served(wait->number) && !handover_is_offered()) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
   }
   mutator_leave_safe(wait->self);
   os_restore_signals(&before);
@@ -107,12 +112,19 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
   }
   struct wait wait = {.self = self, .reason = reason};
   atomic_add_relaxed(&driver.waiting, 1u);
-  os_call_with_registers(wait_while_safe, &wait);
+  do {
+    os_call_with_registers(wait_while_safe, &wait);
+    handover_take(self);
+  } while (!is_served(wait.number));
   atomic_sub_relaxed(&driver.waiting, 1u);
   return true;
 }
 
 bool driver_is_urgent(void) { return atomic_load_relaxed(&driver.waiting) != 0; }
+
+void driver_wake_waiting(void) {
+  if (atomic_load_acquire(&driver.waiting) != 0) wake_all(&driver.served);
+}
 
 void driver_forget(void) {
   atomic_store_relaxed(&driver.state, (uint32_t)NONE);

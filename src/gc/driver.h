@@ -23,6 +23,9 @@ bool driver_request(struct mutator *self, enum collector_reason reason);
 /* Whether anybody waits for a cycle to end; atomic. */
 bool driver_is_urgent(void);
 
+/* Those look whether they are wanted (handover.h). */
+void driver_wake_waiting(void);
+
 /* In a fork's child: the thread is gone. */
 void driver_forget(void);
 

@@ -4,6 +4,7 @@
 #include "base/wait.h"
 #include "gc/concurrent.h"
 #include "gc/cycle.h"
+#include "gc/handover.h"
 
 enum { KEPT, OFFERED, TAKEN };
 enum { LEND_POLL_NS = 200000, OFFER_NS = 2000000 };
@@ -33,6 +34,7 @@ void loan_acquire(struct mutator *self) {
     collector_acquire(self);
     return;
   }
+  if (handover_is_offered()) handover_take(self);
   atomic_add_acq_rel(&loan.waiting, 1u);
   os_call_with_registers(borrow_while_safe, self);
   atomic_sub_acq_rel(&loan.waiting, 1u);

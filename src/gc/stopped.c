@@ -91,6 +91,7 @@ static void mark_and_settle(struct cycle *cycle) {
 }
 
 void stopped_run(struct cycle *cycle) {
+  cycle_announce(MIDDEN_EVENT_STOPPING);
   uint64_t start = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
@@ -125,4 +126,5 @@ void stopped_run(struct cycle *cycle) {
     cycle_count_pause(cycle->report.pause_ns);
   }
   collector_resume_world();
+  cycle_announce(MIDDEN_EVENT_RESUMED);
 }

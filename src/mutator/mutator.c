@@ -329,6 +329,12 @@ static void visit_own_stack(const struct mutator_own_stack *own, mutator_visit_f
   visit(argument, (struct os_range){saved, saved + sizeof own->saved_words});
 }
 
+bool mutator_is_on_known_stack(const struct mutator *mutator) {
+  struct os_range stack = mutator->stack;
+  return stack.start <= mutator->stack_pointer && mutator->stack_pointer <= mutator->stack_base &&
+         mutator->stack_base <= stack.end;
+}
+
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
   visit_frames(mutator, visit, argument);
   visit_own_stack(&mutator->own_stack, visit, argument);

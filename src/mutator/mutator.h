@@ -156,6 +156,10 @@ void mutator_forget_others(struct mutator *self); /* in the child */
  * may stand for an object by the address one past its end. */
 typedef void mutator_visit_fn(void *argument, struct os_range range);
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument);
+
+/* Whether all that is in use of the stack lies in the stack that is known, and so may be read.  A program's own coroutines
+ * lead elsewhere, and set the base before or after they switch. */
+bool mutator_is_on_known_stack(const struct mutator *mutator);
 void mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
                            mutator_visit_fn *visit, void *argument);
 

@@ -1,0 +1,87 @@
+#include "gc/handover.h"
+
+#include "base/wait.h"
+#include "gc/collector.h"
+#include "gc/cycle.h"
+#include "gc/driver.h"
+#include "os/os.h"
+
+enum { LOCK_POLL_NS = 200000 };
+
+uint32_t handover_state;
+
+/* Written by the driver before it offers. */
+static struct {
+  handover_fn *step;
+  void *argument;
+} offer;
+
+/* ---- the driver ---- */
+
+struct wait {
+  struct mutator *self;
+  uint64_t ns;
+  bool taken;
+};
+
+static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
+  struct wait *wait = argument;
+  mutator_enter_safe(wait->self, stack_pointer);
+  wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait->ns);
+  uint32_t offered = HANDOVER_OFFERED;
+  wait->taken = !atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_NONE);
+  while (atomic_load_acquire(&handover_state) == HANDOVER_TAKEN) wait_on_word(&handover_state, HANDOVER_TAKEN);
+  mutator_leave_safe(wait->self);
+}
+
+bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns) {
+  struct wait wait = {.self = self, .ns = wait_ns};
+  offer.step = step;
+  offer.argument = argument;
+  atomic_store_release(&handover_state, (uint32_t)HANDOVER_OFFERED);
+  wake_all(&handover_state);
+  driver_wake_waiting();
+  os_call_with_registers(wait_while_safe, &wait);
+  return wait.taken;
+}
+
+/* ---- threads of the program ---- */
+
+static void run_step(uintptr_t stack_pointer, void *self) { offer.step(self, stack_pointer, offer.argument); }
+
+void handover_take(struct mutator *self) {
+  uint32_t offered = HANDOVER_OFFERED;
+  if (!handover_is_offered() || self->is_own || self->critical != 0) return;
+  if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return;
+  uint32_t driver = atomic_exchange_acq_rel(&collector.owner, self->thread_id);
+  os_call_with_registers(run_step, self);
+  atomic_store_relaxed(&collector.owner, driver);
+  atomic_store_release(&handover_state, (uint32_t)HANDOVER_NONE);
+  wake_all(&handover_state);
+  collector_notify_finalizers();
+}
+
+/* Until the lock may be free, or somebody is wanted. */
+static void pause_while_safe(uintptr_t stack_pointer, void *argument) {
+  struct mutator *self = argument;
+  struct os_signals before;
+  os_block_signals(&before); /* as in mutator_lock_safely */
+  mutator_enter_safe(self, stack_pointer);
+  uint32_t state = atomic_load_acquire(&handover_state);
+  if (state != HANDOVER_OFFERED) wait_on_word_for(&handover_state, state, LOCK_POLL_NS);
+  mutator_leave_safe(self);
+  os_restore_signals(&before);
+}
+
+void handover_lock(struct mutator *self) {
+  if (atomic_load_relaxed(&self->state) == MUTATOR_SAFE) { /* it forks while blocking */
+    lock_acquire(&collector_lock);
+    return;
+  }
+  while (!lock_try(&collector_lock)) {
+    handover_take(self);
+    if (!handover_is_offered()) os_call_with_registers(pause_while_safe, self);
+  }
+}
+
+void handover_forget(void) { atomic_store_relaxed(&handover_state, (uint32_t)HANDOVER_NONE); }

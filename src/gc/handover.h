@@ -1,0 +1,45 @@
+/* A step of a cycle that the driver has prepared and a thread of the program takes.
+ *
+ * In dirty-page mode the end of a cycle calls the program: it reports its own roots, hears of the collection, of finalizers
+ * that are ready.  Programs expect that in a thread of their own, which collects because it allocates.  So the driver, which
+ * holds the collector lock, offers the step, and the next thread that allocates takes it, or one that waits for the lock or
+ * for the cycle; the lock counts as that thread's meanwhile.
+ *
+ *     NONE      nothing is offered                          -> OFFERED, by the driver
+ *     OFFERED   the driver waits for somebody to take it    -> TAKEN, by who does; NONE, by the driver: nobody came
+ *     TAKEN     it is being run                             -> NONE, by who runs it
+ *
+ * The two steps from OFFERED are made by compare and swap (acquire and release); the one from TAKEN is a release, and
+ * pairs with the driver's acquire. */
+#ifndef MIDDEN_GC_HANDOVER_H
+#define MIDDEN_GC_HANDOVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "mutator/mutator.h"
+
+/* `stack_pointer`: where the program's part of the thread's stack ends, its registers included. */
+typedef void handover_fn(struct mutator *self, uintptr_t stack_pointer, void *argument);
+
+/* The driver: offers a step for so long, and waits for its end if it is taken; whether it was. */
+bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns);
+
+enum { HANDOVER_NONE, HANDOVER_OFFERED, HANDOVER_TAKEN };
+extern uint32_t handover_state; /* atomic */
+
+static inline bool handover_is_offered(void) {
+  return UNLIKELY(atomic_load_relaxed(&handover_state) == HANDOVER_OFFERED);
+}
+
+/* Takes the step, if one is offered and this is a thread of the program.  Outside critical sections. */
+void handover_take(struct mutator *self);
+
+/* Takes the collector lock by a thread of the program: the driver may hold it, and wait for such a thread. */
+void handover_lock(struct mutator *self);
+
+/* In a fork's child. */
+void handover_forget(void);
+
+#endif
