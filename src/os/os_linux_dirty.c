@@ -126,7 +126,13 @@ static int open_pagemap(void) {
 enum { SCAN_BATCH = 128 };
 
 /* The kernel holds the lock of the whole address space during a call: the program's mmap and mprotect wait for it. */
-#define SCAN_BYTES ((uintptr_t)32 << 20)
+#define SLICE_LEAST_BYTES ((size_t)32 << 20)
+
+/* Where the slice ends that holds an address: never within a huge page. */
+static uintptr_t slice_end(uintptr_t address) {
+  size_t slice_bytes = max_size(SLICE_LEAST_BYTES, os_huge_page_bytes());
+  return round_down(address, slice_bytes) + slice_bytes;
+}
 
 /* One system call.  The number of regions, or -errno. */
 static int scan_some(struct os_range *rest, bool protect, struct scan_region *regions, size_t capacity) {
@@ -134,7 +140,7 @@ static int scan_some(struct os_range *rest, bool protect, struct scan_region *re
       .size = sizeof request,
       .flags = SCAN_FAILS_WHERE_UNWATCHED | (protect ? SCAN_PROTECTS : 0),
       .start = rest->start,
-      .end = min_size(rest->end, round_down(rest->start, SCAN_BYTES) + SCAN_BYTES),
+      .end = min_size(rest->end, slice_end(rest->start)),
       .regions = (uintptr_t)regions,
       .region_count = min_size(capacity, SCAN_BATCH),
       .inverted = PAGE_OF_ZEROS,
