@@ -2,8 +2,8 @@
  *
  *   bench_dirty [MIB]      a range of so many MiB, 1024 by default
  *
- * The range is backed in four ways: by small pages; by huge ones; by huge ones that a write to each has split; by such that
- * were joined again.  Each figure is the median of FIVE rounds, but for the delays, which are the worst of many. */
+ * The range is backed in four ways: by small pages; by huge ones; by huge ones that a write to each has split; by such
+ * that were joined again.  Each figure is the median of FIVE rounds, but for the delays. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

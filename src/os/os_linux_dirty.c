@@ -1,13 +1,13 @@
 /* Linux: which pages were written.
  *
  * A mapping registered with the userfaultfd has a bit in each page table entry, "write-protected for userfaultfd"; in
- * asynchronous mode the first write clears it and goes on, and nobody is told.  PAGEMAP_SCAN finds the entries without the
- * bit and can set it in the same step, under the page table's lock.
+ * asynchronous mode the first write clears it and goes on, and nobody is told.  PAGEMAP_SCAN finds the entries without
+ * the bit and can set it in the same step, under the page table's lock.
  *
- * It is asked for entries with memory behind them, the page of zeros left out.  To be asked for written ones alone would do
- * otherwise, by kernel: empty entries count as written then, or only where there is a page table, and protecting puts
- * markers into them, after which no huge page can come to stand there.  It is never asked without a place for the answer:
- * kernels up to 6.17 could crash of that. */
+ * It is asked for entries with memory behind them, the page of zeros left out.  To be asked for written ones alone
+ * would do otherwise, by kernel: empty entries count as written then, or only where there is a page table, and
+ * protecting puts markers into them, after which no huge page can come to stand there.  It is never asked without a
+ * place for the answer: kernels up to 6.17 could crash of that. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
