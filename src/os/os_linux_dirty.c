@@ -1,13 +1,13 @@
 /* Linux: which pages were written.
  *
  * A mapping registered with the userfaultfd has a bit in each page table entry, "write-protected for userfaultfd"; in
- * asynchronous mode the first write clears it and goes on, and nobody is told.  PAGEMAP_SCAN finds the entries without the
- * bit and can set it in the same step, under the page table's lock.
+ * asynchronous mode the first write clears it and goes on, and nobody is told.  PAGEMAP_SCAN finds the entries without
+ * the bit and can set it in the same step, under the page table's lock.
  *
- * It is asked for entries with memory behind them, the page of zeros left out.  To be asked for written ones alone would do
- * otherwise, by kernel: empty entries count as written then, or only where there is a page table, and protecting puts
- * markers into them, after which no huge page can come to stand there.  It is never asked without a place for the answer:
- * kernels up to 6.17 could crash of that. */
+ * It is asked for entries with memory behind them, the page of zeros left out.  To be asked for written ones alone
+ * would do otherwise, by kernel: empty entries count as written then, or only where there is a page table, and
+ * protecting puts markers into them, after which no huge page can come to stand there.  It is never asked without a
+ * place for the answer: kernels up to 6.17 could crash of that. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
@@ -126,7 +126,13 @@ static int open_pagemap(void) {
 enum { SCAN_BATCH = 128 };
 
 /* The kernel holds the lock of the whole address space during a call: the program's mmap and mprotect wait for it. */
-#define SCAN_BYTES ((uintptr_t)32 << 20)
+#define SLICE_LEAST_BYTES ((size_t)32 << 20)
+
+/* Where the slice ends that holds an address: never within a huge page. */
+static uintptr_t slice_end(uintptr_t address) {
+  size_t slice_bytes = max_size(SLICE_LEAST_BYTES, os_huge_page_bytes());
+  return round_down(address, slice_bytes) + slice_bytes;
+}
 
 /* One system call.  The number of regions, or -errno. */
 static int scan_some(struct os_range *rest, bool protect, struct scan_region *regions, size_t capacity) {
@@ -134,7 +140,7 @@ static int scan_some(struct os_range *rest, bool protect, struct scan_region *re
       .size = sizeof request,
       .flags = SCAN_FAILS_WHERE_UNWATCHED | (protect ? SCAN_PROTECTS : 0),
       .start = rest->start,
-      .end = min_size(rest->end, round_down(rest->start, SCAN_BYTES) + SCAN_BYTES),
+      .end = min_size(rest->end, slice_end(rest->start)),
       .regions = (uintptr_t)regions,
       .region_count = min_size(capacity, SCAN_BATCH),
       .inverted = PAGE_OF_ZEROS,

@@ -1,6 +1,6 @@
-/* Which pages were written, against naive references: random writes, releases, guards, protections and scans over a range
- * with small and with huge pages, and a byte array that says of each page whether it must and whether it may be reported;
- * then threads that write while another scans and keeps a copy of what was reported. */
+/* Which pages were written, against naive references: random writes, releases, guards, protections and scans over a
+ * range with small and with huge pages, and a byte array that says of each page whether it must and whether it may be
+ * reported; then threads that write while another scans and keeps a copy of what was reported. */
 #define _GNU_SOURCE 1
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,8 +21,8 @@ enum { SKIPPED = 77, PAGES_MAX = 8192, ARRAY_MAX = 40 };
 
 #define RANGE_BYTES ((size_t)16 << 20)
 
-/* The reference.  `must` implies `may`.  A page that may be empty becomes written with its neighbours where a huge page comes
- * to stand; with small pages the two are always the same. */
+/* The reference.  `must` implies `may`.  A page that may be empty becomes written with its neighbours where a huge
+ * page comes to stand; with small pages the two are always the same. */
 struct model {
   struct rng rng;
   char *start;
