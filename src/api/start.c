@@ -87,7 +87,7 @@ static void start_background(const struct midden_options *options) {
   if (options->trace != 0) heap_scavenger.report = trace_scavenge;
   if (options->background < 0) return;
   background_register(scavenger_task);
-  if (options->mode == MIDDEN_MODE_BARRIER) ahead_init();
+  if (options->mode == MIDDEN_MODE_BARRIER || options->mode == MIDDEN_MODE_DIRTY) ahead_init();
   if (options->idle_collect_ms > 0) idle_init((uint64_t)options->idle_collect_ms * NS_PER_MS);
   background_enable();
 }
@@ -115,7 +115,8 @@ static int start_locked(const struct midden_options *given) {
                         .min_heap_bytes = options.min_heap_bytes,
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
-  collector_init(&pacer, options.markers, mode_here(options.mode));
+  options.mode = mode_here(options.mode);
+  collector_init(&pacer, options.markers, options.mode);
   background_register(sweep_background);
   start_background(&options);
   profile_init();

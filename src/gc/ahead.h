@@ -1,4 +1,4 @@
-/* Memory ahead of the program, in barrier mode: pages that the heap will need before the next cycle are faulted in by the
+/* Memory ahead of the program, where cycles run beside it: pages that the heap will need before the next cycle are faulted in by the
  * background thread, a chunk at a time.
  *
  * The first touch of a page costs a thread microseconds, that of a huge page hundreds of them: more than anything that the
@@ -14,7 +14,7 @@
 
 #define AHEAD_MOST_BYTES ((size_t)48 << 20)
 
-/* At start, for barrier mode. */
+/* At start, for the modes that mark beside the program. */
 void ahead_init(void);
 
 /* After a cycle. */
