@@ -26,7 +26,7 @@ static void start_bounds(void) {
 }
 
 __attribute__((constructor(101))) static void start(void) {
-  struct midden_options options = {.size = sizeof(options)};
+  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY};
   environment_read(&options);
   if (midden_init(&options) < 0) {
     if (options.max_heap_bytes) midden_set_max_heap(options.max_heap_bytes);

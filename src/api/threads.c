@@ -6,6 +6,7 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "gc/collector.h"
+#include "gc/loan.h"
 #include "midden/midden.h"
 #include "mutator/world.h"
 
@@ -92,7 +93,7 @@ void midden_world_resume(void) {
 static void release_and_return(struct mutator *self) {
   self->is_returning = true;
   atomic_signal_barrier();
-  collector_release();
+  loan_release();
   atomic_signal_barrier();
   self->is_returning = false;
 }
@@ -100,7 +101,7 @@ static void release_and_return(struct mutator *self) {
 void *midden_locked_call(void *(*function)(void *argument), void *argument) {
   struct mutator *self = start_self();
   bool mine = collector_is_mine(self);
-  if (!mine) collector_acquire(self);
+  if (!mine) loan_acquire_to_look(self);
   void *result = function(argument);
   if (!mine) release_and_return(self);
   return result;

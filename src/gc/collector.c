@@ -88,8 +88,8 @@ static void sweep_before(struct cycle *cycle) {
 
 /* How much there may be to mark: all that was allocated, or, when a cycle has shown how much of it lives, twice that. */
 static size_t expected_marked_bytes(void) {
-  size_t live = atomic_load_relaxed(&account_live_bytes);
-  return collector.totals.collections == 0 ? live : min_size(live, 2 * collector.totals.marked_bytes);
+  size_t live = atomic_load_relaxed(&account_live_bytes), marked = atomic_load_relaxed(&collector.totals.marked_bytes);
+  return atomic_load_relaxed(&collector.totals.collections) == 0 ? live : min_size(live, 2 * marked);
 }
 
 static unsigned choose_markers(void) {
@@ -254,7 +254,9 @@ void collector_run_concurrently(struct mutator *self, enum collector_reason reas
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
-  if (collector.concurrent && stop == NULL && driver_request(self, reason)) return true;
+  bool in_driver =
+      collector.concurrent && stop == NULL && !(collector.dirty && expected_marked_bytes() < DIRTY_LEAST_BYTES);
+  if (in_driver && driver_request(self, reason)) return true;
   struct request request = {.reason = reason, .stop = stop, .argument = argument};
   os_call_with_registers(collect, &request);
   return !request.given_up;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "gc/assist.h"
 #include "gc/deferred.h"
+#include "gc/dirty.h"
 #include "gc/settle.h"
 #include "gc/stacks.h"
 #include "gc/sweep.h"
@@ -93,7 +94,15 @@ void cycle_take_footprint(size_t object_bytes) {
                                                  .object_bytes = object_bytes};
 }
 
+/* Below it no cycle starts, if the memory limit allows. */
+static size_t least_trigger(size_t goal_bytes) {
+  bool first = atomic_load_relaxed(&collector.totals.collections) == 0;
+  size_t least_bytes = first ? collector.pacer.initial_heap_bytes : collector.pacer.min_heap_bytes;
+  return min_size(least_bytes, goal_bytes);
+}
+
 void cycle_set_goal(size_t goal_bytes, size_t trigger_bytes) {
+  trigger_bytes = max_size(trigger_bytes, least_trigger(goal_bytes));
   atomic_store_relaxed(&collector.totals.goal_bytes, goal_bytes);
   atomic_store_relaxed(&account_trigger_bytes, trigger_bytes);
 }
@@ -130,6 +139,10 @@ static size_t goal_after(const struct collector_report *report, size_t new_bytes
   return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - live_bytes) / LEAST_WAY_DIVISOR);
 }
 
+static bool marks_beside_next(const struct collector_report *report) {
+  return collector.concurrent && !(collector.dirty && 2 * report->marked_bytes < DIRTY_LEAST_BYTES);
+}
+
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes) {
   struct collector_report *report = &cycle->report;
   report->marked_bytes = tally_bytes(marked);
@@ -138,7 +151,7 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
   cycle_set_goal(report->goal_bytes,
-                 cycle->concurrent ? assist_trigger(report->goal_bytes, now_bytes) : report->goal_bytes);
+                 marks_beside_next(report) ? assist_trigger(report->goal_bytes, now_bytes) : report->goal_bytes);
   sweep_read_stats(&report->swept);
   sweep_begin_stw();
 }

@@ -14,6 +14,9 @@
 
 #include "gc/cycle.h"
 
+/* A smaller heap is marked in a stop that is no longer than the end of such a cycle. */
+#define DIRTY_LEAST_BYTES ((size_t)1 << 20)
+
 /* At start, instead of stopping the world from the beginning.  After concurrent_init. */
 void dirty_init(void);
 

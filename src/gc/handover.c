@@ -51,7 +51,7 @@ static void run_step(uintptr_t stack_pointer, void *self) { offer.step(self, sta
 
 void handover_take(struct mutator *self) {
   uint32_t offered = HANDOVER_OFFERED;
-  if (!handover_is_offered() || self->is_own || self->critical != 0) return;
+  if (!handover_is_offered() || self->critical != 0) return;
   if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return;
   uint32_t driver = atomic_exchange_acq_rel(&collector.owner, self->thread_id);
   os_call_with_registers(run_step, self);

@@ -33,7 +33,7 @@ static inline bool handover_is_offered(void) {
   return UNLIKELY(atomic_load_relaxed(&handover_state) == HANDOVER_OFFERED);
 }
 
-/* Takes the step, if one is offered and this is a thread of the program.  Outside critical sections. */
+/* Takes the step, if one is offered.  By a thread that allocates, or waits for the cycle; outside critical sections. */
 void handover_take(struct mutator *self);
 
 /* Takes the collector lock by a thread of the program: the driver may hold it, and wait for such a thread. */

@@ -41,6 +41,14 @@ void loan_acquire(struct mutator *self) {
   atomic_store_relaxed(&collector.owner, self->thread_id);
 }
 
+void loan_acquire_to_look(struct mutator *self) {
+  if (collector.dirty) {
+    loan_acquire(self);
+  } else {
+    collector_acquire(self);
+  }
+}
+
 static bool is_borrowed(void) { return atomic_load_relaxed(&loan.state) == TAKEN; }
 
 void loan_release(void) {

@@ -1,4 +1,5 @@
-/* The collector lock on loan: a fork does not wait for a mark phase beside the program.
+/* The collector lock on loan: a fork does not wait for a mark phase beside the program; nor, in dirty-page mode, does
+ * midden_locked_call.
  *
  * The driver holds the lock for the whole cycle.  Between two slices of marking, when nothing is half done, it lends the lock to
  * who waits to fork:
@@ -18,6 +19,10 @@
 void loan_acquire(struct mutator *self);
 void loan_release(void);
 void loan_release_in_child(struct mutator *self);
+
+/* The same to keep the world from being stopped for a while.  Only where the stacks are scanned again in the end: what the
+ * caller finds by words that no marker reads is on its stack then. */
+void loan_acquire_to_look(struct mutator *self);
 
 /* The driver, in the midst of marking, holding nothing else: lets forks happen that are waiting. */
 void loan_offer(struct mutator *self);
