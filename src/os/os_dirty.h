@@ -11,7 +11,8 @@
  *   EMPTY -> WRITTEN    a write, by the program or by the kernel for it; with huge pages, to any page of the same one
  *   WRITTEN -> CLEAN    protected by os_dirty_protect, or by an os_dirty_scan that has reported it
  *   CLEAN -> WRITTEN    a write; being populated (os_populate); os_dirty_join
- *   any -> EMPTY        released (os_release), unmapped; made a guard, though a guard may be reported
+ *   any -> EMPTY        released (os_release), unmapped; made a guard, though a guard may be reported; of a huge page
+ *                       that the kernel takes apart for want of memory, what holds only zeros
  *
  * and a scan reports the WRITTEN ones: so what it leaves out holds what it held when it was protected, or zeros.  What
  * is written while a scan protects is reported by that scan, or by the next one; in the first case a read that follows
