@@ -224,7 +224,7 @@ static bool run_locked(struct cycle *cycle, uint64_t collections_before) {
   ahead_cycle_ended();
   if (cycle->has_memory_to_release || sweep_wants_background() || idle_wants_background()) background_wake();
   if (collector_reporter != NULL) collector_reporter(&cycle->report);
-  collector_notify_finalizers();
+  if (!cycle->was_handed_over) collector_notify_finalizers();
   return true;
 }
 

@@ -242,11 +242,21 @@ static void arm(struct cycle *cycle) {
   handshake_run(cycle->self, answer_arm); /* [second-arm] */
 }
 
+/* No handshake is done with the driver, which holds nothing between cycles; but a notification of finalizers may have
+ * allocated. */
+static void scan_driver(struct mutator *self) {
+  mutator_enter(self);
+  self->stack_pointer = self->stack_base;
+  scan(self);
+  mutator_leave(self);
+}
+
 void concurrent_scan_threads(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
   atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
+  scan_driver(cycle->self);
   handshake_run(cycle->self, answer_scan);
   step(cycle, COLLECTOR_MARK);
 }
@@ -328,13 +338,20 @@ static void trade_sides(struct cycle *cycle) {
   open_gate(cycle, start_ns);
 }
 
-/* Check mode alone stops the world.  What was reachable when MARK ended is marked, and what is new is black. */
+/* Check and verify mode alone stop the world.  What was reachable when MARK ended is marked, and what is new is black. */
 static void check(struct cycle *cycle) {
   if (collector_checker == NULL) return;
   bool roots_known = collector_stop_world(cycle->self);
   memcheck_quiet_begin();
   if (roots_known) cycle_check_stw(cycle);
   memcheck_quiet_end();
+  collector_resume_world();
+}
+
+static void verify(struct cycle *cycle) {
+  if (collector_verifier == NULL) return;
+  collector_stop_world(cycle->self);
+  collector_verifier();
   collector_resume_world();
 }
 
@@ -361,6 +378,7 @@ void concurrent_run(struct cycle *cycle) {
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_heap(cycle);
   settle(cycle);
+  verify(cycle);
   cycle_announce(MIDDEN_EVENT_MARK_END);
   cycle->report.resume_ns = cycle_now_ns();
 }

@@ -255,7 +255,8 @@ void dirty_run(struct cycle *cycle) {
   if (cycle->given_up) return;
   cycle->concurrent = cycle->report.concurrent = written_protect() == 0;
   if (cycle->concurrent) mark_running(cycle);
-  if (has_callbacks()) {
+  cycle->was_handed_over = has_callbacks();
+  if (cycle->was_handed_over) {
     hand_over(cycle);
   } else {
     end_cycle(cycle->self, cycle->self->stack_base, cycle); /* between cycles it holds nothing */

@@ -82,25 +82,29 @@ static bool is_served(uint32_t number) {
 struct wait {
   struct mutator *self;
   enum collector_reason reason;
-  bool is_posted;
-  uint32_t number;
 };
 
-/* Until the cycle is over, or the thread wanted for its end. */
-static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
+/* Until the cycle is over, or this thread wanted for its end. */
+static void wait_while_safe(struct mutator *self, uintptr_t stack_pointer, uint32_t number) {
   enum { LOOK_AGAIN_NS = 100000000 };
-  struct wait *wait = argument;
   struct os_signals before;
   os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(wait->self, stack_pointer);
-  if (!wait->is_posted) wait->number = post(wait->reason);
-  wait->is_posted = true;
-  while (!is_served(wait->number) && !handover_is_offered()) {
+  mutator_enter_safe(self, stack_pointer);
+  while (!is_served(number) && !handover_is_offered()) {
     uint32_t served = atomic_load_acquire(&driver.served);
-    if (!is_served(wait->number) && !handover_is_offered()) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
+    if (!is_served(number) && !handover_is_offered()) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
   }
-  mutator_leave_safe(wait->self);
+  mutator_leave_safe(self);
   os_restore_signals(&before);
+}
+
+static void wait_with_registers(uintptr_t stack_pointer, void *argument) {
+  const struct wait *wait = argument;
+  uint32_t number = post(wait->reason);
+  do {
+    wait_while_safe(wait->self, stack_pointer, number);
+    handover_take_at(wait->self, stack_pointer);
+  } while (!is_served(number));
 }
 
 bool driver_request(struct mutator *self, enum collector_reason reason) {
@@ -112,10 +116,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
   }
   struct wait wait = {.self = self, .reason = reason};
   atomic_add_relaxed(&driver.waiting, 1u);
-  do {
-    os_call_with_registers(wait_while_safe, &wait);
-    handover_take(self);
-  } while (!is_served(wait.number));
+  os_call_with_registers(wait_with_registers, &wait);
   atomic_sub_relaxed(&driver.waiting, 1u);
   return true;
 }

@@ -18,52 +18,46 @@ static struct {
 
 /* ---- the driver ---- */
 
-struct wait {
-  struct mutator *self;
-  uint64_t ns;
-  bool taken;
-};
-
-static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct wait *wait = argument;
-  mutator_enter_safe(wait->self, stack_pointer);
-  wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait->ns);
+/* Its stack is not scanned: what marking has left there would keep objects, and holds none. */
+static bool wait_for_taker(struct mutator *self, uint64_t wait_ns) {
+  mutator_enter_safe(self, self->stack_base);
+  wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait_ns);
   uint32_t offered = HANDOVER_OFFERED;
-  wait->taken = !atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_NONE);
+  bool taken = !atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_NONE);
   while (atomic_load_acquire(&handover_state) == HANDOVER_TAKEN) wait_on_word(&handover_state, HANDOVER_TAKEN);
-  mutator_leave_safe(wait->self);
+  mutator_leave_safe(self);
+  return taken;
 }
 
 bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns) {
-  struct wait wait = {.self = self, .ns = wait_ns};
   offer.step = step;
   offer.argument = argument;
   atomic_store_release(&handover_state, (uint32_t)HANDOVER_OFFERED);
   wake_all(&handover_state);
   driver_wake_waiting();
-  os_call_with_registers(wait_while_safe, &wait);
-  return wait.taken;
+  return wait_for_taker(self, wait_ns);
 }
 
 /* ---- threads of the program ---- */
 
-static void run_step(uintptr_t stack_pointer, void *self) { offer.step(self, stack_pointer, offer.argument); }
-
-void handover_take(struct mutator *self) {
+void handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
   uint32_t offered = HANDOVER_OFFERED;
   if (!handover_is_offered() || self->critical != 0) return;
   if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return;
   uint32_t driver = atomic_exchange_acq_rel(&collector.owner, self->thread_id);
-  os_call_with_registers(run_step, self);
+  offer.step(self, stack_pointer, offer.argument);
   atomic_store_relaxed(&collector.owner, driver);
   atomic_store_release(&handover_state, (uint32_t)HANDOVER_NONE);
   wake_all(&handover_state);
   collector_notify_finalizers();
 }
 
+static void take(uintptr_t stack_pointer, void *self) { handover_take_at(self, stack_pointer); }
+
+void handover_take(struct mutator *self) { os_call_with_registers(take, self); }
+
 /* Until the lock may be free, or somebody is wanted. */
-static void pause_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct mutator *self = argument;
+static void pause_while_safe(struct mutator *self, uintptr_t stack_pointer) {
   struct os_signals before;
   os_block_signals(&before); /* as in mutator_lock_safely */
   mutator_enter_safe(self, stack_pointer);
@@ -73,14 +67,19 @@ static void pause_while_safe(uintptr_t stack_pointer, void *argument) {
   os_restore_signals(&before);
 }
 
+static void lock_with_registers(uintptr_t stack_pointer, void *self) {
+  while (!lock_try(&collector_lock)) {
+    handover_take_at(self, stack_pointer);
+    if (!handover_is_offered()) pause_while_safe(self, stack_pointer);
+  }
+}
+
 void handover_lock(struct mutator *self) {
+  if (lock_try(&collector_lock)) return;
   if (atomic_load_relaxed(&self->state) == MUTATOR_SAFE) { /* it forks while blocking */
     lock_acquire(&collector_lock);
-    return;
-  }
-  while (!lock_try(&collector_lock)) {
-    handover_take(self);
-    if (!handover_is_offered()) os_call_with_registers(pause_while_safe, self);
+  } else {
+    os_call_with_registers(lock_with_registers, self);
   }
 }
 

@@ -36,6 +36,9 @@ static inline bool handover_is_offered(void) {
 /* Takes the step, if one is offered.  By a thread that allocates, or waits for the cycle; outside critical sections. */
 void handover_take(struct mutator *self);
 
+/* The same by a thread whose registers are saved: what lies below `stack_pointer` is the collector's own. */
+void handover_take_at(struct mutator *self, uintptr_t stack_pointer);
+
 /* Takes the collector lock by a thread of the program: the driver may hold it, and wait for such a thread. */
 void handover_lock(struct mutator *self);
 
