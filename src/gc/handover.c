@@ -18,24 +18,20 @@ static struct {
 
 /* ---- the driver ---- */
 
-/* Its stack is not scanned: what marking has left there would keep objects, and holds none. */
-static bool wait_for_taker(struct mutator *self, uint64_t wait_ns) {
+bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns) {
+  offer.step = step;
+  offer.argument = argument;
+  /* Before anybody stops the world: its stack is not scanned, which holds no object, but words that marking has left. */
   mutator_enter_safe(self, self->stack_base);
+  atomic_store_release(&handover_state, (uint32_t)HANDOVER_OFFERED);
+  wake_all(&handover_state);
+  driver_wake_waiting();
   wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait_ns);
   uint32_t offered = HANDOVER_OFFERED;
   bool taken = !atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_NONE);
   while (atomic_load_acquire(&handover_state) == HANDOVER_TAKEN) wait_on_word(&handover_state, HANDOVER_TAKEN);
   mutator_leave_safe(self);
   return taken;
-}
-
-bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns) {
-  offer.step = step;
-  offer.argument = argument;
-  atomic_store_release(&handover_state, (uint32_t)HANDOVER_OFFERED);
-  wake_all(&handover_state);
-  driver_wake_waiting();
-  return wait_for_taker(self, wait_ns);
 }
 
 /* ---- threads of the program ---- */
