@@ -88,14 +88,16 @@ static void flush_words(struct mutator *mutator, const uintptr_t *words, uint32_
 
 static bool is_scanned(const struct mutator *mutator) { return cache_is_black(&mutator->cache); }
 
+static void blacken(struct mutator *mutator) {
+  ledger_note_black(&mutator->cache);
+  cache_account(&mutator->cache);
+  cache_blacken(&mutator->cache, &concurrent_tracer(mutator)->marked);
+}
+
 static void scan(struct mutator *mutator) {
   struct midden_tracer *tracer = concurrent_tracer(mutator);
   bool first = !is_scanned(mutator);
-  if (first) {
-    ledger_note_black(&mutator->cache);
-    cache_account(&mutator->cache);
-    cache_blacken(&mutator->cache, &tracer->marked);
-  }
+  if (first) blacken(mutator);
   /* Without a barrier it is scanned again when the world is stopped, and a thread may be anywhere between two stacks now. */
   if (!collector.dirty || mutator_is_on_known_stack(mutator)) {
     memcheck_quiet_begin();
@@ -244,10 +246,9 @@ static void arm(struct cycle *cycle) {
 
 /* No handshake is done with the driver, which holds nothing between cycles; but a notification of finalizers may have
  * allocated. */
-static void scan_driver(struct mutator *self) {
+static void blacken_driver(struct mutator *self) {
   mutator_enter(self);
-  self->stack_pointer = self->stack_base;
-  scan(self);
+  blacken(self);
   mutator_leave(self);
 }
 
@@ -256,7 +257,7 @@ void concurrent_scan_threads(struct cycle *cycle) {
   atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
-  scan_driver(cycle->self);
+  blacken_driver(cycle->self);
   handshake_run(cycle->self, answer_scan);
   step(cycle, COLLECTOR_MARK);
 }

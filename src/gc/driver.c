@@ -82,29 +82,35 @@ static bool is_served(uint32_t number) {
 struct wait {
   struct mutator *self;
   enum collector_reason reason;
+  bool is_posted;
+  uint32_t number; /* of the request */
 };
 
-/* Until the cycle is over, or this thread wanted for its end. */
-static void wait_while_safe(struct mutator *self, uintptr_t stack_pointer, uint32_t number) {
+static bool is_over(const struct wait *wait) { return is_served(wait->number) || handover_is_offered(); }
+
+/* Until the cycle is over, or this thread wanted for its end.  It is safe before it asks: then its stack is never scanned from
+ * further below than `stack_pointer`. */
+static void wait_while_safe(struct wait *wait, uintptr_t stack_pointer) {
   enum { LOOK_AGAIN_NS = 100000000 };
   struct os_signals before;
   os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(self, stack_pointer);
-  while (!is_served(number) && !handover_is_offered()) {
+  mutator_enter_safe(wait->self, stack_pointer);
+  if (!wait->is_posted) wait->number = post(wait->reason);
+  wait->is_posted = true;
+  while (!is_over(wait)) {
     uint32_t served = atomic_load_acquire(&driver.served);
-    if (!is_served(number) && !handover_is_offered()) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
+    if (!is_over(wait)) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
   }
-  mutator_leave_safe(self);
+  mutator_leave_safe(wait->self);
   os_restore_signals(&before);
 }
 
 static void wait_with_registers(uintptr_t stack_pointer, void *argument) {
-  const struct wait *wait = argument;
-  uint32_t number = post(wait->reason);
+  struct wait *wait = argument;
   do {
-    wait_while_safe(wait->self, stack_pointer, number);
+    wait_while_safe(wait, stack_pointer);
     handover_take_at(wait->self, stack_pointer);
-  } while (!is_served(number));
+  } while (!is_served(wait->number));
 }
 
 bool driver_request(struct mutator *self, enum collector_reason reason) {
