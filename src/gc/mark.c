@@ -522,11 +522,18 @@ READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
   scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
 }
 
+/* Whether a slot holds an object that is marked.  A mark without allocation bit is to be taken back, by the marker that has
+ * set it or when the slot is popped. */
+static bool is_marked_object(uintptr_t slot) {
+  return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
+}
+
 static void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
   uintptr_t end = span_end(span);
   uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end))
-    scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
+  for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end)) {
+    if (is_marked_object(object)) scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
+  }
 }
 
 static bool is_any(const struct span *span) {
@@ -596,11 +603,6 @@ static void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintp
     case SCAN_NONE:
       return;
   }
-}
-
-/* Whether a slot holds an object that is marked: a mark without allocation bit is another marker's, about to be taken back. */
-static bool is_marked_object(uintptr_t slot) {
-  return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
 }
 
 /* The objects of small classes that are in a page, or reach into it. */
