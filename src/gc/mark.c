@@ -528,7 +528,7 @@ static bool is_marked_object(uintptr_t slot) {
   return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
 }
 
-static void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
+static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
   uintptr_t end = span_end(span);
   uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
   for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end)) {
@@ -577,16 +577,16 @@ void mark_postponed_stw(struct midden_tracer *tracer) {
 /* ---- parts of the heap ---- */
 
 /* The elements of a typed object that are at least in part in [from, to). */
-static void mark_typed_part(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
-                            uintptr_t to) {
+static READS_SLOTS void mark_typed_part(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end,
+                                        uintptr_t from, uintptr_t to) {
   uintptr_t tagged = atomic_load_relaxed(&((const uintptr_t *)slot_end)[-1]);
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
   size_t reach = type == NULL || type->size == 0 ? 0 : type->size - 1;
   mark_typed(tracer, object, slot_end, from - object > reach ? from - reach : object, to);
 }
 
-static void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object, size_t slot_bytes,
-                      struct os_range part) {
+static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object,
+                                  size_t slot_bytes, struct os_range part) {
   uint16_t info = info_of(heap, object);
   uintptr_t from = max_size(part.start, object), to = min_size(part.end, object + slot_bytes);
   switch (page_info_scan(info)) {
