@@ -18,31 +18,21 @@ static struct {
 
 /* ---- the driver ---- */
 
-struct wait {
-  struct mutator *self;
-  uint64_t ns;
-  bool taken;
-};
-
-static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct wait *wait = argument;
-  mutator_enter_safe(wait->self, stack_pointer);
-  wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait->ns);
-  uint32_t offered = HANDOVER_OFFERED;
-  wait->taken = !atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_NONE);
-  while (atomic_load_acquire(&handover_state) == HANDOVER_TAKEN) wait_on_word(&handover_state, HANDOVER_TAKEN);
-  mutator_leave_safe(wait->self);
-}
-
+/* SAFE before anybody can take it, and without a stack: what is on that is stale words of the collector's, which would keep
+ * dead objects. */
 bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns) {
-  struct wait wait = {.self = self, .ns = wait_ns};
   offer.step = step;
   offer.argument = argument;
+  mutator_enter_safe(self, self->stack_base);
   atomic_store_release(&handover_state, (uint32_t)HANDOVER_OFFERED);
   wake_all(&handover_state);
   driver_wake_waiting();
-  os_call_with_registers(wait_while_safe, &wait);
-  return wait.taken;
+  wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait_ns);
+  uint32_t offered = HANDOVER_OFFERED;
+  bool taken = !atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_NONE);
+  while (atomic_load_acquire(&handover_state) == HANDOVER_TAKEN) wait_on_word(&handover_state, HANDOVER_TAKEN);
+  mutator_leave_safe(self);
+  return taken;
 }
 
 /* ---- threads of the program ---- */
