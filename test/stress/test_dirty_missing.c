@@ -45,10 +45,11 @@ static bool is_found(const struct fault *fault) {
   int status = outcome.status;
   if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED) exit(SKIPPED);
   if (status == 0) return false;
-  outcome.message[strcspn(outcome.message, "\n")] = 0;
-  REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(outcome.message, "check:") != NULL,
-          "test_dirty %s %s: status 0x%x: %s", fault->configuration, fault->fault, (unsigned)status, outcome.message);
-  printf("  %s %s: %s\n", fault->configuration, fault->fault, outcome.message);
+  char *found = strstr(outcome.message, "midden: check: ");
+  REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && found != NULL, "test_dirty %s %s: status 0x%x: %s",
+          fault->configuration, fault->fault, (unsigned)status, outcome.message);
+  found[strcspn(found, "\n")] = 0;
+  printf("  %s %s: %s\n", fault->configuration, fault->fault, found);
   return true;
 }
 
