@@ -522,11 +522,18 @@ READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
   scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
 }
 
-static void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
+/* Whether a slot holds an object that is marked.  A mark without allocation bit is to be taken back, by the marker that has
+ * set it or when the slot is popped. */
+static bool is_marked_object(uintptr_t slot) {
+  return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
+}
+
+static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
   uintptr_t end = span_end(span);
   uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end))
-    scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
+  for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end)) {
+    if (is_marked_object(object)) scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
+  }
 }
 
 static bool is_any(const struct span *span) {
@@ -570,16 +577,16 @@ void mark_postponed_stw(struct midden_tracer *tracer) {
 /* ---- parts of the heap ---- */
 
 /* The elements of a typed object that are at least in part in [from, to). */
-static void mark_typed_part(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end, uintptr_t from,
-                            uintptr_t to) {
+static READS_SLOTS void mark_typed_part(struct midden_tracer *tracer, uintptr_t object, uintptr_t slot_end,
+                                        uintptr_t from, uintptr_t to) {
   uintptr_t tagged = atomic_load_relaxed(&((const uintptr_t *)slot_end)[-1]);
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
   size_t reach = type == NULL || type->size == 0 ? 0 : type->size - 1;
   mark_typed(tracer, object, slot_end, from - object > reach ? from - reach : object, to);
 }
 
-static void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object, size_t slot_bytes,
-                      struct os_range part) {
+static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object,
+                                  size_t slot_bytes, struct os_range part) {
   uint16_t info = info_of(heap, object);
   uintptr_t from = max_size(part.start, object), to = min_size(part.end, object + slot_bytes);
   switch (page_info_scan(info)) {
@@ -596,11 +603,6 @@ static void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintp
     case SCAN_NONE:
       return;
   }
-}
-
-/* Whether a slot holds an object that is marked: a mark without allocation bit is another marker's, about to be taken back. */
-static bool is_marked_object(uintptr_t slot) {
-  return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
 }
 
 /* The objects of small classes that are in a page, or reach into it. */

@@ -2,12 +2,12 @@
 # Runs a real program on the stock libgc.so.1 and on midden's, and compares what they print; where there is a file
 # NAME.expect, with that instead of the stock library.
 #
-#   run.sh NAME FOLDER plain|stress
+#   run.sh NAME FOLDER plain|stress|dirty
 #
 # NAME.sh beside this file is the workload: it runs in an empty folder, finds its files in $SOURCES, and exits with 77
 # where the program is not installed.  FOLDER holds the library under test.  "stress" collects at every so many
 # allocations (as many as the workload names in a line "# stress: N"), walks the heap's structures after each collection
-# and fills what is freed.
+# and fills what is freed.  "dirty" marks beside the program, by what the page tables tell, and again after each mark.
 #
 # That the library was really used is told by two witnesses: the loader's log names it and no other libgc, and its trace
 # has a line for each collection.  SANITIZER_PRELOAD is loaded first into the second run: the runtime of a sanitizer
@@ -53,14 +53,18 @@ fi
 [ -s "$work/stock.out" ] || fail "it printed nothing"
 
 debug=
+collector=auto
 least=1
 if [ "$mode" = stress ]; then
   interval=$(sed -n 's/^# stress: //p' "$SOURCES/$name.sh")
   debug=stress:$interval,verify,poison
   least=20
+elif [ "$mode" = dirty ]; then
+  debug=check
+  collector=dirty
 fi
 run midden LD_LIBRARY_PATH="$folder" LD_DEBUG=libs LD_DEBUG_OUTPUT="$work/loaded" MIDDEN_TRACE=1 \
-  MIDDEN_DEBUG="$debug" LD_PRELOAD="${SANITIZER_PRELOAD:-}"
+  MIDDEN_DEBUG="$debug" MIDDEN_MODE="$collector" LD_PRELOAD="${SANITIZER_PRELOAD:-}"
 status=$?
 [ "$status" -ne 77 ] || { echo "$name is not installed" && exit 77; }
 [ "$status" -eq 0 ] || fail "status $status on midden"
@@ -69,6 +73,8 @@ loaded=$(cat "$work"/loaded.* | grep -o 'calling init: .*/libgc\.so.*' | sort -u
 [ "$loaded" = "calling init: $folder/libgc.so.1" ] || fail "loaded was: $loaded"
 collections=$(grep -c '^midden: gc ' "$work/midden.err")
 [ "$collections" -ge "$least" ] || fail "only $collections collections"
+[ "$mode" != dirty ] || grep -q '^midden: gc .*, beside the program ' "$work/midden.err" ||
+  fail "no collection ran beside the program"
 cmp -s "$work/stock.out" "$work/midden.out" || {
   diff "$work/stock.out" "$work/midden.out" | head -n 20 >&2
   fail "it printed something else on midden"
