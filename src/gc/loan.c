@@ -35,9 +35,11 @@ void loan_acquire(struct mutator *self) {
     return;
   }
   if (handover_is_offered()) handover_take(self);
-  atomic_add_acq_rel(&loan.waiting, 1u);
-  os_call_with_registers(borrow_while_safe, self);
-  atomic_sub_acq_rel(&loan.waiting, 1u);
+  if (!lock_try(&collector_lock)) {
+    atomic_add_acq_rel(&loan.waiting, 1u);
+    os_call_with_registers(borrow_while_safe, self);
+    atomic_sub_acq_rel(&loan.waiting, 1u);
+  }
   atomic_store_relaxed(&collector.owner, self->thread_id);
 }
 
