@@ -86,6 +86,9 @@ struct wait {
   uint32_t number;
 };
 
+/* A thread of the library's own may wait too (idle.c), but is never who is wanted. */
+static bool is_wanted(const struct mutator *self) { return handover_is_offered() && !self->is_own; }
+
 /* Until the cycle is over, or the thread wanted for its end. */
 static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
   enum { LOOK_AGAIN_NS = 100000000 };
@@ -95,9 +98,9 @@ static void wait_while_safe(uintptr_t stack_pointer, void *argument) {
   mutator_enter_safe(wait->self, stack_pointer);
   if (!wait->is_posted) wait->number = post(wait->reason);
   wait->is_posted = true;
-  while (!is_served(wait->number) && !handover_is_offered()) {
+  while (!is_served(wait->number) && !is_wanted(wait->self)) {
     uint32_t served = atomic_load_acquire(&driver.served);
-    if (!is_served(wait->number) && !handover_is_offered()) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
+    if (!is_served(wait->number) && !is_wanted(wait->self)) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
   }
   mutator_leave_safe(wait->self);
   os_restore_signals(&before);
