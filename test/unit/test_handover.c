@@ -185,8 +185,10 @@ static void a_cycle_that_nobody_ends_is_given_up(void **state) {
   midden_set_event_callback(hear, NULL);
   for (size_t i = 0; i < 20000; i++) REQUIRE(midden_alloc(100) != NULL, "out of memory");
   uint64_t before = test_stats().collections;
+  uint64_t cpu_before_ns = os_process_cpu_ns();
   atomic_store_relaxed(&events, 0u);
   sleep_ms(2000);
+  REQUIRE(os_process_cpu_ns() - cpu_before_ns < 500000000, "somebody waits without sleeping");
   REQUIRE(test_stats().collections == before && atomic_load_relaxed(&events) == 0, "somebody has ended it");
   midden_collect();
   REQUIRE(test_stats().collections > before && atomic_load_relaxed(&events) != 0, "no collection after it");
