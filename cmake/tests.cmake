@@ -235,7 +235,6 @@ endforeach()
 target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 
 # What test_dirty.c does before the written pages are reported; test_dirty_missing.c runs its program.
-target_include_directories(test_stress_dirty PRIVATE src)
 target_link_options(test_stress_dirty PRIVATE "LINKER:--wrap=written_visit")
 
 target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
