@@ -57,9 +57,9 @@ struct configuration {
 };
 
 static const struct configuration configurations[] = {
-    {"huge", .steps = 2000, .divisor = 1, .forks = true},
-    {"small", .steps = 2000, .divisor = 1, .small_pages = true},
-    {"callbacks", .steps = 2000, .divisor = 1, .callbacks = true, .forks = true},
+    {"huge", .steps = 1500, .divisor = 1, .forks = true},
+    {"small", .steps = 1500, .divisor = 1, .small_pages = true},
+    {"callbacks", .steps = 1500, .divisor = 1, .callbacks = true, .forks = true},
     {"descriptors", .steps = 4000, .divisor = 4, .descriptors = true, .forks = true},
     {"poison", .debug = MIDDEN_DEBUG_POISON, .steps = 3000, .divisor = 4},
     {"stress", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 8, .callbacks = true},
