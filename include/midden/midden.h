@@ -279,8 +279,8 @@ struct midden_kind_options {
   midden_trace_fn *trace; /* NULL: conservative, or nothing where no_pointers */
   void *argument;         /* for trace; conservative root */
   bool no_pointers;
-  bool not_zeroed;
-  bool root; /* objects live until midden_free */
+  bool not_zeroed; /* of no effect with a trace function, which may be called before anything is written */
+  bool root;       /* objects live until midden_free */
 };
 
 /* A new kind, or -EINVAL, -ENOSPC when MIDDEN_KINDS_MAX are in use, -ENOMEM. */

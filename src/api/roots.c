@@ -68,11 +68,12 @@ static void *add_kind(void *argument) { return (void *)(intptr_t)kind_add(argume
 int midden_kind_new(const struct midden_kind_options *options) {
   if (options == NULL || options->size < sizeof *options || (options->trace != NULL && options->no_pointers))
     return -EINVAL;
-  struct kind kind = {.name = options->name != NULL ? options->name : "unnamed",
-                      .trace = options->trace,
-                      .argument = options->argument,
-                      .scan = scan_mode_of(options),
-                      .zeroed = !options->not_zeroed,
-                      .root = options->root};
+  struct kind kind = {
+      .name = options->name != NULL ? options->name : "unnamed",
+      .trace = options->trace,
+      .argument = options->argument,
+      .scan = scan_mode_of(options),
+      .zeroed = !options->not_zeroed || options->trace != NULL, /* it may be called before the program writes */
+      .root = options->root};
   return (int)(intptr_t)midden_locked_call(add_kind, &kind);
 }

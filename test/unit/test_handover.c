@@ -1,0 +1,210 @@
+/* Handing over, on forced schedules: who takes a step, on whose account it runs, and what becomes of one that nobody takes.
+ *
+ * A thread of this test stands in for the driver: it is the library's own, holds the collector lock, and offers when told. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "gc/collector.h"
+#include "gc/cycle.h"
+#include "gc/handover.h"
+#include "os/os.h"
+#include "support/heap_test.h"
+
+enum { SHORT_NS = 3000000, PATIENT_MS = 20 };
+static const uint64_t long_ns = UINT64_C(20000000000);
+
+static struct {
+  pthread_t thread;
+  uint64_t wait_ns;
+  bool holds;     /* atomic; the lock */
+  bool may_offer; /* atomic */
+  bool taken;
+  uint64_t ns; /* that the offer took */
+} driver;
+
+static struct {
+  struct mutator *taker; /* who ran it; NULL: nobody */
+  unsigned runs;
+  bool owned;  /* the lock counted as the taker's */
+  bool framed; /* the stack pointer lay on its stack */
+} step;
+
+/* However often the collector's signal comes. */
+static void sleep_ms(long ms) {
+  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+  while (nanosleep(&left, &left) != 0) continue;
+}
+
+static void wait_for(const bool *flag) {
+  while (!atomic_load_acquire(flag)) sleep_ms(1);
+}
+
+static void run_step(struct mutator *self, uintptr_t stack_pointer, void *argument) {
+  REQUIRE(argument == &step, "the step has another's argument");
+  REQUIRE(atomic_load_acquire(&handover_state) == HANDOVER_TAKEN, "it runs in state %u", handover_state);
+  step.taker = self;
+  step.runs++;
+  step.owned = collector_is_mine(self) && self == mutator_self();
+  step.framed = stack_pointer > (uintptr_t)__builtin_frame_address(0) && stack_pointer < self->stack_base;
+}
+
+static void *drive(void *unused) {
+  (void)unused;
+  REQUIRE(mutator_attach_own() == 0, "mutator_attach_own");
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  atomic_store_release(&driver.holds, true);
+  mutator_enter_safe(self, self->stack_base);
+  wait_for(&driver.may_offer);
+  mutator_leave_safe(self);
+  uint64_t start_ns = os_now_ns();
+  driver.taken = handover_offer(self, run_step, &step, driver.wait_ns);
+  driver.ns = os_now_ns() - start_ns;
+  REQUIRE(collector_is_mine(self), "the lock was not given back to the driver");
+  collector_release();
+  return NULL;
+}
+
+/* The driver holds the lock; it offers for so long as soon as it may. */
+static void begin(uint64_t wait_ns) {
+  memset(&step, 0, sizeof step);
+  memset(&driver, 0, sizeof driver);
+  driver.wait_ns = wait_ns;
+  REQUIRE(pthread_create(&driver.thread, NULL, drive, NULL) == 0, "pthread_create");
+  wait_for(&driver.holds);
+}
+
+static void offer(void) {
+  atomic_store_release(&driver.may_offer, true);
+  while (!handover_is_offered()) sleep_ms(1);
+}
+
+/* Blocking: this thread takes nothing meanwhile. */
+static void *join(void *unused) {
+  pthread_join(driver.thread, NULL);
+  return unused;
+}
+
+static void end(bool taken) {
+  midden_blocking_call(join, NULL);
+  REQUIRE(driver.taken == taken && step.runs == taken, "taken: %d, run %u times", (int)driver.taken, step.runs);
+  REQUIRE(atomic_load_acquire(&handover_state) == HANDOVER_NONE, "state %u is left", handover_state);
+  REQUIRE(!taken || (step.owned && step.framed), "it ran with owner %d, stack pointer %d", step.owned, step.framed);
+}
+
+static void nobody_comes(void **state) {
+  (void)state;
+  begin(SHORT_NS);
+  atomic_store_release(&driver.may_offer, true);
+  end(false);
+  REQUIRE(driver.ns >= SHORT_NS, "it waited %llu ns", (unsigned long long)driver.ns);
+}
+
+static void one_that_allocates_takes_it(void **state) {
+  (void)state;
+  begin(long_ns);
+  offer();
+  for (size_t i = 0; i < 1000000 && step.runs == 0; i++) REQUIRE(midden_alloc(1000) != NULL, "out of memory");
+  REQUIRE(step.taker == mutator_self(), "it was not taken");
+  end(true);
+}
+
+static void nobody_takes_it_in_a_critical_section(void **state) {
+  (void)state;
+  struct mutator *self = mutator_self();
+  begin(long_ns);
+  offer();
+  mutator_enter(self);
+  handover_take(self);
+  REQUIRE(step.runs == 0 && handover_is_offered(), "taken in a critical section");
+  mutator_leave(self);
+  handover_take(self);
+  end(true);
+}
+
+static uint32_t waits; /* atomic */
+
+static void *wait_for_lock(void *unused) {
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  atomic_store_release(&waits, 1u);
+  midden_set_percent(100);
+  atomic_store_release(&waits, 2u);
+  return unused;
+}
+
+/* It waits for the lock before the offer, and has it afterwards. */
+static void one_that_waits_for_the_lock_takes_it(void **state) {
+  (void)state;
+  pthread_t thread;
+  begin(long_ns);
+  atomic_store_release(&waits, 0u);
+  REQUIRE(pthread_create(&thread, NULL, wait_for_lock, NULL) == 0, "pthread_create");
+  while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
+  sleep_ms(PATIENT_MS);
+  REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
+  atomic_store_release(&driver.may_offer, true);
+  end(true);
+  pthread_join(thread, NULL);
+  REQUIRE(step.taker != mutator_self() && waits == 2, "another has taken it");
+}
+
+static int go_on(void *unused) {
+  (void)unused;
+  if (atomic_load_acquire(&handover_state) != HANDOVER_NONE) return 1;
+  uint64_t before = test_stats().collections;
+  midden_collect();
+  return test_stats().collections > before ? 0 : 2;
+}
+
+/* Who forks takes it first, and has the lock when the driver is done. */
+static void one_that_forks_takes_it(void **state) {
+  (void)state;
+  begin(long_ns);
+  offer();
+  test_child_succeeds("fork", go_on, NULL, 20);
+  end(true);
+}
+
+static uint32_t events; /* atomic */
+
+static void hear(enum midden_event event, void *argument) {
+  (void)event, (void)argument;
+  atomic_add_relaxed(&events, 1u);
+}
+
+/* The program sleeps, and the library's thread that asks for an idle collection may not end it. */
+static void a_cycle_that_nobody_ends_is_given_up(void **state) {
+  (void)state;
+  midden_collect();
+  midden_set_event_callback(hear, NULL);
+  for (size_t i = 0; i < 20000; i++) REQUIRE(midden_alloc(100) != NULL, "out of memory");
+  uint64_t before = test_stats().collections;
+  uint64_t cpu_before_ns = os_process_cpu_ns();
+  atomic_store_relaxed(&events, 0u);
+  sleep_ms(2000);
+  REQUIRE(os_process_cpu_ns() - cpu_before_ns < 500000000, "somebody waits without sleeping");
+  REQUIRE(test_stats().collections == before && atomic_load_relaxed(&events) == 0, "somebody has ended it");
+  midden_collect();
+  REQUIRE(test_stats().collections > before && atomic_load_relaxed(&events) != 0, "no collection after it");
+  midden_set_event_callback(NULL, NULL);
+}
+
+int main(void) {
+  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = 100};
+  REQUIRE(midden_init(&options) == 0, "no start");
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  alarm(100); /* a hang is a failure too */
+  const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_comes),
+                                     cmocka_unit_test(one_that_allocates_takes_it),
+                                     cmocka_unit_test(nobody_takes_it_in_a_critical_section),
+                                     cmocka_unit_test(one_that_waits_for_the_lock_takes_it),
+                                     cmocka_unit_test(one_that_forks_takes_it),
+                                     cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
