@@ -34,7 +34,7 @@ echo 'int main(void) { return 0; }' >"$work/empty.c"
 run() { # cases
   # shellcheck disable=SC2086
   case $tool in
-  valgrind) valgrind -q --error-exitcode=9 "$work/probe" $1 >"$work/out" 2>&1 ;;
+  valgrind) valgrind -q --num-callers=24 --error-exitcode=9 "$work/probe" $1 >"$work/out" 2>&1 ;;
   redzone) MIDDEN_DEBUG=redzone,poison,verify "$work/probe" $1 >"$work/out" 2>&1 ;;
   *) "$work/probe" $1 >"$work/out" 2>&1 ;;
   esac
