@@ -22,7 +22,6 @@
 #include "meta/persist.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
-#include "mutator/written.h"
 #include "observe/check.h"
 #include "observe/trace.h"
 #include "observe/verify.h"
@@ -92,13 +91,6 @@ static void start_background(const struct midden_options *options) {
   background_enable();
 }
 
-static enum midden_mode mode_here(const struct midden_options *options) {
-  if (options->mode != MIDDEN_MODE_DIRTY || written_is_available()) return options->mode;
-  if (options->trace != 0)
-    warn("this system does not tell which pages were written: the world is stopped for the whole of each marking");
-  return MIDDEN_MODE_STW;
-}
-
 static int start_locked(const struct midden_options *given) {
   os_init();
   struct midden_options options;
@@ -116,7 +108,6 @@ static int start_locked(const struct midden_options *given) {
                         .min_heap_bytes = options.min_heap_bytes,
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
-  options.mode = mode_here(&options);
   collector_init(&pacer, options.markers, options.mode);
   background_register(sweep_background);
   start_background(&options);

@@ -140,7 +140,8 @@ static size_t goal_after(const struct collector_report *report, size_t new_bytes
 }
 
 static bool marks_beside_next(const struct collector_report *report) {
-  return collector.concurrent && !(collector.dirty && 2 * report->marked_bytes < DIRTY_LEAST_BYTES);
+  if (!collector.dirty) return collector.concurrent;
+  return dirty_is_possible() && 2 * report->marked_bytes >= DIRTY_LEAST_BYTES;
 }
 
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes) {

@@ -35,7 +35,19 @@ static NOT_A_ROOT struct {
   size_t left_bytes; /* atomic; written, as the stop found it */
 } dirty;
 
+static bool is_impossible; /* atomic */
+
 void dirty_init(void) { mark_postpones_traces = true; }
+
+bool dirty_is_possible(void) { return !atomic_load_relaxed(&is_impossible); }
+
+static bool protect(void) {
+  if (written_is_available()) return written_protect() == 0;
+  atomic_store_relaxed(&is_impossible, true);
+  if (collector_reporter != NULL)
+    warn("this system does not tell which pages were written: the world is stopped for the whole of each marking");
+  return false;
+}
 
 /* ---- what was written ---- */
 
@@ -253,7 +265,7 @@ static void mark_running(struct cycle *cycle) {
 void dirty_run(struct cycle *cycle) {
   cycle->given_up = !roots_learn(cycle->self);
   if (cycle->given_up) return;
-  cycle->concurrent = cycle->report.concurrent = written_protect() == 0;
+  cycle->concurrent = cycle->report.concurrent = protect();
   if (cycle->concurrent) mark_running(cycle);
   cycle->was_handed_over = has_callbacks();
   if (cycle->was_handed_over) {

@@ -1,5 +1,7 @@
 #include "mutator/written.h"
 
+#include <errno.h>
+
 #include "base/attr.h"
 #include "base/bits.h"
 #include "os/os_dirty.h"
@@ -10,7 +12,10 @@ enum { RANGES = 128 };
 
 static NOT_A_ROOT uintptr_t watched_end; /* of the arena, in this process; 0: nothing is watched */
 
-bool written_is_available(void) { return os_dirty_open() == 0; }
+bool written_is_available(void) {
+  int error = os_dirty_open();
+  return error != -ENOSYS && error != -EPERM;
+}
 
 /* All that the arena may become: it need not be accessible yet. */
 static int watch(void) {

@@ -17,7 +17,7 @@
 /* Parts of the arena that may be read by different threads at once. */
 enum { WRITTEN_PART_SHIFT = 26 };
 
-/* At start: whether the system can tell. */
+/* Whether the system can tell: false where it said that it cannot, or may not.  The first call tries. */
 bool written_is_available(void);
 
 /* A cycle begins: protects.  Where it fails, nothing is known of any page.  0 or -errno. */

@@ -1,0 +1,81 @@
+/* Dirty-page mode where the system will not tell what is written, as in most containers: a filter of system calls forbids
+ * userfaultfd.  The world is stopped for all of each marking, which is said once, and nothing is lost. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "base/atomic.h"
+#include "gc/collector.h"
+#include "gc/dirty.h"
+#include "support/heap_test.h"
+
+enum { SECONDS = 60, SKIPPED = 77, NODES = 200000, COLLECTIONS = 3 };
+
+struct node {
+  struct node *next;
+  size_t number;
+};
+
+static size_t concurrent_cycles, stopped_cycles; /* atomic */
+
+static void note_report(const struct collector_report *report) {
+  atomic_add_relaxed(report->concurrent ? &concurrent_cycles : &stopped_cycles, (size_t)1);
+}
+
+static bool forbid(uint32_t number, uint32_t error) {
+  struct sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {TEST_COUNT_OF(filter), filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static struct node *build(void) {
+  struct node *first = NULL;
+  for (size_t i = 0; i < NODES; i++) {
+    struct node *node = midden_alloc(sizeof *node);
+    *node = (struct node){first, i};
+    first = node;
+    midden_alloc(64);
+  }
+  return first;
+}
+
+static int collect_refused(void *error) {
+  if (!forbid(__NR_userfaultfd, *(const uint32_t *)error)) return SKIPPED;
+  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .trace = 1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  collector_reporter = note_report;
+  struct node *volatile first = build();
+  for (int i = 0; i < COLLECTIONS; i++) midden_collect();
+  midden_verify();
+  size_t left = NODES;
+  for (const struct node *node = first; node != NULL; node = node->next)
+    REQUIRE(node->number == --left, "node %zu is damaged", left);
+  REQUIRE(left == 0, "%zu nodes are lost", left);
+  REQUIRE(!dirty_is_possible(), "it was not refused");
+  REQUIRE(stopped_cycles >= COLLECTIONS && concurrent_cycles == 0, "%zu cycles stopped the world, %zu did not",
+          stopped_cycles, concurrent_cycles);
+  return 0;
+}
+
+static void refused_with(uint32_t error) {
+  static const char said[] = "does not tell which pages were written";
+  struct test_outcome outcome = test_child(collect_refused, &error, SECONDS);
+  if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == SKIPPED) exit(SKIPPED);
+  REQUIRE(outcome.status == 0, "error %u: status 0x%x: %s", error, (unsigned)outcome.status, outcome.message);
+  const char *first = strstr(outcome.message, said);
+  REQUIRE(first != NULL && strstr(first + 1, said) == NULL, "it was not said once: %s", outcome.message);
+}
+
+int main(void) {
+  test_start("test_dirty_refused");
+  refused_with(ENOSYS);
+  refused_with(EPERM);
+  return 0;
+}
