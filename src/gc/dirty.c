@@ -42,6 +42,7 @@ void dirty_init(void) { mark_postpones_traces = true; }
 bool dirty_is_possible(void) { return !atomic_load_relaxed(&is_impossible); }
 
 static bool protect(void) {
+  if (!dirty_is_possible()) return false;
   if (written_is_available()) return written_protect() == 0;
   atomic_store_relaxed(&is_impossible, true);
   if (collector_reporter != NULL)
