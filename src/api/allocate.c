@@ -21,6 +21,7 @@
 #include "gc/collector.h"
 #include "gc/concurrent.h"
 #include "gc/deferred.h"
+#include "gc/dirty.h"
 #include "gc/handover.h"
 #include "gc/profile.h"
 #include "gc/scavenger.h"
@@ -75,6 +76,7 @@ static void stress(void) {
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
   if (handover_is_offered()) handover_take(self);
+  if (UNLIKELY(atomic_load_relaxed(&dirty_slowing) != 0)) dirty_rest(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
   if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, max_size(bytes, CACHE_WINDOW_BYTES));
   if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);

@@ -72,6 +72,7 @@ struct collector_report {
   size_t assisted_bytes;
   uint64_t assist_ns;
   size_t written_bytes; /* dirty-page mode: as the stop found them */
+  size_t rests;         /* and how often threads were slowed that wrote too much */
   bool concurrent;
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */

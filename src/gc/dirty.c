@@ -4,6 +4,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
+#include "base/wait.h"
 #include "gc/assist.h"
 #include "gc/calls.h"
 #include "gc/concurrent.h"
@@ -21,9 +22,12 @@
 #include "page/pageheap.h"
 
 enum {
-  ROUNDS_MOST = 12,
-  LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
-  SHRINK_DIVISOR = 4,       /* a round that leaves more than all but this part of the last one's was the last */
+  ROUNDS_MOST = 16,
+  LITTLE_BYTES = 256 << 10,   /* are scanned again in a fraction of a millisecond */
+  SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
+  SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
+  IN_VAIN_MOST = 5,
+  REST_NS = 400 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
   PATIENCE_NS = 1000 * 1000 * 1000
 };
@@ -33,6 +37,7 @@ static NOT_A_ROOT struct {
   bool is_lost;      /* what was written is not known any more */
   size_t next_part;  /* atomic; of the stop */
   size_t left_bytes; /* atomic; written, as the stop found it */
+  size_t rests;      /* atomic; of threads that were slowed in this cycle */
 } dirty;
 
 static bool is_impossible; /* atomic */
@@ -91,6 +96,31 @@ static void scan_share_of_written(struct midden_tracer *tracer) {
   }
 }
 
+/* ---- threads that write too much ---- */
+
+uint32_t dirty_slowing;
+
+static void set_slowing(bool slowing) {
+  atomic_store_release(&dirty_slowing, (uint32_t)slowing);
+  if (!slowing) wake_all(&dirty_slowing);
+}
+
+static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
+  struct mutator *self = argument;
+  struct os_signals before;
+  os_block_signals(&before); /* as in mutator_lock_safely */
+  mutator_enter_safe(self, stack_pointer);
+  wait_on_word_for(&dirty_slowing, 1, REST_NS);
+  mutator_leave_safe(self);
+  os_restore_signals(&before);
+}
+
+void dirty_rest(struct mutator *self) {
+  if (collector_is_mine(self) || self->critical != 0) return;
+  os_call_with_registers(rest_while_safe, self);
+  atomic_add_relaxed(&dirty.rests, (size_t)1);
+}
+
 /* ---- beside the program ---- */
 
 static void mark_roots(struct cycle *cycle) {
@@ -101,18 +131,33 @@ static void mark_roots(struct cycle *cycle) {
   mark_publish(first);
 }
 
+static size_t run_round(struct cycle *cycle) {
+  size_t bytes = scan_written(cycle);
+  assist_drain(cycle);
+  cycle->report.rounds++;
+  return bytes;
+}
+
+/* Until little is left.  After a round in vain the program is slowed down; after some more no round will help. */
+static void run_rounds(struct cycle *cycle) {
+  unsigned in_vain = 0;
+  for (size_t before = SIZE_MAX, bytes; !dirty.is_lost && cycle->report.rounds < ROUNDS_MOST; before = bytes) {
+    bytes = run_round(cycle);
+    if (bytes <= LITTLE_BYTES) break;
+    in_vain += bytes > before - before / SHRINK_DIVISOR;
+    if (in_vain > IN_VAIN_MOST && dirty_slowing != 0) break;
+    if (in_vain > 0 && bytes > SLOW_LEAST_BYTES) set_slowing(true);
+  }
+  set_slowing(false);
+}
+
 static void mark_beside(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
   mark_roots(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
   assist_drain(cycle);
-  for (size_t before = SIZE_MAX, bytes; cycle->report.rounds < ROUNDS_MOST; before = bytes) {
-    bytes = scan_written(cycle);
-    cycle->report.rounds++;
-    assist_drain(cycle);
-    if (dirty.is_lost || bytes <= LITTLE_BYTES || bytes > before - before / SHRINK_DIVISOR) break;
-  }
+  run_rounds(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
 }
 
@@ -200,6 +245,7 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_RESUMING);
   cycle->report.pause_ns = os_now_ns() - start_ns;
   cycle->report.written_bytes = dirty.left_bytes;
+  cycle->report.rests = atomic_load_relaxed(&dirty.rests);
   if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
   collector_resume_world();
   cycle_announce(MIDDEN_EVENT_RESUMED);
@@ -255,6 +301,7 @@ static void hand_over(struct cycle *cycle) {
 
 static void mark_running(struct cycle *cycle) {
   dirty.is_lost = false;
+  atomic_store_relaxed(&dirty.rests, (size_t)0);
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
   concurrent_begin(cycle, false);

@@ -5,7 +5,8 @@
  *     scan       each thread by itself, as in barrier mode: from then on what it allocates is black, and is seen by its page
  *     mark       beside the program
  *     rounds     pages that were written are protected again, and what is marked on them is scanned again, beside the program,
- *                until little is left or it does not become less
+ *                until little is left; where it does not become less, threads that allocate are slowed, and if it still
+ *                does not, since they write without allocating, the stop is as long as it must be
  *     the stop   the pages that are left, all roots, what becomes of the dead
  *
  * Run by the driver, which holds the collector lock.  Trace functions and the program's callbacks run in the stop alone. */
@@ -23,6 +24,12 @@ bool dirty_is_possible(void);
 
 /* At start, instead of stopping the world from the beginning.  After concurrent_init. */
 void dirty_init(void);
+
+/* Not 0 while threads that allocate are slowed, since they write more than the rounds can clean; atomic. */
+extern uint32_t dirty_slowing;
+
+/* A thread is about to allocate: rests for less than a millisecond.  Outside critical sections. */
+void dirty_rest(struct mutator *self);
 
 /* The mark phase.  Where writes cannot be told the world is stopped for all of it. */
 void dirty_run(struct cycle *cycle);

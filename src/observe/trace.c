@@ -36,8 +36,8 @@ static void write_marking(char text[MARKING_TEXT_BYTES], const struct collector_
              mib(report->assisted_bytes), ms(report->assist_ns));
     if (report->pause_ns == 0) return;
     size_t length = strlen(text);
-    snprintf(text + length, MARKING_TEXT_BYTES - length, ", pause %.3f ms for %.1f MiB written", ms(report->pause_ns),
-             mib(report->written_bytes));
+    snprintf(text + length, MARKING_TEXT_BYTES - length, ", slowed %zu times, pause %.3f ms for %.1f MiB written",
+             report->rests, ms(report->pause_ns), mib(report->written_bytes));
   } else {
     snprintf(text, MARKING_TEXT_BYTES, "pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, finish %.3f)",
              ms(report->pause_ns), ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns),
