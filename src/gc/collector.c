@@ -367,6 +367,7 @@ void collector_forked(void) {
   handover_forget();
   scavenger_forget(&heap_scavenger);
   idle_forget();
+  dirty_forked();
   written_forked();
   collector.owner = os_thread_id();
 }

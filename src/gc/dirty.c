@@ -115,6 +115,8 @@ static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
   os_restore_signals(&before);
 }
 
+void dirty_forked(void) { atomic_store_relaxed(&dirty_slowing, 0u); }
+
 void dirty_rest(struct mutator *self) {
   if (collector_is_mine(self) || self->critical != 0) return;
   os_call_with_registers(rest_while_safe, self);
@@ -193,10 +195,10 @@ static void mark_job(void *argument, unsigned marker) {
   report->end_ns = cycle_now_ns();
 }
 
+/* Root objects were marked beside the program, or are black. */
 static void mark_rest(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   become_stopped(cycle);
-  rootset_mark_root_objects(first);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
   mark_postponed_stw(first);

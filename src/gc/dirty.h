@@ -31,6 +31,9 @@ extern uint32_t dirty_slowing;
 /* A thread is about to allocate: rests for less than a millisecond.  Outside critical sections. */
 void dirty_rest(struct mutator *self);
 
+/* In a fork's child. */
+void dirty_forked(void);
+
 /* The mark phase.  Where writes cannot be told the world is stopped for all of it. */
 void dirty_run(struct cycle *cycle);
 
