@@ -2,6 +2,7 @@
 
 #include "base/atomic.h"
 #include "base/bits.h"
+#include "base/memcheck.h"
 #include "gc/background.h"
 #include "gc/scavenger.h"
 #include "meta/persist.h"
@@ -36,10 +37,12 @@ void ahead_cycle_ended(void) {
 
 /* Its mark bits with it, and structures for the spans that will be cut from it. */
 static void populate(const struct span *span) {
+  memcheck_quiet_begin();
   persist_populate(METADATA_BYTES);
   os_populate((void *)span->start, span_bytes(span));
   for (unsigned side = 0; side < 2; side++)
     os_populate(mark_word_of(&heap_arena, side, span->start), span_bytes(span) / MARK_WORD_BYTES * sizeof(uint64_t));
+  memcheck_quiet_end();
 }
 
 static bool populate_chunk(struct mutator *self) {
