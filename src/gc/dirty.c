@@ -27,6 +27,7 @@ enum {
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,
+  ALONE_MOST_PARTS = 16, /* a gigabyte: to read what was written in it takes a third of a millisecond */
   REST_NS = 400 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
   PATIENCE_NS = 1000 * 1000 * 1000
@@ -38,6 +39,7 @@ static NOT_A_ROOT struct {
   size_t next_part;  /* atomic; of the stop */
   size_t left_bytes; /* atomic; written, as the stop found it */
   size_t rests;      /* atomic; of threads that were slowed in this cycle */
+  bool is_little;    /* what was written, as of the last round */
 } dirty;
 
 static bool is_impossible; /* atomic */
@@ -145,12 +147,18 @@ static void run_rounds(struct cycle *cycle) {
   unsigned in_vain = 0;
   for (size_t before = SIZE_MAX, bytes; !dirty.is_lost && cycle->report.rounds < ROUNDS_MOST; before = bytes) {
     bytes = run_round(cycle);
-    if (bytes <= LITTLE_BYTES) break;
+    dirty.is_little = bytes <= LITTLE_BYTES;
+    if (dirty.is_little) break;
     in_vain += bytes > before - before / SHRINK_DIVISOR;
     if (in_vain > IN_VAIN_MOST && dirty_slowing != 0) break;
     if (in_vain > 0 && bytes > SLOW_LEAST_BYTES) set_slowing(true);
   }
   set_slowing(false);
+}
+
+/* A stop that has little to do does not wait for another processor. */
+static unsigned markers_of_stop(const struct cycle *cycle) {
+  return dirty.is_little && written_part_count() <= ALONE_MOST_PARTS ? 1 : cycle->markers;
 }
 
 static void mark_beside(struct cycle *cycle) {
@@ -166,11 +174,11 @@ static void mark_beside(struct cycle *cycle) {
 /* ---- the stop ---- */
 
 /* What threads made grey at the last moment was counted when it was marked; from here on counting waits for the scan. */
-static void become_stopped(const struct cycle *cycle) {
+static void become_stopped(const struct cycle *cycle, unsigned markers) {
   cycle_drain_alone(&collector.tracers[0]);
   for (unsigned i = 0; i < cycle->markers; i++) {
     mark_publish(&collector.tracers[i]);
-    collector.tracers[i].mode = cycle->markers > 1 ? MARK_PARALLEL : MARK_ALONE;
+    collector.tracers[i].mode = markers > 1 ? MARK_PARALLEL : MARK_ALONE;
   }
   work_begin();
   settle_begin_stw();
@@ -198,11 +206,12 @@ static void mark_job(void *argument, unsigned marker) {
 /* Root objects were marked beside the program, or are black. */
 static void mark_rest(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
-  become_stopped(cycle);
+  unsigned markers = markers_of_stop(cycle);
+  become_stopped(cycle, markers);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
   mark_postponed_stw(first);
-  markers_run(cycle->markers, mark_job, NULL);
+  markers_run(markers, mark_job, NULL);
   cycle_drain_alone(first);
 }
 
@@ -302,7 +311,7 @@ static void hand_over(struct cycle *cycle) {
 }
 
 static void mark_running(struct cycle *cycle) {
-  dirty.is_lost = false;
+  dirty.is_lost = dirty.is_little = false;
   atomic_store_relaxed(&dirty.rests, (size_t)0);
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);

@@ -553,7 +553,7 @@ static int fork_and_start(void *argument) {
   dispatched = 0;
   make_cleaned(50);
   test_collect_clean();
-  wait_for_dispatched(48);
+  wait_for_dispatched(46); /* stale words */
   return midden_dispatcher_stop() == 0 ? 0 : 3;
 }
 
