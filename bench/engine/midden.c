@@ -35,6 +35,7 @@ static enum midden_mode mode_of(const char *name) {
   unsetenv("MIDDEN_MODE");
   if (strcmp(name, "stw") == 0) return MIDDEN_MODE_STW;
   if (strcmp(name, "barrier") == 0) return MIDDEN_MODE_BARRIER;
+  if (strcmp(name, "dirty") == 0) return MIDDEN_MODE_DIRTY;
   workload_fail("no such mode");
 }
 

@@ -62,6 +62,13 @@ void delays_restart(struct delays *delays) {
   delays_begin(delays);
 }
 
+void delays_resume(struct delays *delays) {
+  if (delays->operations != 0) delays->normal_ns = (delays->at_ns - delays->look.wall_ns) / delays->operations;
+  delays->operations = 0;
+  delays->look = read_times(delays->schedstat);
+  delays->at_ns = delays->look.wall_ns;
+}
+
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t beyond(uint64_t value, uint64_t part) { return value > part ? value - part : 0; }

@@ -60,6 +60,9 @@ void delays_begin(struct delays *delays);
 /* The same again: what was counted so far is forgotten. */
 void delays_restart(struct delays *delays);
 
+/* The calling thread has done something else since its last mark, or waited: the next operation starts now. */
+void delays_resume(struct delays *delays);
+
 /* The slow half of delays_mark: the operation that began at delays->at_ns ended.  Returns the time. */
 uint64_t delays_look(struct delays *delays);
 
