@@ -2,6 +2,7 @@
 #include "worker/delays.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -29,6 +30,18 @@ static uint64_t read_queued_ns(int schedstat) {
   return strtoull(rest, NULL, 10);
 }
 
+/* The time that the host gave to others, of all processors, in ticks; 0 where it does not tell.  Takes some 10 us. */
+static uint64_t read_steal_ticks(void) {
+  char text[256];
+  int stat = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+  if (stat < 0) return 0;
+  ssize_t length = read(stat, text, sizeof text - 1);
+  close(stat);
+  text[length > 0 ? length : 0] = '\0';
+  unsigned long long ticks = 0; /* user nice system idle iowait irq softirq steal */
+  return sscanf(text, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &ticks) == 1 ? ticks : 0;
+}
+
 static struct thread_times read_times(int schedstat) {
   struct rusage usage;
   struct timespec cpu;
@@ -48,6 +61,7 @@ void delays_begin(struct delays *delays) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%ld/schedstat", syscall(SYS_gettid));
   delays->schedstat = open(path, O_RDONLY | O_CLOEXEC);
+  delays->steal_ticks = read_steal_ticks();
   delays->look = read_times(delays->schedstat);
   delays->at_ns = delays->look.wall_ns;
 }
@@ -92,21 +106,42 @@ static void add_long(struct histogram *histogram, uint64_t *total_ns, uint64_t n
   *total_ns += ns;
 }
 
-static void add_delay(struct delays *delays, const struct thread_times *now, uint64_t delay_ns) {
+/* What the collector may have caused of a delay, unless the machine itself stood still in it. */
+static void add_own(struct delays *delays, uint64_t delay_ns, uint64_t caused_ns, bool stolen) {
+  if (stolen) {
+    delays->stolen++;
+    delays->stolen_ns += delay_ns;
+  } else if (caused_ns > delays->longest_own_ns) {
+    delays->longest_own_ns = caused_ns;
+  }
+}
+
+static void add_delay(struct delays *delays, const struct thread_times *now, uint64_t delay_ns, bool stolen) {
   const struct thread_times *before = &delays->look;
   enum delay_class class = class_of(before, now, delay_ns);
   delays->count[class]++;
   delays->total_ns[class] += delay_ns;
   add_long(&delays->delays, &delays->sum_ns, delay_ns);
   uint64_t worked_ns = beyond(cpu_of(before, now, delay_ns), delays->normal_ns);
-  add_long(&delays->caused, &delays->caused_ns, class == DELAY_DESCHEDULED ? worked_ns : delay_ns);
+  uint64_t caused_ns = class == DELAY_DESCHEDULED ? worked_ns : delay_ns;
+  add_long(&delays->caused, &delays->caused_ns, caused_ns);
+  add_own(delays, delay_ns, caused_ns, stolen);
   add_long(&delays->net, &delays->net_ns, beyond(delay_ns, now->queued_ns - before->queued_ns));
   if (now->faults == before->faults) return;
   delays->faulted++;
   delays->faulted_ns += delay_ns;
 }
 
+/* Whether the host took processor time since the last time that was asked; asks where the operation was long. */
+static bool was_stolen(struct delays *delays) {
+  if (measure_clock_ns() - delays->at_ns < DELAY_LONG_NS) return false;
+  uint64_t before_ticks = delays->steal_ticks;
+  delays->steal_ticks = read_steal_ticks();
+  return delays->steal_ticks != before_ticks;
+}
+
 uint64_t delays_look(struct delays *delays) {
+  bool stolen = was_stolen(delays);
   struct thread_times now;
   uint64_t end_ns;
   do {
@@ -116,7 +151,7 @@ uint64_t delays_look(struct delays *delays) {
   uint64_t operation_ns = end_ns - delays->at_ns;
   histogram_add(&delays->all, operation_ns);
   if (operation_ns > DELAY_NS) {
-    add_delay(delays, &now, operation_ns);
+    add_delay(delays, &now, operation_ns, stolen);
   } else {
     delays->normal_ns = (now.wall_ns - delays->look.wall_ns) / delays->operations;
   }
@@ -139,6 +174,9 @@ void delays_merge(struct delays *delays, const struct delays *from) {
   delays->net_ns += from->net_ns;
   delays->faulted += from->faulted;
   delays->faulted_ns += from->faulted_ns;
+  delays->stolen += from->stolen;
+  delays->stolen_ns += from->stolen_ns;
+  if (from->longest_own_ns > delays->longest_own_ns) delays->longest_own_ns = from->longest_own_ns;
 }
 
 /* PREFIX_count, PREFIX_p50_us and so on. */
@@ -171,6 +209,9 @@ static void report_classes(const struct delays *delays) {
   }
   result_number("faulted_count", (double)delays->faulted);
   result_number("faulted_ms", (double)delays->faulted_ns / 1e6);
+  result_number("stolen_count", (double)delays->stolen);
+  result_number("stolen_ms", (double)delays->stolen_ns / 1e6);
+  result_number("own_max_us", (double)delays->longest_own_ns / 1e3);
 }
 
 void delays_report(const struct delays *delays) {

@@ -191,7 +191,7 @@ struct workload workload_stores = {
     .parameters = {{"live", "1G"},
                    {"rate", "10000"},
                    {"between", "work"},
-                   {"garbage", "256"},
+                   {"garbage", "1K"},
                    {"ms", "10000"},
                    {"warm", "1"},
                    {"collections", "3"}},
