@@ -49,7 +49,7 @@ void engine_start(const struct engine_setup *setup) {
     fprintf(stderr, "midden_init: error %d\n", -error);
     exit(1);
   }
-  midden_set_event_callback(on_event, NULL);
+  if (setup->events) midden_set_event_callback(on_event, NULL);
 }
 
 const char *engine_name(void) {
