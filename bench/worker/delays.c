@@ -2,7 +2,6 @@
 #include "worker/delays.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -106,17 +105,16 @@ static void add_long(struct histogram *histogram, uint64_t *total_ns, uint64_t n
   *total_ns += ns;
 }
 
-/* What the collector may have caused of a delay, unless the machine itself stood still in it. */
-static void add_own(struct delays *delays, uint64_t delay_ns, uint64_t caused_ns, bool stolen) {
-  if (stolen) {
-    delays->stolen++;
-    delays->stolen_ns += delay_ns;
-  } else if (caused_ns > delays->longest_own_ns) {
-    delays->longest_own_ns = caused_ns;
-  }
+/* What the collector may have caused of a delay when the machine itself stood still for a part of it. */
+static void add_own(struct delays *delays, uint64_t delay_ns, uint64_t caused_ns, uint64_t stolen_ns) {
+  uint64_t own_ns = beyond(caused_ns, stolen_ns);
+  if (own_ns > delays->longest_own_ns) delays->longest_own_ns = own_ns;
+  if (stolen_ns == 0) return;
+  delays->stolen++;
+  delays->stolen_ns += smaller(stolen_ns, delay_ns);
 }
 
-static void add_delay(struct delays *delays, const struct thread_times *now, uint64_t delay_ns, bool stolen) {
+static void add_delay(struct delays *delays, const struct thread_times *now, uint64_t delay_ns, uint64_t stolen_ns) {
   const struct thread_times *before = &delays->look;
   enum delay_class class = class_of(before, now, delay_ns);
   delays->count[class]++;
@@ -125,23 +123,25 @@ static void add_delay(struct delays *delays, const struct thread_times *now, uin
   uint64_t worked_ns = beyond(cpu_of(before, now, delay_ns), delays->normal_ns);
   uint64_t caused_ns = class == DELAY_DESCHEDULED ? worked_ns : delay_ns;
   add_long(&delays->caused, &delays->caused_ns, caused_ns);
-  add_own(delays, delay_ns, caused_ns, stolen);
+  add_own(delays, delay_ns, caused_ns, stolen_ns);
   add_long(&delays->net, &delays->net_ns, beyond(delay_ns, now->queued_ns - before->queued_ns));
   if (now->faults == before->faults) return;
   delays->faulted++;
   delays->faulted_ns += delay_ns;
 }
 
-/* Whether the host took processor time since the last time that was asked; asks where the operation was long. */
-static bool was_stolen(struct delays *delays) {
-  if (measure_clock_ns() - delays->at_ns < DELAY_LONG_NS) return false;
+/* The time that the host took since that was asked last, a tick more where it took any; asks where the operation was
+ * long. */
+static uint64_t ask_stolen_ns(struct delays *delays) {
+  if (measure_clock_ns() - delays->at_ns < DELAY_LONG_NS) return 0;
   uint64_t before_ticks = delays->steal_ticks;
   delays->steal_ticks = read_steal_ticks();
-  return delays->steal_ticks != before_ticks;
+  uint64_t ticks = delays->steal_ticks - before_ticks;
+  return ticks == 0 ? 0 : (ticks + 1) * (UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
 uint64_t delays_look(struct delays *delays) {
-  bool stolen = was_stolen(delays);
+  uint64_t stolen_ns = ask_stolen_ns(delays);
   struct thread_times now;
   uint64_t end_ns;
   do {
@@ -151,7 +151,7 @@ uint64_t delays_look(struct delays *delays) {
   uint64_t operation_ns = end_ns - delays->at_ns;
   histogram_add(&delays->all, operation_ns);
   if (operation_ns > DELAY_NS) {
-    add_delay(delays, &now, operation_ns, stolen);
+    add_delay(delays, &now, operation_ns, stolen_ns);
   } else {
     delays->normal_ns = (now.wall_ns - delays->look.wall_ns) / delays->operations;
   }

@@ -15,8 +15,8 @@
  * runnable and had no processor, which the kernel adds up for each thread (schedstat), whatever the thread did else.
  *
  * A virtual machine may be stopped for a while; to the kernel inside, the thread worked meanwhile.  Where the host tells
- * (the steal of /proc/stat), delays of a millisecond and more in which it took processor time, since the last such delay,
- * are counted apart as stolen. */
+ * (the steal of /proc/stat, in ticks), what it took of all processors since the last delay of a millisecond or more is
+ * taken off the next: what then is left of what was caused is the thread's own. */
 #ifndef BENCH_WORKER_DELAYS_H
 #define BENCH_WORKER_DELAYS_H
 
@@ -54,8 +54,8 @@ struct delays {
   uint64_t count[DELAY_CLASSES], total_ns[DELAY_CLASSES];
   uint64_t sum_ns, caused_ns, net_ns;
   uint64_t faulted, faulted_ns; /* delays in which a page came */
-  uint64_t stolen, stolen_ns;   /* long delays in which the host took processor time */
-  uint64_t longest_own_ns;      /* of what was caused in the others */
+  uint64_t stolen, stolen_ns;   /* long delays in which the host took processor time, and how much */
+  uint64_t longest_own_ns;      /* the longest of what was caused, without that */
   uint64_t steal_ticks;         /* of all processors, at the last long delay */
 };
 
