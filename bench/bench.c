@@ -45,8 +45,9 @@ static const char help[] =
     "  --full           a large set, an hour\n"
     "  --latency        delays by live heap (16 MiB to 8 GiB) and by threads, hours\n"
     "  --repeat N       runs of each (default 5; 2 with --quick)\n"
-    "  --engines LIST   of midden (or midden-stw),midden-barrier,dropin,stock,stock-serial,stock-parallel,\n"
-    "                   stock-incremental,go,go-locked,malloc,control (default: by workload, what is installed)\n"
+    "  --engines LIST   of midden (or midden-stw),midden-barrier,midden-dirty,dropin,dropin-stw,stock,stock-serial,\n"
+    "                   stock-parallel,stock-incremental,go,go-locked,malloc,control (default: by workload, what is "
+    "installed)\n"
     "  --baseline NAME  what the others are compared with (default stock)\n"
     "  --only TEXT      only workloads whose name and parameters contain TEXT\n"
     "  --json FILE      writes everything there, too\n"
@@ -133,7 +134,7 @@ static void apply_option(struct options *options, int key) {
       options->worker_dir = optarg;
       break;
     case KEY_DROPIN:
-      engines_find("dropin")->library_dir = optarg;
+      engines_set_dropin_dir(optarg);
       break;
     case KEY_STOCK:
       engines_set_stock_dir(optarg);
@@ -182,7 +183,7 @@ static void read_options(struct options *options, int argc, char **argv) {
   options->worker_dir = own_dir();
   bool absolute = BENCH_DROPIN_DIR[0] == '/';
   snprintf(dropin_dir, sizeof dropin_dir, "%s%s%s", absolute ? "" : own_dir(), absolute ? "" : "/", BENCH_DROPIN_DIR);
-  engines_find("dropin")->library_dir = dropin_dir;
+  engines_set_dropin_dir(dropin_dir);
   for (int key; (key = getopt_long(argc, argv, "", option_table, NULL)) != -1;) apply_option(options, key);
   read_custom(options, argv + optind);
   if (options->repeats == 0) options->repeats = options->set == PLAN_QUICK ? 2 : 5;

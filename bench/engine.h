@@ -23,6 +23,7 @@
 #define BENCH_ENGINE_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,7 @@ struct engine_setup {
   unsigned markers;  /* threads that mark; 0: the engine's own choice */
   size_t heap_bytes; /* a heap size that is not worth collecting; 0: the engine's own choice */
   const char *mode;  /* "default", or a way to collect that the engine has */
+  bool events;       /* the bench listens to the engine's events */
 };
 
 /* Starts the engine, by the main thread, before anything else here.  A mode that it does not have ends the process. */

@@ -154,6 +154,9 @@ if(TARGET bench_driver)
   add_test(NAME bench/latency COMMAND bench_driver --repeat 1 --engines midden-stw,midden-barrier,control
     latency live=2M ms=100 collections=1 blocked=2 silent=2)
   midden_test_properties(bench/latency bench)
+  add_test(NAME bench/stores COMMAND bench_driver --repeat 1 --engines midden-stw,midden-barrier,midden-dirty,control
+    stores live=2M ms=100 collections=1)
+  midden_test_properties(bench/stores bench)
 endif()
 
 # ---- examples ----

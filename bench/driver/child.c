@@ -26,6 +26,11 @@ _Noreturn static void become_worker(const struct child *child, int output) {
   } else if (child->engine->uses_libgc) {
     unsetenv("LD_LIBRARY_PATH");
   }
+  if (child->engine->dropin_mode != NULL) {
+    setenv("MIDDEN_MODE", child->engine->dropin_mode, 1);
+  } else if (child->engine->is_dropin) {
+    unsetenv("MIDDEN_MODE");
+  }
   dup2(output, STDOUT_FILENO);
   alarm(child->timeout_s);
   execv(child->engine->program, (char **)argv);

@@ -12,7 +12,9 @@
 struct engine engines[ENGINE_COUNT] = {
     {.name = "midden", .other_name = "midden-stw", .worker = "worker-midden", .mode = "mode=stw"},
     {.name = "midden-barrier", .worker = "worker-midden", .mode = "mode=barrier"},
-    {.name = "dropin", .worker = "worker-libgc", .uses_libgc = true},
+    {.name = "midden-dirty", .worker = "worker-midden", .mode = "mode=dirty"},
+    {.name = "dropin", .worker = "worker-libgc", .uses_libgc = true, .is_dropin = true},
+    {.name = "dropin-stw", .worker = "worker-libgc", .uses_libgc = true, .is_dropin = true, .dropin_mode = "stw"},
     {.name = "stock", .worker = "worker-libgc", .uses_libgc = true, .package = "libgc1"},
     {.name = "stock-serial", .worker = "worker-libgc", .mode = "mode=serial", .uses_libgc = true, .package = "libgc1"},
     {.name = "stock-parallel",
@@ -50,11 +52,15 @@ bool engines_listed(const char *list, const struct engine *engine) {
   return false;
 }
 
-void engines_set_stock_dir(const char *dir) {
+static void set_library_dir(bool of_dropin, const char *dir) {
   for (int i = 0; i < ENGINE_COUNT; i++) {
-    if (engines[i].uses_libgc && &engines[i] != engines_find("dropin")) engines[i].library_dir = dir;
+    if (engines[i].uses_libgc && engines[i].is_dropin == of_dropin) engines[i].library_dir = dir;
   }
 }
+
+void engines_set_dropin_dir(const char *dir) { set_library_dir(true, dir); }
+
+void engines_set_stock_dir(const char *dir) { set_library_dir(false, dir); }
 
 int engines_select(const char *list) {
   char names[LIST_BYTES];
@@ -93,7 +99,7 @@ static int check_library(const struct engine *engine) {
     return -EINVAL;
   }
   const struct engine *dropin = engines_find("dropin");
-  if (engine != dropin && dropin->library_dir != NULL && lies_in(engine->library, dropin->library_dir)) {
+  if (!engine->is_dropin && dropin->library_dir != NULL && lies_in(engine->library, dropin->library_dir)) {
     fprintf(stderr, "bench: %s loaded the drop-in, %s\n", engine->name, engine->library);
     return -EINVAL;
   }
@@ -103,7 +109,7 @@ static int check_library(const struct engine *engine) {
 static bool is_installed(const struct engine *engine) {
   if (access(engine->program, X_OK) != 0) return false;
   if (engine->library_dir != NULL) return has_file(engine->library_dir, "libgc.so.1");
-  return strcmp(engine->name, "dropin") != 0; /* the drop-in always has a folder of its own */
+  return !engine->is_dropin; /* the drop-in always has a folder of its own */
 }
 
 static int probe(struct engine *engine) {

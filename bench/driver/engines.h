@@ -13,6 +13,8 @@ struct engine {
   const char *worker;      /* file name in the folder of workers */
   const char *mode;        /* "mode=...", an argument of the worker; NULL: its default */
   bool uses_libgc;         /* reaches its collector as libgc.so.1 */
+  bool is_dropin;          /* that is midden's */
+  const char *dropin_mode; /* MIDDEN_MODE of the worker; NULL: not set */
   const char *library_dir; /* where that lies; NULL: where the system has it */
   const char *package;     /* Debian's, without which the engine is not there; or NULL */
   bool selected;
@@ -21,7 +23,7 @@ struct engine {
   char library[RECORD_TEXT_BYTES];     /* the file that was loaded when it was probed */
 };
 
-enum { ENGINE_COUNT = 11, ENGINE_NAME_WIDTH = 17 };
+enum { ENGINE_COUNT = 13, ENGINE_NAME_WIDTH = 17 };
 extern struct engine engines[ENGINE_COUNT];
 
 /* The engine of a name, or NULL. */
@@ -32,6 +34,9 @@ bool engines_listed(const char *list, const struct engine *engine);
 
 /* Selects the engines of such a list, beside those that are selected.  0, or -EINVAL for a name that is none. */
 int engines_select(const char *list);
+
+/* The folder of the drop-in. */
+void engines_set_dropin_dir(const char *dir);
 
 /* Another folder for the library of all engines that use the installed one. */
 void engines_set_stock_dir(const char *dir);

@@ -75,6 +75,16 @@ const struct plan_entry plan[] = {
     {"latency", "live=256M blocked=254 ms=20000", LATENCY, 0},
     {"latency", "live=256M blocked=127 silent=127 ms=20000", LATENCY, 0},
 
+    {"stores", "live=8M ms=300 collections=1", QUICK, 0},
+    {"stores", "live=256M rate=100000", USUAL, 3},
+    {"stores", "live=1G rate=10000", LATENCY, 3},
+    {"stores", "live=1G rate=100000", LATENCY, 3},
+    {"stores", "live=1G rate=0", LATENCY, 3},
+    {"stores", "live=1G rate=10000 between=sleep garbage=16K", LATENCY, 3},
+    {"stores", "live=2G rate=100000", LATENCY, 3},
+    {"stores", "live=4G rate=100000", LATENCY, 3},
+    {"stores", "live=8G rate=100000", LATENCY, 3},
+
     {"spike", "spike=64M live=16M wait=1", QUICK, 0},
     {"spike", "spike=1G live=64M wait=10", USUAL, 1},
     {NULL, NULL, 0, 0},
@@ -88,6 +98,7 @@ const char *plan_engines(const char *workload) {
       {"gcbench", "midden,midden-barrier,dropin,stock,malloc"},
       {"graph", "midden,midden-barrier,dropin,stock"},
       {"latency", "midden,midden-barrier,stock,stock-serial,stock-incremental,go,go-locked,control"},
+      {"stores", "midden,midden-barrier,midden-dirty,dropin,dropin-stw,stock,control"},
   };
   for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
     if (strcmp(special[i].workload, workload) == 0) return special[i].engines;

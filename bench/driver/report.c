@@ -7,16 +7,21 @@ static const struct column {
   const char *figure;
   bool compared; /* in the table of gains */
 } columns[] = {
-    {"object_cpu_ns", true},   {"object_ns", false},      {"collect_s", true},        {"mobjects_per_s", false},
-    {"marked_per_s", true},    {"ops_per_s", true},       {"wall_s", true},           {"cpu_s", true},
-    {"peak_rss_mib", true},    {"collections", false},    {"pause_max_ms", true},     {"pause_total_ms", true},
-    {"p50_us", false},         {"p999_us", true},         {"p9999_us", false},        {"worst_us", true},
-    {"delay_count", false},    {"delay_p50_us", false},   {"delay_p99_us", false},    {"delay_p999_us", false},
-    {"delay_max_us", false},   {"delay_total_ms", false}, {"waited_ms", false},       {"worked_ms", false},
-    {"descheduled_ms", false}, {"caused_count", false},   {"caused_p50_us", false},   {"caused_p99_us", false},
-    {"caused_p999_us", true},  {"caused_max_us", true},   {"caused_total_ms", false}, {"net_p999_us", false},
-    {"net_max_us", true},      {"net_total_ms", false},   {"caused_100us", false},    {"caused_1ms", false},
-    {"caused_10ms", false},    {"caused_100ms", false},   {"pauses_10us", false},     {"pauses_100us", false},
+    {"object_cpu_ns", true},   {"object_ns", false},      {"collect_s", true},
+    {"mobjects_per_s", false}, {"marked_per_s", true},    {"ops_per_s", true},
+    {"stores_per_s", false},   {"wall_s", true},          {"cpu_s", true},
+    {"peak_rss_mib", true},    {"collections", false},    {"pause_max_ms", true},
+    {"pause_total_ms", true},  {"p50_us", false},         {"p999_us", true},
+    {"p9999_us", false},       {"worst_us", true},        {"operation_p999_us", false},
+    {"late_p999_us", false},   {"late_max_us", true},     {"delay_count", false},
+    {"delay_p50_us", false},   {"delay_p99_us", false},   {"delay_p999_us", false},
+    {"delay_max_us", false},   {"delay_total_ms", false}, {"waited_ms", false},
+    {"worked_ms", false},      {"descheduled_ms", false}, {"caused_count", false},
+    {"caused_p50_us", false},  {"caused_p99_us", false},  {"caused_p999_us", true},
+    {"caused_max_us", true},   {"own_max_us", true},      {"caused_total_ms", false},
+    {"net_p999_us", false},    {"net_max_us", true},      {"net_total_ms", false},
+    {"caused_100us", false},   {"caused_1ms", false},     {"caused_10ms", false},
+    {"caused_100ms", false},   {"pauses_10us", false},    {"pauses_100us", false},
     {"pauses_1ms", false},     {"pauses_10ms", false},    {"pauses_100ms", false},
 };
 enum { COLUMN_COUNT = sizeof columns / sizeof columns[0], BLOCK_COLUMNS = 10, CELL_BYTES = 40 };

@@ -48,7 +48,7 @@ void engine_start(const struct engine_setup *setup) {
   if (markers > 1) GC_start_mark_threads();
   if (strcmp(setup->mode, "incremental") == 0) GC_enable_incremental();
   if (setup->heap_bytes != 0 && !GC_expand_hp(setup->heap_bytes)) workload_fail("GC_expand_hp failed");
-  GC_set_on_collection_event(on_event);
+  if (setup->events) GC_set_on_collection_event(on_event);
 }
 
 const char *engine_name(void) {

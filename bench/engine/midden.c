@@ -35,6 +35,7 @@ static enum midden_mode mode_of(const char *name) {
   unsetenv("MIDDEN_MODE");
   if (strcmp(name, "stw") == 0) return MIDDEN_MODE_STW;
   if (strcmp(name, "barrier") == 0) return MIDDEN_MODE_BARRIER;
+  if (strcmp(name, "dirty") == 0) return MIDDEN_MODE_DIRTY;
   workload_fail("no such mode");
 }
 
@@ -48,7 +49,7 @@ void engine_start(const struct engine_setup *setup) {
     fprintf(stderr, "midden_init: error %d\n", -error);
     exit(1);
   }
-  midden_set_event_callback(on_event, NULL);
+  if (setup->events) midden_set_event_callback(on_event, NULL);
 }
 
 const char *engine_name(void) {

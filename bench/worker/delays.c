@@ -29,6 +29,18 @@ static uint64_t read_queued_ns(int schedstat) {
   return strtoull(rest, NULL, 10);
 }
 
+/* The time that the host gave to others, of all processors, in ticks; 0 where it does not tell.  Takes some 10 us. */
+static uint64_t read_steal_ticks(void) {
+  char text[256];
+  int stat = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+  if (stat < 0) return 0;
+  ssize_t length = read(stat, text, sizeof text - 1);
+  close(stat);
+  text[length > 0 ? length : 0] = '\0';
+  unsigned long long ticks = 0; /* user nice system idle iowait irq softirq steal */
+  return sscanf(text, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &ticks) == 1 ? ticks : 0;
+}
+
 static struct thread_times read_times(int schedstat) {
   struct rusage usage;
   struct timespec cpu;
@@ -48,6 +60,7 @@ void delays_begin(struct delays *delays) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%ld/schedstat", syscall(SYS_gettid));
   delays->schedstat = open(path, O_RDONLY | O_CLOEXEC);
+  delays->steal_ticks = read_steal_ticks();
   delays->look = read_times(delays->schedstat);
   delays->at_ns = delays->look.wall_ns;
 }
@@ -60,6 +73,13 @@ void delays_restart(struct delays *delays) {
   delays_end(delays);
   *delays = (struct delays){0};
   delays_begin(delays);
+}
+
+void delays_resume(struct delays *delays) {
+  if (delays->operations != 0) delays->normal_ns = (delays->at_ns - delays->look.wall_ns) / delays->operations;
+  delays->operations = 0;
+  delays->look = read_times(delays->schedstat);
+  delays->at_ns = delays->look.wall_ns;
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -85,21 +105,43 @@ static void add_long(struct histogram *histogram, uint64_t *total_ns, uint64_t n
   *total_ns += ns;
 }
 
-static void add_delay(struct delays *delays, const struct thread_times *now, uint64_t delay_ns) {
+/* What the collector may have caused of a delay when the machine itself stood still for a part of it. */
+static void add_own(struct delays *delays, uint64_t delay_ns, uint64_t caused_ns, uint64_t stolen_ns) {
+  uint64_t own_ns = beyond(caused_ns, stolen_ns);
+  if (own_ns > delays->longest_own_ns) delays->longest_own_ns = own_ns;
+  if (stolen_ns == 0) return;
+  delays->stolen++;
+  delays->stolen_ns += smaller(stolen_ns, delay_ns);
+}
+
+static void add_delay(struct delays *delays, const struct thread_times *now, uint64_t delay_ns, uint64_t stolen_ns) {
   const struct thread_times *before = &delays->look;
   enum delay_class class = class_of(before, now, delay_ns);
   delays->count[class]++;
   delays->total_ns[class] += delay_ns;
   add_long(&delays->delays, &delays->sum_ns, delay_ns);
   uint64_t worked_ns = beyond(cpu_of(before, now, delay_ns), delays->normal_ns);
-  add_long(&delays->caused, &delays->caused_ns, class == DELAY_DESCHEDULED ? worked_ns : delay_ns);
+  uint64_t caused_ns = class == DELAY_DESCHEDULED ? worked_ns : delay_ns;
+  add_long(&delays->caused, &delays->caused_ns, caused_ns);
+  add_own(delays, delay_ns, caused_ns, stolen_ns);
   add_long(&delays->net, &delays->net_ns, beyond(delay_ns, now->queued_ns - before->queued_ns));
   if (now->faults == before->faults) return;
   delays->faulted++;
   delays->faulted_ns += delay_ns;
 }
 
+/* The time that the host took since that was asked last, a tick more where it took any; asks where the operation was
+ * long. */
+static uint64_t ask_stolen_ns(struct delays *delays) {
+  if (measure_clock_ns() - delays->at_ns < DELAY_LONG_NS) return 0;
+  uint64_t before_ticks = delays->steal_ticks;
+  delays->steal_ticks = read_steal_ticks();
+  uint64_t ticks = delays->steal_ticks - before_ticks;
+  return ticks == 0 ? 0 : (ticks + 1) * (UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
 uint64_t delays_look(struct delays *delays) {
+  uint64_t stolen_ns = ask_stolen_ns(delays);
   struct thread_times now;
   uint64_t end_ns;
   do {
@@ -109,7 +151,7 @@ uint64_t delays_look(struct delays *delays) {
   uint64_t operation_ns = end_ns - delays->at_ns;
   histogram_add(&delays->all, operation_ns);
   if (operation_ns > DELAY_NS) {
-    add_delay(delays, &now, operation_ns);
+    add_delay(delays, &now, operation_ns, stolen_ns);
   } else {
     delays->normal_ns = (now.wall_ns - delays->look.wall_ns) / delays->operations;
   }
@@ -132,6 +174,9 @@ void delays_merge(struct delays *delays, const struct delays *from) {
   delays->net_ns += from->net_ns;
   delays->faulted += from->faulted;
   delays->faulted_ns += from->faulted_ns;
+  delays->stolen += from->stolen;
+  delays->stolen_ns += from->stolen_ns;
+  if (from->longest_own_ns > delays->longest_own_ns) delays->longest_own_ns = from->longest_own_ns;
 }
 
 /* PREFIX_count, PREFIX_p50_us and so on. */
@@ -164,6 +209,9 @@ static void report_classes(const struct delays *delays) {
   }
   result_number("faulted_count", (double)delays->faulted);
   result_number("faulted_ms", (double)delays->faulted_ns / 1e6);
+  result_number("stolen_count", (double)delays->stolen);
+  result_number("stolen_ms", (double)delays->stolen_ns / 1e6);
+  result_number("own_max_us", (double)delays->longest_own_ns / 1e3);
 }
 
 void delays_report(const struct delays *delays) {

@@ -12,7 +12,11 @@
  *
  * What the collector caused is all of a delay that waited or worked, and of one that was descheduled the CPU time in it
  * beyond a normal operation's.  `net` is another account of it: the delay without the time in which the thread was
- * runnable and had no processor, which the kernel adds up for each thread (schedstat), whatever the thread did else. */
+ * runnable and had no processor, which the kernel adds up for each thread (schedstat), whatever the thread did else.
+ *
+ * A virtual machine may be stopped for a while; to the kernel inside, the thread worked meanwhile.  Where the host tells
+ * (the steal of /proc/stat, in ticks), what it took of all processors since the last delay of a millisecond or more is
+ * taken off the next: what then is left of what was caused is the thread's own. */
 #ifndef BENCH_WORKER_DELAYS_H
 #define BENCH_WORKER_DELAYS_H
 
@@ -21,7 +25,7 @@
 #include "worker/histogram.h"
 #include "worker/measure.h"
 
-enum { DELAY_NS = 10000, DELAY_LOOK_NS = 1000000 };
+enum { DELAY_NS = 10000, DELAY_LOOK_NS = 1000000, DELAY_LONG_NS = 1000000 };
 
 enum delay_class { DELAY_WAITED, DELAY_WORKED, DELAY_DESCHEDULED, DELAY_CLASSES };
 
@@ -50,6 +54,9 @@ struct delays {
   uint64_t count[DELAY_CLASSES], total_ns[DELAY_CLASSES];
   uint64_t sum_ns, caused_ns, net_ns;
   uint64_t faulted, faulted_ns; /* delays in which a page came */
+  uint64_t stolen, stolen_ns;   /* long delays in which the host took processor time, and how much */
+  uint64_t longest_own_ns;      /* the longest of what was caused, without that */
+  uint64_t steal_ticks;         /* of all processors, at the last long delay */
 };
 
 struct delays *delays_new(void);
@@ -59,6 +66,9 @@ void delays_begin(struct delays *delays);
 
 /* The same again: what was counted so far is forgotten. */
 void delays_restart(struct delays *delays);
+
+/* The calling thread has done something else since its last mark, or waited: the next operation starts now. */
+void delays_resume(struct delays *delays);
 
 /* The slow half of delays_mark: the operation that began at delays->at_ns ended.  Returns the time. */
 uint64_t delays_look(struct delays *delays);

@@ -19,15 +19,15 @@
 enum { EXIT_USAGE = 2 };
 
 extern struct workload workload_alloc, workload_gcbench, workload_graph, workload_latency, workload_mutate,
-    workload_queue, workload_specials, workload_spike, workload_trees;
+    workload_queue, workload_specials, workload_spike, workload_stores, workload_trees;
 
-static struct workload *const workloads[] = {&workload_trees,    &workload_gcbench, &workload_alloc,
-                                             &workload_graph,    &workload_queue,   &workload_mutate,
-                                             &workload_specials, &workload_spike,   &workload_latency};
+static struct workload *const workloads[] = {&workload_trees,   &workload_gcbench, &workload_alloc,    &workload_graph,
+                                             &workload_queue,   &workload_mutate,  &workload_specials, &workload_spike,
+                                             &workload_latency, &workload_stores};
 enum { WORKLOAD_COUNT = sizeof workloads / sizeof workloads[0] };
 
-static struct workload common = {.name = "worker",
-                                 .parameters = {{"markers", "0"}, {"heap", "0"}, {"mode", "default"}}};
+static struct workload common = {
+    .name = "worker", .parameters = {{"markers", "0"}, {"heap", "0"}, {"mode", "default"}, {"events", "yes"}}};
 
 /* The real path of the file that the engine's code was loaded from, as the loader sees it: no guess from the
  * environment. */
@@ -86,6 +86,7 @@ static void start(void) {
       .markers = (unsigned)workload_number(&common, "markers", 0, WORKLOAD_THREADS_MAX),
       .heap_bytes = (size_t)workload_number(&common, "heap", 0, 1L << 40),
       .mode = workload_text(&common, "mode"),
+      .events = workload_choice(&common, "events", "yes", "no"),
   };
   engine_start(&setup);
   result_text("engine", engine_name());

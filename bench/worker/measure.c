@@ -9,6 +9,8 @@
 #include "worker/histogram.h"
 #include "worker/result.h"
 
+enum { WAIT_PATIENCE = 20 };
+
 struct span {
   uint64_t begin_ns; /* 0: none is open */
   uint64_t count;
@@ -110,6 +112,22 @@ void measure_end(void) {
   result_number("mark_total_ms", (double)marks.total_ns / 1e6);
   uint64_t collector_ns = engine_collector_cpu_ns();
   if (collector_ns != 0) result_number("collector_cpu_s", (double)(collector_ns - at_start.collector_cpu_ns) / 1e9);
+}
+
+static void *sleep_for(void *ms) {
+  long length = *(long *)ms;
+  nanosleep(&(struct timespec){.tv_sec = length / 1000, .tv_nsec = length % 1000 * 1000000}, NULL);
+  return NULL;
+}
+
+void measure_wait(long ms, uint64_t collections) {
+  static long poll_ms = 50;
+  uint64_t start = engine_collections();
+  engine_blocking_call(sleep_for, &ms);
+  for (long left_ms = ms * WAIT_PATIENCE; ENGINE_COLLECTS && left_ms > 0; left_ms -= poll_ms) {
+    if (engine_collections() - start >= collections) break;
+    engine_blocking_call(sleep_for, &poll_ms);
+  }
 }
 
 void measure_report_pauses(void) {

@@ -18,6 +18,11 @@ uint64_t measure_cpu_ns(void);
 void measure_start(void);
 void measure_end(void);
 
+/* For a thread that has others work: waits until the time is over and so many collections have ended, since on a busy
+ * machine a large heap would see none in any fixed time; for 20 times as long at most.  What never collects is not waited
+ * for. */
+void measure_wait(long ms, uint64_t collections);
+
 /* Length of the section that ended last. */
 uint64_t measure_wall_ns(void);
 uint64_t measure_section_cpu_ns(void);

@@ -2,7 +2,7 @@
  *
  * The worker fills the parameters from "name=value" on its command line before it calls `run`; a name that the workload
  * does not have is refused.  Numbers may end in K, M or G (1024 and its powers).  Every workload also has "markers",
- * "heap" and "mode", which struct engine_setup explains. */
+ * "heap", "mode" and "events", which struct engine_setup explains. */
 #ifndef BENCH_WORKER_WORKLOAD_H
 #define BENCH_WORKER_WORKLOAD_H
 

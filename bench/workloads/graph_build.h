@@ -18,6 +18,14 @@ extern struct node *volatile graph_root;
  * until every node hangs on graph_root; the index is given back to the system then. */
 void graph_build(long nodes);
 
+/* The same, but the last link of each node is to a leaf of its own, a node without links that was allocated right behind
+ * it and has its number. */
+void graph_build_with_leaves(long nodes);
+
+/* Down the tree to a random node, each as likely as any other: the low bits of `choice` say how far, the high ones which
+ * way. */
+struct node *graph_find(uint64_t choice);
+
 /* The sum of all numbers, found by walking the tree. */
 double graph_sum(void);
 

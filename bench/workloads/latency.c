@@ -8,7 +8,6 @@
  * Without a collector it is the control: the same walk and the same stores over the same graph, and no allocation.  What
  * delays that is the machine. */
 #include <stddef.h>
-#include <time.h>
 
 #include "engine.h"
 #include "worker/delays.h"
@@ -17,12 +16,11 @@
 #include "worker/workload.h"
 #include "workloads/graph_build.h"
 
-enum { ANY = 2, LEAF = 3, STEPS = 2, WAITERS_MAX = 1024, PATIENCE = 20 };
+enum { ANY = 2, LEAF = 3, STEPS = 2, WAITERS_MAX = 1024 };
 static const uint64_t LEAF_NUMBER = UINT64_MAX;
 
 static long garbage_nodes;       /* of the short-lived list that an operation builds */
 static long replace_every;       /* operations */
-static int tree_depth;           /* levels below the root */
 static bool measuring, stopping; /* atomic; written by the main thread */
 static struct delays *delays[WORKLOAD_THREADS_MAX];
 
@@ -46,7 +44,6 @@ static void add_leaves(struct node *node) {
 /* Ends with a full collection, so that all engines begin alike. */
 static void build(long bytes) {
   long nodes = bytes / (long)sizeof(struct node) / 2;
-  tree_depth = 63 - __builtin_clzl((unsigned long)nodes);
   graph_build(nodes);
   engine_disable();
   add_leaves(graph_root);
@@ -69,19 +66,6 @@ struct walker {
   uint64_t random;
 };
 
-/* Down the tree to a random node, each as likely as any other: the low bits say how far, the high ones which way.  The
- * tree never changes, so the threads do not drift to some part of the graph that their own stores made. */
-static struct node *find(uint64_t choice) {
-  int levels = tree_depth - __builtin_ctzll(choice | UINT64_C(1) << tree_depth);
-  struct node *node = graph_root;
-  for (int i = 0; i < levels; i++) {
-    struct node *below = load(&node->links[choice >> (63 - i) & 1]);
-    if (below == NULL) break;
-    node = below;
-  }
-  return node;
-}
-
 static struct node *wander(struct node *node) {
   for (int i = 0; i < STEPS; i++) node = load(&node->links[ANY]);
   return node;
@@ -103,8 +87,9 @@ static void replace_leaf(struct node *node, struct node *target) {
   engine_store(&node->links[LEAF], leaf);
 }
 
+/* The tree never changes, so the threads do not drift to some part of the graph that their own stores made. */
 static void operate(struct walker *walker, long number) {
-  struct node *found = find(workload_random(&walker->random)), *node = wander(found);
+  struct node *found = graph_find(workload_random(&walker->random)), *node = wander(found);
   if (ENGINE_COLLECTS) build_garbage(found);
   engine_store(&node->links[ANY], walker->before);
   if (number % replace_every == 0) replace_leaf(node, walker->before);
@@ -128,27 +113,9 @@ static void *mutate(void *argument) {
   return NULL;
 }
 
-static void *sleep_for(void *ms) {
-  long length = *(long *)ms;
-  nanosleep(&(struct timespec){.tv_sec = length / 1000, .tv_nsec = length % 1000 * 1000000}, NULL);
-  return NULL;
-}
-
-/* Until the time is over and the collector has done its part: on a busy machine a large heap would see no collection in
- * any fixed time.  What never collects is not waited for. */
-static void sleep_until_done(long ms, uint64_t collections) {
-  static long poll_ms = 50;
-  uint64_t start = engine_collections();
-  engine_blocking_call(sleep_for, &ms);
-  for (long left_ms = ms * PATIENCE; ENGINE_COLLECTS && left_ms > 0; left_ms -= poll_ms) {
-    if (engine_collections() - start >= collections) break;
-    engine_blocking_call(sleep_for, &poll_ms);
-  }
-}
-
 /* What comes before is not measured: the heap grows to its size, which costs page faults. */
 static void warm_up(long ms, uint64_t collections) {
-  if (ENGINE_COLLECTS && collections != 0) sleep_until_done(ms / 4, collections);
+  if (ENGINE_COLLECTS && collections != 0) measure_wait(ms / 4, collections);
   measure_start();
   __atomic_store_n(&measuring, true, __ATOMIC_RELAXED);
 }
@@ -159,7 +126,7 @@ static void run_mutators(int mutators, long ms, uint64_t warm, uint64_t collecti
     if (engine_thread_start(&threads[i], mutate, &delays[i]) != 0) workload_fail("no thread");
   }
   warm_up(ms, warm);
-  sleep_until_done(ms, collections);
+  measure_wait(ms, collections);
   __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
   for (int i = 0; i < mutators; i++) engine_thread_join(threads[i]);
 }
