@@ -204,9 +204,8 @@ static void mark_job(void *argument, unsigned marker) {
 }
 
 /* Root objects were marked beside the program, or are black. */
-static void mark_rest(struct cycle *cycle) {
+static void mark_rest(struct cycle *cycle, unsigned markers) {
   struct midden_tracer *first = &collector.tracers[0];
-  unsigned markers = markers_of_stop(cycle);
   become_stopped(cycle, markers);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
@@ -215,12 +214,12 @@ static void mark_rest(struct cycle *cycle) {
   cycle_drain_alone(first);
 }
 
-static void settle(struct cycle *cycle) {
-  struct settle_markers markers = {collector.tracers, cycle->markers, cycle_drain_alone};
-  settle_values_stw(&markers);
+static void settle(struct cycle *cycle, unsigned markers) {
+  struct settle_markers by = {collector.tracers, markers, cycle_drain_alone};
+  settle_values_stw(&by);
   cycle_check_stw(cycle);
   cycle_set_phase(COLLECTOR_MARK_TERMINATION);
-  settle_dead_stw(&markers);
+  settle_dead_stw(&by);
   stacks_free_dead_stw();
 }
 
@@ -228,8 +227,9 @@ static void finish_stopped(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   mark_open_by_hand_stw();
   memcheck_quiet_begin();
-  mark_rest(cycle);
-  settle(cycle);
+  unsigned markers = markers_of_stop(cycle);
+  mark_rest(cycle, markers);
+  settle(cycle, markers);
   concurrent_trade_sides_locked(cycle);
   memcheck_quiet_end();
   cycle->report.finalizers_ready = calls_count();
