@@ -42,17 +42,21 @@ static NOT_A_ROOT struct {
   bool is_little;    /* what was written, as of the last round */
 } dirty;
 
-static bool is_impossible; /* atomic */
+/* Of the system, one after the other.  The first may be a mistake: the program closes descriptors that it does not know. */
+enum { REFUSALS_MOST = 3 };
+static unsigned refusals; /* atomic */
 
 void dirty_init(void) { mark_postpones_traces = true; }
 
-bool dirty_is_possible(void) { return !atomic_load_relaxed(&is_impossible); }
+bool dirty_is_possible(void) { return atomic_load_relaxed(&refusals) < REFUSALS_MOST; }
 
 static bool protect(void) {
   if (!dirty_is_possible()) return false;
-  if (written_is_available()) return written_protect() == 0;
-  atomic_store_relaxed(&is_impossible, true);
-  if (collector_reporter != NULL)
+  if (written_is_available()) {
+    atomic_store_relaxed(&refusals, 0u);
+    return written_protect() == 0;
+  }
+  if (atomic_add_relaxed(&refusals, 1u) + 1 == REFUSALS_MOST && collector_reporter != NULL)
     warn("this system does not tell which pages were written: the world is stopped for the whole of each marking");
   return false;
 }

@@ -1,13 +1,18 @@
 #include "gc/driver.h"
 
+#include "alloc/account.h"
 #include "base/atomic.h"
 #include "base/wait.h"
 #include "gc/background.h"
+#include "gc/cycle.h"
 #include "gc/handover.h"
 #include "mutator/world.h"
 #include "os/os.h"
 
 enum { NONE, STARTING, STARTED };
+
+/* An eighth beyond the goal a thread waits for the cycle to begin; for some milliseconds at most, in case that it does not. */
+enum { OVERRUN_DIVISOR = 8, BEGIN_POLL_NS = 100000, BEGIN_TRIES = 100 };
 
 static struct {
   uint32_t state;    /* atomic; see driver.h */
@@ -113,11 +118,32 @@ static void wait_with_registers(uintptr_t stack_pointer, void *argument) {
   } while (!is_served(wait->number));
 }
 
+/* The heap has passed its goal, and no cycle that was asked for on the way has begun: the driver has had no processor. */
+static bool is_overdue(void) {
+  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  return account_collection_is_due() && !collector_is_disabled() && goal_bytes < live_bytes &&
+         live_bytes - goal_bytes > goal_bytes / OVERRUN_DIVISOR;
+}
+
+/* Gives it this thread's. */
+static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
+  struct mutator *self = argument;
+  struct os_signals before;
+  os_block_signals(&before); /* as in mutator_lock_safely */
+  mutator_enter_safe(self, stack_pointer);
+  for (int i = 0; i < BEGIN_TRIES && is_overdue(); i++)
+    wait_on_word_for(&driver.served, atomic_load_acquire(&driver.served), BEGIN_POLL_NS);
+  mutator_leave_safe(self);
+  os_restore_signals(&before);
+}
+
 bool driver_request(struct mutator *self, enum collector_reason reason) {
   if (!is_there(self)) return false;
   if (reason == COLLECT_HEAP) {
     /* One that is asked for and not yet served is enough. */
     if (atomic_load_acquire(&driver.requests) == atomic_load_acquire(&driver.served)) post(reason);
+    if (UNLIKELY(is_overdue())) os_call_with_registers(wait_for_begin, self);
     return true;
   }
   struct wait wait = {.self = self, .reason = reason};

@@ -528,10 +528,11 @@ static void test_table(void **state) {
 /* ---- the dispatcher ---- */
 
 static unsigned dispatched; /* atomic */
+static bool dispatching;    /* what stale words have kept runs in a later test, and by the test's thread */
 
 static void count_dispatched(void *argument) {
   (void)argument;
-  REQUIRE(midden_dispatcher_stop() == -EDEADLK, "the dispatcher stops itself");
+  REQUIRE(!dispatching || midden_dispatcher_stop() == -EDEADLK, "the dispatcher stops itself");
   REQUIRE(midden_alloc(100) != NULL, "no memory");
   __atomic_add_fetch(&dispatched, 1, __ATOMIC_RELAXED);
 }
@@ -562,6 +563,7 @@ static void test_dispatcher(void **state) {
   assert_int_equal(midden_dispatcher_stop(), -ESRCH);
   assert_int_equal(midden_dispatcher_start(), 0);
   assert_int_equal(midden_dispatcher_start(), -EALREADY);
+  dispatching = true;
   for (int i = 1; i <= 20; i++) {
     make_cleaned(50);
     test_collect_clean();
@@ -576,6 +578,7 @@ static void test_dispatcher(void **state) {
   assert_int_equal(midden_dispatcher_start(), 0); /* what waits already */
   wait_for_dispatched(1040);
   assert_int_equal(midden_dispatcher_stop(), 0);
+  dispatching = false;
 }
 
 static int start_test(void **state) {

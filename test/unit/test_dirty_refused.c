@@ -11,7 +11,7 @@
 #include "gc/dirty.h"
 #include "support/heap_test.h"
 
-enum { SECONDS = 60, SKIPPED = 77, NODES = 200000, COLLECTIONS = 3 };
+enum { SECONDS = 60, SKIPPED = 77, NODES = 200000, COLLECTIONS = 5 };
 
 struct node {
   struct node *next;
