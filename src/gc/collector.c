@@ -256,14 +256,18 @@ static bool runs_beside(void) {
 }
 
 /* The registers are saved first of all: the frames of the collector lie below them and are not scanned.  Stale words in
- * those would keep dead objects alive. */
+ * those would keep dead objects alive; so would any in the frame of this function. */
+static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
+  struct request request = {.reason = reason, .stop = stop, .argument = argument};
+  os_call_with_registers(collect, &request);
+  return !request.given_up;
+}
+
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
   if (stop == NULL && runs_beside() && driver_request(self, reason)) return true;
-  struct request request = {.reason = reason, .stop = stop, .argument = argument};
-  os_call_with_registers(collect, &request);
-  return !request.given_up;
+  return collect_here(reason, stop, argument);
 }
 
 /* ---- the rest ---- */

@@ -361,7 +361,11 @@ void os_advise_huge(void *start, size_t bytes, bool huge) {
 /* Checkers may have been told that nobody may touch it (base/memcheck.h).  MADV_POPULATE_WRITE would hold the lock of the whole address space, for milliseconds where huge pages come: every thread
  * that maps or protects anything meanwhile would wait. */
 NO_SANITIZE void os_populate(void *start, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += facts.page_bytes) __atomic_fetch_or((char *)start + i, 0, __ATOMIC_RELAXED);
+  for (size_t i = 0; i < bytes; i += facts.page_bytes) {
+    unsigned char *byte = (unsigned char *)start + i, seen = __atomic_load_n(byte, __ATOMIC_RELAXED);
+    /* To add nothing would be a write too, but compilers make a read of it. */
+    __atomic_compare_exchange_n(byte, &seen, seen, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  }
 }
 
 int os_protect_none(void *start, size_t bytes) { return mprotect(start, bytes, PROT_NONE) == 0 ? 0 : -errno; }

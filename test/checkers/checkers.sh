@@ -69,7 +69,7 @@ msan)
 valgrind) # which goes on after a report
   # What is reported first lies on fresh pages: of an address used twice Valgrind tells the oldest story.
   reports "typed freed collected large raw overrun" \
-    "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collector_collect" \
+    "Invalid read of size 1" "8 bytes inside a block of size 40 free'd" "collect_here" \
     "8 bytes inside a block of size 80 free'd" "midden_free" \
     "Block was alloc'd at" "alloc_guarded" \
     "Invalid write of size 1" "0 bytes after a block of size 40 alloc'd" \
