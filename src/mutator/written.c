@@ -12,19 +12,21 @@ enum { RANGES = 128 };
 
 static NOT_A_ROOT uintptr_t watched_end; /* of the arena, in this process; 0: nothing is watched */
 
+/* With new descriptors nothing is watched. */
+static int open_if_lost(void) {
+  if (os_dirty_check() == 0) return 0;
+  watched_end = 0;
+  return os_dirty_open();
+}
+
 bool written_is_available(void) {
-  int error = os_dirty_open();
+  int error = open_if_lost();
   return error != -ENOSYS && error != -EPERM;
 }
 
 /* All that the arena may become: it need not be accessible yet. */
 static int watch(void) {
-  int error = os_dirty_check();
-  if (error != 0) {
-    os_dirty_close();
-    watched_end = 0;
-    error = os_dirty_open();
-  }
+  int error = open_if_lost();
   if (error != 0 || watched_end == heap_arena.end) return error;
   error = os_dirty_watch((void *)heap_arena.start, heap_arena.end - heap_arena.start);
   if (error == 0) watched_end = heap_arena.end;

@@ -234,14 +234,16 @@ static bool tells_writes(char *pages, size_t page_bytes) {
          is_only_written(pages, all, true, pages + 2 * page_bytes) && is_only_written(pages, all, false, NULL);
 }
 
-/* Emulators let calls pass that they do not know, and containers filter them. */
+/* Emulators let calls pass that they do not know, and containers filter them.  But the program may have closed the descriptors
+ * in between. */
 static int probe(void) {
   size_t page_bytes = os_page_bytes();
   char *pages = os_map(4 * page_bytes);
   if (pages == NULL) return -ENOMEM;
   bool works = tells_writes(pages, page_bytes);
   os_unmap(pages, 4 * page_bytes);
-  return works ? 0 : -ENOSYS;
+  if (works) return 0;
+  return os_dirty_check() == 0 ? -ENOSYS : -EBADF;
 }
 
 int os_dirty_open(void) {
