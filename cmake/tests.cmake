@@ -11,7 +11,7 @@
 #   test/support/*.c       linked to every test
 #
 # Tests that keep to the rule of midden/barrier.h run once more, as NAME.barrier, with MIDDEN_MODE=barrier; and most of
-# stress and model as NAME.dirty, with MIDDEN_MODE=dirty.
+# stress and model, and some units, as NAME.dirty, with MIDDEN_MODE=dirty.
 #
 # A file is one test, named FOLDER/NAME without the "test_".  One whose name ends in _heavy has the label "heavy" and is
 # left out of sanitizer runs.  The programs are built by the target "tests".

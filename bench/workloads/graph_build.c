@@ -73,6 +73,16 @@ struct node *graph_find(uint64_t choice) {
   return node;
 }
 
+void graph_build_garbage(long nodes, struct node *target) {
+  struct node *list = NULL;
+  for (long i = 0; i < nodes; i++) {
+    struct node *node = engine_alloc(sizeof *node);
+    engine_store(&node->links[0], list);
+    engine_store(&node->links[1], target);
+    list = node;
+  }
+}
+
 static double sum_of(const struct node *node) {
   double sum = (double)node->number;
   if (node->links[0] != NULL) sum += sum_of(node->links[0]);

@@ -26,6 +26,9 @@ void graph_build_with_leaves(long nodes);
  * way. */
 struct node *graph_find(uint64_t choice);
 
+/* A list of new nodes, which nobody keeps, and each of which refers to a node of the graph. */
+void graph_build_garbage(long nodes, struct node *target);
+
 /* The sum of all numbers, found by walking the tree. */
 double graph_sum(void);
 

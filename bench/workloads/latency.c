@@ -71,16 +71,6 @@ static struct node *wander(struct node *node) {
   return node;
 }
 
-static void build_garbage(struct node *target) {
-  struct node *list = NULL;
-  for (long i = 0; i < garbage_nodes; i++) {
-    struct node *node = engine_alloc(sizeof *node);
-    engine_store(&node->links[0], list);
-    engine_store(&node->links[1], target);
-    list = node;
-  }
-}
-
 static void replace_leaf(struct node *node, struct node *target) {
   struct node *leaf = ENGINE_COLLECTS ? leaf_new(target) : load(&node->links[LEAF]);
   engine_store(&leaf->links[0], target);
@@ -90,7 +80,7 @@ static void replace_leaf(struct node *node, struct node *target) {
 /* The tree never changes, so the threads do not drift to some part of the graph that their own stores made. */
 static void operate(struct walker *walker, long number) {
   struct node *found = graph_find(workload_random(&walker->random)), *node = wander(found);
-  if (ENGINE_COLLECTS) build_garbage(found);
+  if (ENGINE_COLLECTS) graph_build_garbage(garbage_nodes, found);
   engine_store(&node->links[ANY], walker->before);
   if (number % replace_every == 0) replace_leaf(node, walker->before);
   walker->before = found;

@@ -59,16 +59,6 @@ static void sleep_until(uint64_t ns) {
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL) == EINTR) continue;
 }
 
-static void build_garbage(struct node *target) {
-  struct node *list = NULL;
-  for (long i = 0; i < garbage_nodes; i++) {
-    struct node *node = engine_alloc(sizeof *node);
-    engine_store(&node->links[0], list);
-    engine_store(&node->links[1], target);
-    list = node;
-  }
-}
-
 static void exchange_leaf(struct writer *writer, struct node *node) {
   struct node *taken = __atomic_load_n(&node->links[LEAF], __ATOMIC_ACQUIRE);
   engine_store(&node->links[LEAF], writer->leaf);
@@ -91,7 +81,7 @@ static bool store_is_due(struct writer *writer) {
 
 static void operate(struct writer *writer, bool store) {
   struct node *node = graph_find(workload_random(&writer->random));
-  if (ENGINE_COLLECTS) build_garbage(node);
+  if (ENGINE_COLLECTS) graph_build_garbage(garbage_nodes, node);
   if (store) exchange_leaf(writer, node);
 }
 

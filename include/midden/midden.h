@@ -42,12 +42,12 @@ MIDDEN_API unsigned midden_version(void);
 
 /* ---------------------------------------------------------------- start */
 
+/* DIRTY: where the system does not tell what was written (Linux from 6.7 on does), as STW. */
 enum midden_mode {
   MIDDEN_MODE_AUTO,    /* the best that the machine and the program allow */
   MIDDEN_MODE_STW,     /* stop the world for the whole mark phase, mark in parallel */
   MIDDEN_MODE_BARRIER, /* mark while the program runs; it stores pointers through midden_store (midden/barrier.h) */
-  MIDDEN_MODE_DIRTY /* mark while any program runs, then stop it for what it has written meanwhile, as the page tables
-                          tell; where the kernel does not (Linux 6.7 does), as MIDDEN_MODE_STW */
+  MIDDEN_MODE_DIRTY    /* mark while any program runs, then stop it for what its page tables say it has written */
 };
 
 enum midden_debug {

@@ -112,17 +112,13 @@ void assist_forget(void) {
 static void work_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
-  struct marker_report *report = &collector.marker[marker];
-  uint64_t cpu_ns = os_thread_cpu_ns();
-  if (report->start_ns == 0) report->start_ns = cycle_now_ns();
-  report->thread = os_thread_id();
+  uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
   bool done = mark_drain_some(tracer, WORKER_SLICE_BYTES);
   mark_publish(tracer);
   memcheck_quiet_end();
   if (!done) atomic_add_relaxed(&assist.unfinished, 1u);
-  report->cpu_ns += os_thread_cpu_ns() - cpu_ns;
-  report->end_ns = cycle_now_ns();
+  cycle_end_share(marker, cpu_ns);
 }
 
 static size_t scanned_by_workers(const struct cycle *cycle) {

@@ -64,6 +64,19 @@ void cycle_report_program_roots(struct midden_tracer *tracer) {
   if (function != NULL) function(tracer, collector_hooks.roots_argument);
 }
 
+uint64_t cycle_begin_share(unsigned marker) {
+  struct marker_report *report = &collector.marker[marker];
+  if (report->start_ns == 0) report->start_ns = cycle_now_ns();
+  report->thread = os_thread_id();
+  return os_thread_cpu_ns();
+}
+
+void cycle_end_share(unsigned marker, uint64_t cpu_ns) {
+  struct marker_report *report = &collector.marker[marker];
+  report->cpu_ns += os_thread_cpu_ns() - cpu_ns;
+  report->end_ns = cycle_now_ns();
+}
+
 static void drain(struct midden_tracer *tracer) {
   if (tracer->mode == MARK_CONCURRENT) {
     while (!mark_drain_some(tracer, SIZE_MAX)) {

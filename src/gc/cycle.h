@@ -58,6 +58,10 @@ void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode);
 /* Roots of the program's own. */
 void cycle_report_program_roots(struct midden_tracer *tracer);
 
+/* A marker's figures, around a share of its work: begins, and gives its processor time, which ends it. */
+uint64_t cycle_begin_share(unsigned marker);
+void cycle_end_share(unsigned marker, uint64_t cpu_ns);
+
 /* Marks all that is grey, by one tracer. */
 void cycle_drain_alone(struct midden_tracer *tracer);
 

@@ -114,11 +114,9 @@ static void set_slowing(bool slowing) {
 static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
   struct os_signals before;
-  os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(self, stack_pointer);
+  mutator_begin_wait(self, stack_pointer, &before);
   wait_on_word_for(&dirty_slowing, 1, REST_NS);
-  mutator_leave_safe(self);
-  os_restore_signals(&before);
+  mutator_end_wait(self, &before);
 }
 
 void dirty_forked(void) { atomic_store_relaxed(&dirty_slowing, 0u); }
@@ -193,9 +191,7 @@ static void become_stopped(const struct cycle *cycle, unsigned markers) {
 static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
-  struct marker_report *report = &collector.marker[marker];
-  uint64_t cpu_ns = os_thread_cpu_ns();
-  report->thread = os_thread_id();
+  uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
   work_join();
   scan_share_of_written(tracer);
@@ -203,8 +199,7 @@ static void mark_job(void *argument, unsigned marker) {
   settle_mark_share_stw(tracer);
   mark_drain(tracer);
   memcheck_quiet_end();
-  report->cpu_ns += os_thread_cpu_ns() - cpu_ns;
-  report->end_ns = cycle_now_ns();
+  cycle_end_share(marker, cpu_ns);
 }
 
 /* Root objects were marked beside the program, or are black. */

@@ -98,16 +98,14 @@ static bool is_over(const struct wait *wait) { return is_served(wait->number) ||
 static void wait_while_safe(struct wait *wait, uintptr_t stack_pointer) {
   enum { LOOK_AGAIN_NS = 100000000 };
   struct os_signals before;
-  os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(wait->self, stack_pointer);
+  mutator_begin_wait(wait->self, stack_pointer, &before);
   if (!wait->is_posted) wait->number = post(wait->reason);
   wait->is_posted = true;
   while (!is_over(wait)) {
     uint32_t served = atomic_load_acquire(&driver.served);
     if (!is_over(wait)) wait_on_word_for(&driver.served, served, LOOK_AGAIN_NS);
   }
-  mutator_leave_safe(wait->self);
-  os_restore_signals(&before);
+  mutator_end_wait(wait->self, &before);
 }
 
 static void wait_with_registers(uintptr_t stack_pointer, void *argument) {
@@ -130,12 +128,10 @@ static bool is_overdue(void) {
 static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
   struct os_signals before;
-  os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(self, stack_pointer);
+  mutator_begin_wait(self, stack_pointer, &before);
   for (int i = 0; i < BEGIN_TRIES && is_overdue(); i++)
     wait_on_word_for(&driver.served, atomic_load_acquire(&driver.served), BEGIN_POLL_NS);
-  mutator_leave_safe(self);
-  os_restore_signals(&before);
+  mutator_end_wait(self, &before);
 }
 
 bool driver_request(struct mutator *self, enum collector_reason reason) {

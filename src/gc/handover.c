@@ -55,12 +55,10 @@ void handover_take(struct mutator *self) { os_call_with_registers(take, self); }
 /* Until the lock may be free, or somebody is wanted. */
 static void pause_while_safe(struct mutator *self, uintptr_t stack_pointer) {
   struct os_signals before;
-  os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(self, stack_pointer);
+  mutator_begin_wait(self, stack_pointer, &before);
   uint32_t state = atomic_load_acquire(&handover_state);
   if (state != HANDOVER_OFFERED) wait_on_word_for(&handover_state, state, LOCK_POLL_NS);
-  mutator_leave_safe(self);
-  os_restore_signals(&before);
+  mutator_end_wait(self, &before);
 }
 
 static void lock_with_registers(uintptr_t stack_pointer, void *self) {

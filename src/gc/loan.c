@@ -22,11 +22,9 @@ static bool try_to_borrow(void) {
 static void borrow_while_safe(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
   struct os_signals before;
-  os_block_signals(&before); /* as in mutator_lock_safely */
-  mutator_enter_safe(self, stack_pointer);
+  mutator_begin_wait(self, stack_pointer, &before);
   while (!lock_try(&collector_lock) && !try_to_borrow()) wait_on_word_for(&loan.state, KEPT, LEND_POLL_NS);
-  mutator_leave_safe(self);
-  os_restore_signals(&before);
+  mutator_end_wait(self, &before);
 }
 
 void loan_acquire(struct mutator *self) {

@@ -23,18 +23,14 @@ static void flush_caches(void) {
 static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
-  struct marker_report *report = &collector.marker[marker];
-  uint64_t cpu = os_thread_cpu_ns();
-  report->thread = os_thread_id();
-  report->start_ns = cycle_now_ns();
+  uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
   work_join();
   rootset_mark_share(tracer);
   settle_mark_share_stw(tracer);
   mark_drain(tracer);
   memcheck_quiet_end();
-  report->cpu_ns = os_thread_cpu_ns() - cpu;
-  report->end_ns = cycle_now_ns();
+  cycle_end_share(marker, cpu_ns);
 }
 
 static void mark_heap(struct cycle *cycle) {

@@ -169,15 +169,11 @@ void mutator_enter_slow(struct mutator *self) {
   }
 }
 
-/* A handler of the program's that ran while its thread counts as stopped would move references about under the markers:
- * signals wait, as they do in a thread that was stopped by one. */
 static void stop_here(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
   struct os_signals before;
-  os_block_signals(&before);
-  mutator_enter_safe(self, stack_pointer);
-  mutator_leave_safe(self);
-  os_restore_signals(&before);
+  mutator_begin_wait(self, stack_pointer, &before);
+  mutator_end_wait(self, &before);
 }
 
 void mutator_leave_slow(struct mutator *self) {
@@ -280,6 +276,16 @@ void mutator_enter_blocking(struct mutator *self, uintptr_t frame) {
   mutator_enter_safe(self, frame);
 }
 
+void mutator_begin_wait(struct mutator *self, uintptr_t stack_pointer, struct os_signals *before) {
+  os_block_signals(before);
+  mutator_enter_safe(self, stack_pointer);
+}
+
+void mutator_end_wait(struct mutator *self, const struct os_signals *before) {
+  mutator_leave_safe(self);
+  os_restore_signals(before);
+}
+
 struct wait_for_lock {
   struct mutator *self;
   struct lock *lock;
@@ -288,11 +294,9 @@ struct wait_for_lock {
 static void lock_while_safe(uintptr_t stack_pointer, void *argument) {
   struct wait_for_lock *wait = argument;
   struct os_signals before;
-  os_block_signals(&before); /* as in stop_here */
-  mutator_enter_safe(wait->self, stack_pointer);
+  mutator_begin_wait(wait->self, stack_pointer, &before);
   lock_acquire(wait->lock);
-  mutator_leave_safe(wait->self);
-  os_restore_signals(&before);
+  mutator_end_wait(wait->self, &before);
 }
 
 void mutator_lock_safely(struct mutator *self, struct lock *lock) {

@@ -126,6 +126,11 @@ static inline void mutator_leave(struct mutator *self) {
 void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer);
 void mutator_leave_safe(struct mutator *self);
 
+/* The same around a wait, of a thread of the program's.  A handler of the program's that ran while its thread counts as stopped
+ * would move references about under the markers: signals wait, as they do in a thread that was stopped by one. */
+void mutator_begin_wait(struct mutator *self, uintptr_t stack_pointer, struct os_signals *before);
+void mutator_end_wait(struct mutator *self, const struct os_signals *before);
+
 /* Becomes SAFE until mutator_leave_safe, though the caller returns and its frame is given up: what the frame and the
  * callee-saved registers hold is copied.  `frame` is the caller's own __builtin_frame_address(0). */
 void mutator_enter_blocking(struct mutator *self, uintptr_t frame);

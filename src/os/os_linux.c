@@ -358,8 +358,9 @@ void os_advise_huge(void *start, size_t bytes, bool huge) {
   madvise(start, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-/* Checkers may have been told that nobody may touch it (base/memcheck.h).  MADV_POPULATE_WRITE would hold the lock of the whole address space, for milliseconds where huge pages come: every thread
- * that maps or protects anything meanwhile would wait. */
+/* MADV_POPULATE_WRITE would hold the lock of the whole address space, for milliseconds where huge pages come: every thread
+ * that maps or protects anything meanwhile would wait.  Not checked, since checkers may have been told that nobody may
+ * touch the pages (base/memcheck.h). */
 NO_SANITIZE void os_populate(void *start, size_t bytes) {
   for (size_t i = 0; i < bytes; i += facts.page_bytes) {
     unsigned char *byte = (unsigned char *)start + i, seen = __atomic_load_n(byte, __ATOMIC_RELAXED);
