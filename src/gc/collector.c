@@ -249,12 +249,6 @@ void collector_run_concurrently(struct mutator *self, enum collector_reason reas
   run_locked(&cycle, collections);
 }
 
-/* Whether the driver is to run it. */
-static bool runs_beside(void) {
-  if (!collector.dirty) return collector.concurrent;
-  return dirty_is_possible() && expected_marked_bytes() >= DIRTY_LEAST_BYTES;
-}
-
 /* The registers are saved first of all: the frames of the collector lie below them and are not scanned.  Stale words in
  * those would keep dead objects alive; so would any in the frame of this function. */
 static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
@@ -266,7 +260,7 @@ static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(voi
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
-  if (stop == NULL && runs_beside() && driver_request(self, reason)) return true;
+  if (stop == NULL && cycle_runs_beside(expected_marked_bytes()) && driver_request(self, reason)) return true;
   return collect_here(reason, stop, argument);
 }
 

@@ -24,6 +24,11 @@ NOT_A_ROOT struct collector collector;
 
 uint64_t cycle_now_ns(void) { return os_now_ns() - collector.start_ns; }
 
+bool cycle_runs_beside(size_t expected_bytes) {
+  if (!collector.dirty) return collector.concurrent;
+  return dirty_is_possible() && expected_bytes >= DIRTY_LEAST_BYTES;
+}
+
 /* ---- phases and events ---- */
 
 enum collector_phase collector_phase(void) { return (enum collector_phase)atomic_load_acquire(&collector.phase); }
@@ -152,11 +157,6 @@ static size_t goal_after(const struct collector_report *report, size_t new_bytes
   return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - live_bytes) / LEAST_WAY_DIVISOR);
 }
 
-static bool marks_beside_next(const struct collector_report *report) {
-  if (!collector.dirty) return collector.concurrent;
-  return dirty_is_possible() && 2 * report->marked_bytes >= DIRTY_LEAST_BYTES;
-}
-
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes) {
   struct collector_report *report = &cycle->report;
   report->marked_bytes = tally_bytes(marked);
@@ -164,8 +164,9 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   report->marked_objects = tally_objects(marked);
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
-  cycle_set_goal(report->goal_bytes,
-                 marks_beside_next(report) ? assist_trigger(report->goal_bytes, now_bytes) : report->goal_bytes);
+  cycle_set_goal(report->goal_bytes, cycle_runs_beside(2 * report->marked_bytes)
+                                         ? assist_trigger(report->goal_bytes, now_bytes)
+                                         : report->goal_bytes);
   sweep_read_stats(&report->swept);
   sweep_begin_stw();
 }

@@ -46,6 +46,9 @@ struct cycle {
 
 uint64_t cycle_now_ns(void); /* since the library started */
 
+/* Whether a cycle that is expected to mark so much runs beside the program, in the driver. */
+bool cycle_runs_beside(size_t expected_bytes);
+
 /* Writes the phase, and checks the step.  CONCURRENT cycles: with the gate closed. */
 void cycle_set_phase(enum collector_phase to);
 
