@@ -212,12 +212,15 @@ static inline void *node_allocate(enum node_shape shape, size_t words) {
   }
 }
 
+/* The header is no pointer, but a marker may read it: stored whole, as the thread sanitizer wants to be told. */
+static inline void node_write(uint64_t *field, uint64_t value) { __atomic_store_n(field, value, __ATOMIC_RELAXED); }
+
 /* Writes the header; again after the object was moved. */
 static inline void node_label(struct node *node, enum node_shape shape, size_t slots, uint64_t serial) {
-  node->label = (uint64_t)NODE_MAGIC << 32 | (uint64_t)shape << 28 | slots;
-  node->self = ~(uint64_t)(uintptr_t)node;
-  node->serial = serial;
-  node->sum = node_sum(node);
+  node_write(&node->label, (uint64_t)NODE_MAGIC << 32 | (uint64_t)shape << 28 | slots);
+  node_write(&node->self, ~(uint64_t)(uintptr_t)node);
+  node_write(&node->serial, serial);
+  node_write(&node->sum, node_sum(node));
 }
 
 /* Gives the calling thread serial numbers of its own. */
