@@ -50,6 +50,15 @@ enum midden_mode {
   MIDDEN_MODE_DIRTY    /* mark while any program runs, then stop it for what its page tables say it has written */
 };
 
+/* DIRTY: minor collections mark only what was allocated since the last collection, and what was written in older objects;
+ * what died of those waits for a full one, which comes when the survivors of minor ones have taken half of the room to grow,
+ * and for midden_collect.  Under a memory limit all are full. */
+enum midden_generations {
+  MIDDEN_GENERATIONS_AUTO,  /* where they took less of the processor than full ones */
+  MIDDEN_GENERATIONS_OFF,   /* all are full */
+  MIDDEN_GENERATIONS_ALWAYS /* whatever they take */
+};
+
 enum midden_debug {
   MIDDEN_DEBUG_VERIFY = 1, /* walk every structure and its invariants after each collection */
   MIDDEN_DEBUG_POISON = 2, /* fill freed slots with 0xdf, and stop the process where one was written to; with REDZONE */
@@ -92,6 +101,7 @@ struct midden_options {
    * there it is written when the process exits (path copied; default none).  A fork's child adds its process number. */
   size_t profile_sample_bytes;
   const char *profile_file;
+  enum midden_generations generations; /* default AUTO */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call
@@ -650,11 +660,12 @@ struct midden_stats {
   size_t
       finalizer_cycles; /* found by the last collection: unreachable objects that reach themselves, never finalized */
   uint64_t cleanups_run;
-  size_t cleanups_stuck;     /* found by the last collection: objects that their own cleanup's argument keeps */
-  size_t held;               /* what the memory limit is on: pages in use, stacks, idle pages with memory, metadata */
-  uint64_t released_total;   /* pages given back to the system, ever */
-  uint64_t collections_idle; /* by reason, too: the program had stopped allocating */
-  uint64_t limit_yields;     /* collections for the memory limit that were put off: see midden_set_memory_limit */
+  size_t cleanups_stuck;      /* found by the last collection: objects that their own cleanup's argument keeps */
+  size_t held;                /* what the memory limit is on: pages in use, stacks, idle pages with memory, metadata */
+  uint64_t released_total;    /* pages given back to the system, ever */
+  uint64_t collections_idle;  /* by reason, too: the program had stopped allocating */
+  uint64_t limit_yields;      /* collections for the memory limit that were put off: see midden_set_memory_limit */
+  uint64_t collections_minor; /* of all, those that took older objects for alive: see midden_generations */
 };
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be

@@ -40,6 +40,10 @@
   X(profile_sample_bytes, "MIDDEN_PROFILE_SAMPLE", SIZE, 0, 0, "off; 512K where MIDDEN_PROFILE_FILE is set",           \
     "heap profile from the start: the mean distance of sampled bytes; 1: every object")                                \
   X(profile_file, "MIDDEN_PROFILE_FILE", PATH, 0, 0, "none",                                                           \
-    "where the heap profile is written when the process exits, for pprof")
+    "where the heap profile is written when the process exits, for pprof")                                             \
+  X(generations, "MIDDEN_GENERATIONS", WORDS, 0, 0, "auto",                                                            \
+    "dirty-page mode: auto: minor collections, which leave older objects alone, where they take less of the "          \
+    "processor "                                                                                                       \
+    "than full ones; off: none; always: whatever they take")
 
 #endif

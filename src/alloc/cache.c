@@ -11,6 +11,7 @@
 #include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
+#include "span/sticky.h"
 
 enum {
   ACCOUNT_STEP_BYTES = 32768,  /* most that a cache keeps out of account_live_bytes */
@@ -186,6 +187,7 @@ bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
   bool is_mine = slot - span->start < atomic_load_acquire(&span->free_index);
   if (UNLIKELY(guard_active)) guard_freed(span, slot);
   if (!mark_bit_clear(&heap_arena, alloc_side(), slot)) return false;
+  sticky_forget(span, slot, slot + slot_bytes);
   tally_count(&cache->freed.objects[tally_row_of(span->kind)][span->size_class], 1);
   /* What is not kept while it could be counts as live still: the next collection finds it.  A guarded slot is never
    * kept, so that its use after the free shows for as long as possible. */
@@ -264,10 +266,14 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
   uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
   if (next < limit) {
     close_window(cache, bin, kind, size_class);
+    const struct span *span = object_span(next);
     central_ensure_swept(object_span(next));
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
-    if (cache_is_black(cache))
+    if (cache_is_black(cache)) {
       mark_bits_clear_slots(&heap_arena, mark_side(), next, limit, size_class_bytes[size_class]);
+    } else {
+      sticky_forget(span, next, limit);
+    }
   }
   return_span(bin, kind, size_class);
 }

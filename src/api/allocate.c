@@ -32,6 +32,7 @@
 #include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
+#include "span/sticky.h"
 
 /* ---- when memory runs out ---- */
 
@@ -355,7 +356,9 @@ static void free_found(struct mutator *self, const struct object *object) {
   bool was_living = span->size_class == 0 ? mark_bit_clear(&heap_arena, alloc_side(), object->start)
                                           : cache_free_slot(&self->cache, span, object->start);
   if (!was_living) report_bad_free((void *)object->start);
-  if (span->size_class == 0) large_free(&self->cache, span);
+  if (span->size_class != 0) return;
+  sticky_forget(span, span->start, span_end(span));
+  large_free(&self->cache, span);
 }
 
 /* An object whose time had come when a cycle was under way. */

@@ -130,6 +130,17 @@ static bool parse_mode_word(const char *text, size_t length, struct midden_optio
   return true;
 }
 
+static bool parse_generations_word(const char *text, size_t length, struct midden_options *options) {
+  if (is_word(text, length, "off")) {
+    options->generations = MIDDEN_GENERATIONS_OFF;
+  } else if (is_word(text, length, "always")) {
+    options->generations = MIDDEN_GENERATIONS_ALWAYS;
+  } else {
+    return is_word(text, length, "auto");
+  }
+  return true;
+}
+
 typedef bool parse_word_fn(const char *text, size_t length, struct midden_options *options);
 
 static bool parse_words(const char *text, parse_word_fn *parse, struct midden_options *options) {
@@ -150,6 +161,7 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
 #define mode_words parse_mode_word
 #define debug_words parse_debug_word
 #define trace_words parse_trace_word
+#define generations_words parse_generations_word
 
 #define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, options)
 #define PARSE_SIZE(field, low, high) \
@@ -205,7 +217,8 @@ static bool is_valid(const struct midden_options *options) {
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
          options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
          options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
-         options->mode <= MIDDEN_MODE_DIRTY && (options->debug & ~DEBUG_ALL) == 0;
+         options->mode <= MIDDEN_MODE_DIRTY && options->generations >= MIDDEN_GENERATIONS_AUTO &&
+         options->generations <= MIDDEN_GENERATIONS_ALWAYS && (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {

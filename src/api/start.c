@@ -108,7 +108,7 @@ static int start_locked(const struct midden_options *given) {
                         .min_heap_bytes = options.min_heap_bytes,
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
-  collector_init(&pacer, options.markers, options.mode);
+  collector_init(&pacer, options.markers, options.mode, options.generations);
   background_register(sweep_background);
   start_background(&options);
   profile_init();

@@ -26,7 +26,8 @@ bool assist_is_due;
 
 /* The driver's, but for what is atomic. */
 static NOT_A_ROOT struct {
-  struct pacer_cycle pacer;
+  struct pacer_cycle pacers[2]; /* of full cycles, and of minor ones */
+  struct pacer_cycle *pacer;    /* of the running cycle */
   struct pacer_share share;
   uint64_t process_cpu_ns; /* of the process when the cycle began */
   uint64_t worker_cpu_ns;  /* of all workers in this cycle */
@@ -61,12 +62,12 @@ static struct pacer_progress progress(void) {
 }
 
 static void publish_ratio(void) {
-  double ratio = pacer_cycle_assist_ratio(&assist.pacer);
+  double ratio = pacer_cycle_assist_ratio(assist.pacer);
   atomic_store_relaxed(&assist.ratio, (uint32_t)(ratio * (1 << RATIO_SHIFT)));
 }
 
 static void limit_credit(void) {
-  int64_t most = (int64_t)pacer_cycle_credit_most(&assist.pacer), credit = atomic_load_relaxed(&assist.credit_bytes);
+  int64_t most = (int64_t)pacer_cycle_credit_most(assist.pacer), credit = atomic_load_relaxed(&assist.credit_bytes);
   while (credit > most && !atomic_cas_relaxed(&assist.credit_bytes, &credit, most)) {
   }
 }
@@ -74,8 +75,9 @@ static void limit_credit(void) {
 /* ---- the cycle ---- */
 
 /* Until it ends the trigger is out of reach: nobody asks for another. */
-void assist_begin(void) {
-  pacer_cycle_begin(&assist.pacer, atomic_load_relaxed(&account_live_bytes), collector.totals.goal_bytes);
+void assist_begin(bool minor) {
+  assist.pacer = &assist.pacers[minor];
+  pacer_cycle_begin(assist.pacer, atomic_load_relaxed(&account_live_bytes), collector.totals.goal_bytes);
   atomic_store_relaxed(&account_trigger_bytes, SIZE_MAX);
   if (assist.share.workers == 0)
     pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers),
@@ -85,19 +87,20 @@ void assist_begin(void) {
   assist.shared_ns = os_now_ns();
   atomic_store_relaxed(&assist.assist_bytes, (size_t)0);
   atomic_store_relaxed(&assist.assist_ns, UINT64_C(0));
-  atomic_store_relaxed(&assist.credit_bytes, (int64_t)pacer_cycle_credit_most(&assist.pacer));
+  atomic_store_relaxed(&assist.credit_bytes, (int64_t)pacer_cycle_credit_most(assist.pacer));
   publish_ratio();
 }
 
 void assist_end(struct collector_report *report) {
   struct pacer_progress end = progress();
-  pacer_cycle_end(&assist.pacer, &end);
+  pacer_cycle_end(assist.pacer, &end);
   report->assisted_bytes = end.assist_bytes;
   report->assist_ns = end.assist_ns;
 }
 
 size_t assist_trigger(size_t goal_bytes, size_t live_bytes) {
-  return pacer_cycle_trigger(&assist.pacer, goal_bytes, live_bytes);
+  const struct pacer_cycle *next = &assist.pacers[generation_wants_minor(&collector.generation)];
+  return pacer_cycle_trigger(next, goal_bytes, live_bytes);
 }
 
 void assist_forget(void) {
@@ -184,7 +187,7 @@ static void rest(uint64_t worked_ns) {
 static void revise(struct cycle *cycle) {
   assist.worker_cpu_ns = cpu_of_workers(cycle);
   struct pacer_progress now = progress();
-  pacer_cycle_revise(&assist.pacer, &now);
+  pacer_cycle_revise(assist.pacer, &now);
   publish_ratio();
   limit_credit();
   think_over_share();

@@ -13,7 +13,7 @@
 #include "gc/cycle.h"
 
 /* A cycle begins, or its marking has ended; the gate is closed. */
-void assist_begin(void);
+void assist_begin(bool minor);
 void assist_end(struct collector_report *report);
 
 /* In a fork's child: the cycle that was under way is taken back. */

@@ -148,7 +148,11 @@ static bool run_cycle(struct cycle *cycle) {
   } else {
     mark(cycle);
   }
-  if (!cycle->given_up) settle_memory(cycle, cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns));
+  if (!cycle->given_up) {
+    uint64_t cpu_ns = cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns);
+    settle_memory(cycle, cpu_ns);
+    generation_charge(&collector.generation, cpu_ns);
+  }
   if (!is_dirty) cycle_announce(MIDDEN_EVENT_END);
   return true;
 }
@@ -275,14 +279,15 @@ static void set_goal(size_t goal_bytes, size_t live_bytes) {
   cycle_set_goal(goal_bytes, collector.concurrent ? assist_trigger(goal_bytes, live_bytes) : goal_bytes);
 }
 
-void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode) {
+void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode,
+                    enum midden_generations generations) {
   collector.pacer = *pacer;
   collector.markers = markers;
   collector.start_ns = os_now_ns();
   collector.dirty = mode == MIDDEN_MODE_DIRTY;
   collector.concurrent = collector.dirty || mode == MIDDEN_MODE_BARRIER;
   if (collector.concurrent) concurrent_init();
-  if (collector.dirty) dirty_init();
+  if (collector.dirty) dirty_init(generations);
   settle_init();
   stacks_init();
   stacks_init_kind();
@@ -349,6 +354,7 @@ void collector_read_totals(struct collector_totals *totals) {
       .marked_bytes = atomic_load_relaxed(&from->marked_bytes),
       .marked_objects = atomic_load_relaxed(&from->marked_objects),
       .goal_bytes = atomic_load_relaxed(&from->goal_bytes),
+      .minor_collections = atomic_load_relaxed(&from->minor_collections),
       .limit_yields = atomic_load_relaxed(&collector.limiter.yield_count),
       .limit_level_ns = atomic_load_relaxed(&collector.limiter.level_ns),
       .stack_bytes = atomic_load_relaxed(&from->stack_bytes),

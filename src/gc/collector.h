@@ -74,6 +74,7 @@ struct collector_report {
   size_t written_bytes; /* dirty-page mode: as the stop found them */
   size_t rests;         /* and how often threads were slowed that wrote too much */
   bool concurrent;
+  bool minor;                         /* what was old was taken for alive; see gc/generation.h */
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */
   const struct marker_report *marker; /* `markers` of them; valid while the report is made */
@@ -90,6 +91,7 @@ struct collector_totals {
   uint64_t by_reason[COLLECT_REASONS];
   uint64_t pauses[COLLECTOR_PAUSE_BUCKETS];
   size_t marked_bytes, marked_objects, goal_bytes;
+  uint64_t minor_collections;
   uint64_t limit_yields;   /* collections that the limiter put off */
   uint64_t limit_level_ns; /* what is in its bucket */
   size_t stack_bytes;      /* of stacks, read by the last cycle */
@@ -119,7 +121,8 @@ extern void (*collector_verifier)(void);
 extern void (*collector_checker)(void);
 
 /* BARRIER and DIRTY: cycles mark beside the program, where the system has a thread for that. */
-void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode);
+void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode,
+                    enum midden_generations generations);
 
 uint64_t collector_start_ns(void); /* when the library started */
 

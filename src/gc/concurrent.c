@@ -23,6 +23,7 @@
 #include "mutator/roots.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
+#include "span/sticky.h"
 
 static NOT_A_ROOT struct {
   uint32_t cycle;          /* written with the gate closed */
@@ -226,15 +227,18 @@ static void step(struct cycle *cycle, enum collector_phase to) {
   open_gate(cycle, start_ns);
 }
 
+void concurrent_await_sections(struct cycle *cycle) { open_gate(cycle, close_gate(cycle)); }
+
 void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   uint64_t start_ns = close_gate(cycle);
   if (++concurrent.cycle == 0) concurrent.cycle = 1;
   concurrent.ended = (struct tally){0};
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
   ledger_open_notes_locked();
+  if (!cycle->report.minor) sticky_reset();
   cycle_set_phase(COLLECTOR_ARM);
   if (with_barrier) barrier_activate(true);
-  assist_begin();
+  assist_begin(cycle->report.minor);
   cycle->report.threads = mutator_list.count;
   open_gate(cycle, start_ns);
 }
@@ -319,6 +323,8 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
   cycle_count_marked(cycle, &marked);
   mark_close_by_hand_stw(&marked);
   count_threads_locked(&marked);
+  sticky_add_to(&marked);
+  sticky_reset();
   ledger_close_notes_locked(&marked);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next)
     cache_give_spans(&mutator_from(link)->cache);
@@ -390,6 +396,7 @@ void concurrent_take_back(void) {
   barrier_activate(false);
   atomic_store_relaxed(&cache_black_cycle, 0u);
   cycle_clear_marks();
+  sticky_reset();
   work_forget();
   cycle_set_phase(COLLECTOR_OFF);
   assist_forget();

@@ -22,7 +22,10 @@ void concurrent_run(struct cycle *cycle);
 
 /* What other mark phases beside the program are made of too (dirty.c).
  *
- * Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks: from its own
+ * Waits until every critical section that is under way is over: in one of them the last spans may still be swept. */
+void concurrent_await_sections(struct cycle *cycle);
+
+/* Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks: from its own
  * scan on a thread allocates black; when this returns all do, and the phase is MARK. */
 void concurrent_begin(struct cycle *cycle, bool with_barrier);
 void concurrent_scan_threads(struct cycle *cycle);

@@ -18,7 +18,7 @@
 #include "span/guard.h"
 #include "span/mark_bits.h"
 
-enum { LEAST_WAY_DIVISOR = 2 };
+enum { LEAST_WAY_DIVISOR = 2, LEAST_MINOR_WAY_DIVISOR = 4 };
 
 NOT_A_ROOT struct collector collector;
 
@@ -149,8 +149,17 @@ static size_t expected_survivors(const struct collector_report *report, size_t n
   return (size_t)((double)new_bytes * ((double)report->marked_bytes / (double)report->live_before_bytes));
 }
 
+/* The goal of the last full cycle.  From what there is now to the next cycle some of its way must be left. */
+static size_t goal_after_minor(const struct collector_report *report, size_t new_bytes) {
+  size_t full_bytes = collector.generation.full_bytes;
+  size_t goal_bytes = pacer_goal(&collector.pacer, full_bytes, &collector.footprint);
+  if (goal_bytes == SIZE_MAX) return goal_bytes;
+  return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - full_bytes) / LEAST_MINOR_WAY_DIVISOR);
+}
+
 /* The heap has grown by what is new already: from there to the goal some of the way must be left. */
 static size_t goal_after(const struct collector_report *report, size_t new_bytes) {
+  if (report->minor) return goal_after_minor(report, new_bytes);
   size_t live_bytes = report->marked_bytes + expected_survivors(report, new_bytes);
   size_t goal_bytes = pacer_goal(&collector.pacer, live_bytes, &collector.footprint);
   if (new_bytes == 0 || goal_bytes == SIZE_MAX || collector.pacer.memory_limit_bytes != SIZE_MAX) return goal_bytes;
@@ -164,6 +173,9 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   report->marked_objects = tally_objects(marked);
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
+  if (cycle->concurrent)
+    generation_ended(&collector.generation, report->minor, report->live_before_bytes, report->marked_bytes,
+                     report->goal_bytes);
   cycle_set_goal(report->goal_bytes, cycle_runs_beside(2 * report->marked_bytes)
                                          ? assist_trigger(report->goal_bytes, now_bytes)
                                          : report->goal_bytes);
@@ -189,9 +201,10 @@ void cycle_sweep_after(struct cycle *cycle) {
 }
 
 void cycle_clear_marks(void) {
+  generation_forget(&collector.generation);
   size_t count = arena_chunk_count(&heap_arena);
   for (size_t i = 0; i < count; i++) {
-    if (heap_arena.chunks[i].in_use_pages == 0) continue; /* its bits may have been given back */
+    if (atomic_load_relaxed(&heap_arena.chunks[i].in_use_pages) == 0) continue; /* its bits may have been given back */
     uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
     mark_bits_clear(&heap_arena, mark_side(), start, min_size(CHUNK_BYTES, heap_arena.used - start));
   }
@@ -228,6 +241,7 @@ void cycle_add_to_totals(const struct collector_report *report) {
   struct collector_totals *totals = &collector.totals;
   atomic_store_relaxed(&totals->collections, report->number);
   add_one(&totals->by_reason[report->reason]);
+  if (report->minor) add_one(&totals->minor_collections);
   atomic_store_relaxed(&totals->marked_bytes, report->marked_bytes);
   atomic_store_relaxed(&totals->marked_objects, report->marked_objects);
   account_work(ACCOUNT_MARKING, report->cpu_ns + report->assist_ns);

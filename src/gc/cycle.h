@@ -6,6 +6,7 @@
 
 #include "base/attr.h"
 #include "gc/collector.h"
+#include "gc/generation.h"
 #include "gc/limiter.h"
 #include "gc/mark.h"
 #include "gc/markers.h"
@@ -17,6 +18,7 @@ struct collector {
   struct pacer pacer;
   struct pacer_footprint footprint; /* as of the last cycle */
   struct limiter limiter;
+  struct generation generation;
   uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
   uint64_t yields_before;    /* the limiter's, as of the last cycle */
   unsigned markers;
@@ -87,7 +89,8 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
 /* After the marking, the world running: what cannot wait for a sweep. */
 void cycle_sweep_after(struct cycle *cycle);
 
-/* Takes all marks back.  Nobody marks. */
+/* Takes all marks back, those of old objects too.  Nobody marks; threads may run, and then the gate must close before the
+ * marking begins (concurrent_begin). */
 void cycle_clear_marks(void);
 
 /* Counts a pause; any thread. */

@@ -1,5 +1,6 @@
 #include "gc/dirty.h"
 
+#include "alloc/account.h"
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -20,6 +21,7 @@
 #include "mutator/world.h"
 #include "mutator/written.h"
 #include "page/pageheap.h"
+#include "span/sticky.h"
 
 enum {
   ROUNDS_MOST = 16,
@@ -35,7 +37,7 @@ enum {
 
 /* The collector lock's holder's. */
 static NOT_A_ROOT struct {
-  bool is_lost;      /* what was written is not known any more */
+  bool is_lost;      /* atomic; what was written is not known any more */
   size_t next_part;  /* atomic; of the stop */
   size_t left_bytes; /* atomic; written, as the stop found it */
   size_t rests;      /* atomic; of threads that were slowed in this cycle */
@@ -46,7 +48,11 @@ static NOT_A_ROOT struct {
 enum { REFUSALS_MOST = 3 };
 static unsigned refusals; /* atomic */
 
-void dirty_init(void) { mark_postpones_traces = true; }
+void dirty_init(enum midden_generations generations) {
+  mark_postpones_traces = true;
+  collector.generation.choice = generations;
+  sticky_marks = generations != MIDDEN_GENERATIONS_OFF;
+}
 
 bool dirty_is_possible(void) { return atomic_load_relaxed(&refusals) < REFUSALS_MOST; }
 
@@ -76,27 +82,12 @@ static size_t scan_all_of(struct midden_tracer *tracer, size_t part) {
   return range.end - range.start;
 }
 
-/* One round beside the program.  In bytes, what was written. */
-static size_t scan_written(struct cycle *cycle) {
-  struct midden_tracer *tracer = &collector.tracers[0];
-  size_t bytes = 0;
-  for (size_t part = 0; part < written_part_count() && !dirty.is_lost; part++) {
-    memcheck_quiet_begin();
-    ptrdiff_t written = written_visit(part, true, scan_again, tracer);
-    memcheck_quiet_end();
-    mark_publish(tracer);
-    if (written < 0) dirty.is_lost = true;
-    if (written > 0) bytes += (size_t)written;
-    loan_offer(cycle->self);
-  }
-  return bytes;
-}
-
 /* The rest, in the stop: by each marker for its share. */
 static void scan_share_of_written(struct midden_tracer *tracer) {
   size_t count = written_part_count();
   for (size_t part; (part = atomic_add_relaxed(&dirty.next_part, (size_t)1)) < count;) {
-    ptrdiff_t written = dirty.is_lost ? -1 : written_visit(part, false, scan_again, tracer);
+    ptrdiff_t written = atomic_load_relaxed(&dirty.is_lost) ? -1 : written_visit(part, false, scan_again, tracer);
+    if (written < 0) atomic_store_relaxed(&dirty.is_lost, true);
     size_t bytes = written < 0 ? scan_all_of(tracer, part) : (size_t)written;
     atomic_add_relaxed(&dirty.left_bytes, bytes);
   }
@@ -119,12 +110,22 @@ static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
   mutator_end_wait(self, &before);
 }
 
-void dirty_forked(void) { atomic_store_relaxed(&dirty_slowing, 0u); }
+void dirty_forked(void) {
+  atomic_store_relaxed(&dirty_slowing, 0u);
+  generation_forget(&collector.generation);
+}
 
 void dirty_rest(struct mutator *self) {
   if (collector_is_mine(self) || self->critical != 0) return;
   os_call_with_registers(rest_while_safe, self);
   atomic_add_relaxed(&dirty.rests, (size_t)1);
+}
+
+/* All that is allocated in a cycle must be scanned by its rounds, and a program may allocate as fast as they scan.  Beyond its
+ * goal the heap does not grow at that pace. */
+static void slow_growth(void) {
+  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
+  if (dirty_slowing == 0 && atomic_load_relaxed(&account_live_bytes) > goal_bytes) set_slowing(true);
 }
 
 /* ---- beside the program ---- */
@@ -135,6 +136,23 @@ static void mark_roots(struct cycle *cycle) {
   rootset_mark_running(cycle->self, first);
   memcheck_quiet_end();
   mark_publish(first);
+}
+
+/* One round beside the program.  In bytes, what was written. */
+static size_t scan_written(struct cycle *cycle) {
+  struct midden_tracer *tracer = &collector.tracers[0];
+  size_t bytes = 0;
+  for (size_t part = 0; part < written_part_count() && !dirty.is_lost; part++) {
+    memcheck_quiet_begin();
+    ptrdiff_t written = written_visit(part, true, scan_again, tracer);
+    memcheck_quiet_end();
+    mark_publish(tracer);
+    if (written < 0) dirty.is_lost = true;
+    if (written > 0) bytes += (size_t)written;
+    slow_growth();
+    loan_offer(cycle->self);
+  }
+  return bytes;
 }
 
 static size_t run_round(struct cycle *cycle) {
@@ -167,6 +185,7 @@ static void mark_beside(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
   mark_roots(cycle);
+  if (cycle->report.minor) scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
   assist_drain(cycle);
   run_rounds(cycle);
@@ -230,6 +249,7 @@ static void finish_stopped(struct cycle *cycle) {
   mark_rest(cycle, markers);
   settle(cycle, markers);
   concurrent_trade_sides_locked(cycle);
+  if (dirty.is_lost) generation_forget(&collector.generation);
   memcheck_quiet_end();
   cycle->report.finalizers_ready = calls_count();
   cycle->report.finish_start_ns = start_ns - collector.start_ns;
@@ -305,7 +325,25 @@ static void hand_over(struct cycle *cycle) {
     }
     if (!cycle->concurrent) continue;
     scan_written(cycle);
+    set_slowing(false); /* who allocates takes the stop */
     assist_drain(cycle);
+  }
+}
+
+/* Only growth is content with the young.  Under a memory limit, what old garbage holds is wanted. */
+static bool is_minor(const struct cycle *cycle) {
+  enum collector_reason reason = cycle->report.reason;
+  return (reason == COLLECT_HEAP || reason == COLLECT_STRESS) && collector.pacer.memory_limit_bytes == SIZE_MAX &&
+         generation_wants_minor(&collector.generation) && written_is_watched();
+}
+
+/* A trace function may read what no page of the heap tells of: those of old objects are called as well. */
+static void begin_generation(struct cycle *cycle) {
+  if (cycle->report.minor) {
+    mark_postpone_all();
+  } else if (sticky_marks) {
+    concurrent_await_sections(cycle); /* no sweep marks anything any more */
+    cycle_clear_marks();
   }
 }
 
@@ -314,6 +352,7 @@ static void mark_running(struct cycle *cycle) {
   atomic_store_relaxed(&dirty.rests, (size_t)0);
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
+  begin_generation(cycle);
   concurrent_begin(cycle, false);
   concurrent_scan_threads(cycle);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
@@ -323,7 +362,8 @@ static void mark_running(struct cycle *cycle) {
 void dirty_run(struct cycle *cycle) {
   cycle->given_up = !roots_learn(cycle->self);
   if (cycle->given_up) return;
-  cycle->concurrent = cycle->report.concurrent = protect();
+  cycle->report.minor = is_minor(cycle);
+  cycle->concurrent = cycle->report.concurrent = cycle->report.minor || protect();
   if (cycle->concurrent) mark_running(cycle);
   cycle->was_handed_over = has_callbacks();
   if (cycle->was_handed_over) {

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "alloc/central.h"
 #include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -567,6 +568,14 @@ bool mark_rescan_overflow(struct midden_tracer *tracer) {
   if (!work_take_overflow(&low, &high)) return false;
   rescan(tracer, low, high, is_any);
   return true;
+}
+
+void mark_postpone_all(void) {
+  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
+    enum scan_mode scan = kind_table[kind].scan;
+    bool may_have = scan == SCAN_TRACE || scan == SCAN_TYPED;
+    if (may_have && central_if_exists(kind, 0) != NULL) atomic_store_relaxed(&postponed, true);
+  }
 }
 
 void mark_postponed_stw(struct midden_tracer *tracer) {

@@ -12,6 +12,7 @@
 #include "mutator/world.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
+#include "span/sticky.h"
 
 /* ---- marking ---- */
 
@@ -57,6 +58,13 @@ static void finish(struct cycle *cycle) {
   cycle_finish(cycle, &marked, 0);
 }
 
+/* Every such cycle is a full one. */
+static void forget_old(void) {
+  if (!sticky_marks) return;
+  cycle_clear_marks();
+  sticky_reset();
+}
+
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
 static void abandon(void) {
   mark_close_by_hand_stw(NULL);
@@ -99,6 +107,7 @@ void stopped_run(struct cycle *cycle) {
   cycle->report.threads = mutator_list.count;
   cycle->report.signalled = world_signalled();
   cycle_set_phase(COLLECTOR_MARK);
+  forget_old();
   flush_caches();
   cycle_begin_marking(cycle, cycle->markers > 1 ? MARK_PARALLEL : MARK_ALONE);
   cycle->given_up = !roots_known || !rootset_collect_stw() || is_stop_asked_for(cycle);

@@ -33,6 +33,8 @@ static int watch(void) {
   return error;
 }
 
+bool written_is_watched(void) { return os_dirty_check() == 0 && watched_end == heap_arena.end; }
+
 void written_forked(void) {
   os_dirty_forked();
   watched_end = 0;

@@ -20,6 +20,10 @@ enum { WRITTEN_PART_SHIFT = 26 };
 /* Whether the system can tell: false where it said that it cannot, or may not.  The first call tries. */
 bool written_is_available(void);
 
+/* Whether what was written since the last protection, or will be, is reported still: false in a fork's child, and where the
+ * program has closed the descriptors. */
+bool written_is_watched(void);
+
 /* A cycle begins: protects.  Where it fails, nothing is known of any page.  0 or -errno. */
 int written_protect(void);
 

@@ -29,10 +29,10 @@ static void write_check(char text[CHECK_TEXT_BYTES], const struct collector_repo
 static void write_marking(char text[MARKING_TEXT_BYTES], const struct collector_report *report) {
   if (report->concurrent) {
     snprintf(text, MARKING_TEXT_BYTES,
-             "beside the program %.3f ms (scan %.3f, roots %.3f, mark %.3f in %u rounds, finish %.3f), gate %.3f ms, "
+             "%sbeside the program %.3f ms (scan %.3f, roots %.3f, mark %.3f in %u rounds, finish %.3f), gate %.3f ms, "
              "assists %.1f MiB in %.3f ms",
-             ms(report->resume_ns - report->stop_start_ns), ms(report->stop_ns), ms(report->roots_ns),
-             ms(report->mark_ns), report->rounds, ms(report->finish_ns), ms(report->gate_ns),
+             report->minor ? "minor, " : "", ms(report->resume_ns - report->stop_start_ns), ms(report->stop_ns),
+             ms(report->roots_ns), ms(report->mark_ns), report->rounds, ms(report->finish_ns), ms(report->gate_ns),
              mib(report->assisted_bytes), ms(report->assist_ns));
     if (report->pause_ns == 0) return;
     size_t length = strlen(text);

@@ -12,6 +12,7 @@
 #include "span/mark_bits.h"
 #include "span/object.h"
 #include "span/page_info.h"
+#include "span/sticky.h"
 
 static void verify_pages(const struct span *span) {
   for (size_t i = 0; i < span->page_count; i++) {
@@ -36,7 +37,29 @@ static void verify_bits(const struct span *span, unsigned side) {
   }
 }
 
-static void verify_span(const struct span *span) {
+static void count_span(const struct span *span, unsigned side, struct tally *tally) {
+  enum tally_row row = tally_row_of(span->kind);
+  size_t objects = mark_bits_count(&heap_arena, side, span->start, span_bytes(span));
+  tally->objects[row][span->size_class] += objects;
+  if (span->size_class == 0) tally->large_bytes[row] += objects * span_bytes(span);
+}
+
+/* Between cycles: marks are those of old objects. */
+static void verify_marks(const struct span *span, struct tally *old) {
+  if (!sticky_marks) {
+    CHECK(!mark_bits_any(&heap_arena, mark_side(), span->start, span_bytes(span)), "verify: swept span %p has marks",
+          (void *)span->start);
+    return;
+  }
+  verify_bits(span, mark_side());
+  uintptr_t end = span_end(span);
+  uintptr_t bit = mark_bits_next(&heap_arena, mark_side(), span->start, end);
+  for (; bit < end; bit = mark_bits_next(&heap_arena, mark_side(), bit + GRANULE_BYTES, end))
+    CHECK(mark_bit_get(&heap_arena, alloc_side(), bit), "verify: slot %p is free and marked as old", (void *)bit);
+  count_span(span, mark_side(), old);
+}
+
+static void verify_span(const struct span *span, struct tally *old) {
   uint32_t behind = span_generation_now() - span->sweep_generation;
   CHECK(behind == 0 || behind == 2, "verify: span %p is at sweep generation %u of %u", (void *)span->start,
         span->sweep_generation, span_generation_now());
@@ -44,9 +67,7 @@ static void verify_span(const struct span *span) {
   verify_pages(span);
   verify_bits(span, alloc_side());
   if (guard_active) guard_verify_stw(span);
-  if (behind != 0) return;
-  CHECK(!mark_bits_any(&heap_arena, mark_side(), span->start, span_bytes(span)), "verify: swept span %p has marks",
-        (void *)span->start);
+  if (behind == 0) verify_marks(span, old);
 }
 
 static void verify_list(const struct list *list, uint32_t generation) {
@@ -95,13 +116,6 @@ static void verify_caches(void) {
 
 /* ---- the ledger against the bits ---- */
 
-static void count_span(const struct span *span, struct tally *living) {
-  enum tally_row row = tally_row_of(span->kind);
-  size_t objects = mark_bits_count(&heap_arena, alloc_side(), span->start, span_bytes(span));
-  living->objects[row][span->size_class] += objects;
-  if (span->size_class == 0) living->large_bytes[row] += objects * span_bytes(span);
-}
-
 static void uncount_windows(struct tally *living) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct cache *cache = &mutator_from(link)->cache;
@@ -115,6 +129,18 @@ static void uncount_windows(struct tally *living) {
   }
 }
 
+static void compare(const char *what, const struct tally *bits, const struct tally *counts) {
+  for (unsigned row = 0; row < TALLY_ROWS; row++) {
+    for (unsigned i = 0; i < SIZE_CLASS_COUNT; i++)
+      CHECK(bits->objects[row][i] == counts->objects[row][i],
+            "verify: %llu objects of class %u %s by their bits (row %u), %llu by the counts",
+            (unsigned long long)bits->objects[row][i], i, what, row, (unsigned long long)counts->objects[row][i]);
+    CHECK(bits->large_bytes[row] == counts->large_bytes[row],
+          "verify: %llu bytes of large objects %s, %llu by the counts", (unsigned long long)bits->large_bytes[row],
+          what, (unsigned long long)counts->large_bytes[row]);
+  }
+}
+
 /* What the bits say of each class is what was allocated, less what was freed. */
 static void verify_ledger(struct tally *living) {
   struct ledger ledger;
@@ -122,26 +148,24 @@ static void verify_ledger(struct tally *living) {
   uncount_windows(living);
   ledger_read_locked(&ledger);
   ledger_living(&ledger, &expected);
-  for (unsigned row = 0; row < TALLY_ROWS; row++) {
-    for (unsigned i = 0; i < SIZE_CLASS_COUNT; i++)
-      CHECK(living->objects[row][i] == expected.objects[row][i],
-            "verify: %llu objects of class %u live (row %u), %llu by the ledger",
-            (unsigned long long)living->objects[row][i], i, row, (unsigned long long)expected.objects[row][i]);
-    CHECK(living->large_bytes[row] == expected.large_bytes[row],
-          "verify: %llu bytes of large objects, %llu by the ledger", (unsigned long long)living->large_bytes[row],
-          (unsigned long long)expected.large_bytes[row]);
-  }
+  compare("live", living, &expected);
+}
+
+static void verify_old(const struct tally *old) {
+  struct tally counted = {0};
+  sticky_add_to(&counted);
+  compare("are old", old, &counted);
 }
 
 void verify_heap_stw(void) {
-  struct tally living = {0};
+  struct tally living = {0}, old = {0};
   pageheap_verify(&heap_pages);
   uintptr_t page = heap_arena.start;
   while (page < heap_arena.used) {
     const struct span *span = arena_span_of(&heap_arena, page);
     if (span != NULL && span_state(span) == SPAN_IN_USE) {
-      verify_span(span);
-      count_span(span, &living);
+      verify_span(span, &old);
+      count_span(span, alloc_side(), &living);
       page = span_end(span);
     } else {
       page += PAGE_BYTES;
@@ -150,6 +174,7 @@ void verify_heap_stw(void) {
   verify_centrals();
   verify_caches();
   verify_ledger(&living);
+  verify_old(&old);
   stacks_verify_stw();
   special_verify_stw();
 }

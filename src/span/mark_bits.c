@@ -12,6 +12,15 @@ void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, 
   }
 }
 
+void mark_bits_copy(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes) {
+  const uint64_t *from = mark_word_of(arena, side ^ 1, start);
+  uint64_t *end = mark_word_of(arena, side, start) + (bytes >> MARK_WORD_SHIFT);
+  for (uint64_t *word = mark_word_of(arena, side, start); word < end; word++, from++) {
+    uint64_t bits = atomic_load_relaxed(from);
+    if (atomic_load_relaxed(word) != bits) atomic_store_relaxed(word, bits);
+  }
+}
+
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes) {
   size_t count = 0;
   const uint64_t *end = mark_word_of(arena, side, start) + (bytes >> MARK_WORD_SHIFT);
@@ -61,10 +70,13 @@ size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t s
   return before;
 }
 
-void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
-                           size_t slot_bytes) {
+size_t mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                             size_t slot_bytes) {
+  size_t before = 0;
   for (uintptr_t slot = start; slot < end;) {
     uint64_t *word = mark_word_of(arena, side, slot);
-    atomic_and_release(word, ~slot_mask(&slot, end, slot_bytes));
+    uint64_t mask = slot_mask(&slot, end, slot_bytes);
+    before += count_bits(atomic_and_release(word, ~mask) & mask);
   }
+  return before;
 }

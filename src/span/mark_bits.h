@@ -63,7 +63,8 @@ static inline bool mark_bit_clear(const struct arena *arena, unsigned side, uint
   return (atomic_and_release(mark_word_of(arena, side, address), ~mask) & mask) != 0;
 }
 
-/* All three take whole pages. */
+/* These take whole pages.  Copying makes `side` what the other one is. */
+void mark_bits_copy(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
@@ -73,6 +74,7 @@ uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t fro
 
 /* Sets or clears the bits of the slots in [start, end), `slot_bytes` apart; a release.  How many were set before. */
 size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
-void mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
+size_t mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                             size_t slot_bytes);
 
 #endif

@@ -9,6 +9,7 @@
 #include "span/mark_bits.h"
 #include "span/page_info.h"
 #include "span/size_class.h"
+#include "span/sticky.h"
 
 struct slots_spans slots_spans[SIZE_CLASS_COUNT];
 
@@ -78,8 +79,13 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
 
 uint32_t slots_sweep(struct span *span) {
   if (UNLIKELY(guard_active)) guard_sweep(span);
-  mark_bits_clear(&heap_arena, mark_side(), span->start, bits_bytes(span));
   span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
+  if (sticky_marks) {
+    mark_bits_copy(&heap_arena, mark_side(), span->start, bits_bytes(span));
+    sticky_count(span, span->live_count);
+  } else {
+    mark_bits_clear(&heap_arena, mark_side(), span->start, bits_bytes(span));
+  }
   atomic_store_relaxed(&span->free_index, (size_t)0);
   span->needs_zero = true;
   return span->live_count;

@@ -4,8 +4,8 @@
  * what has not, and behind it the allocation bits say which slots are free.  slots_claim takes the next run of free
  * slots for a cache, sets their allocation bits and moves free_index past them.
  *
- * Sweeping a span makes last cycle's marks its allocation bits (the sides have traded places by then), clears the other
- * side for the marks to come, counts, and puts free_index back to 0.  It touches bits and counts only (and objects where they are
+ * Sweeping a span makes last cycle's marks its allocation bits (the sides have traded places by then), makes the other
+ * side ready for the marks to come (clear, or a copy: span/sticky.h), counts, and puts free_index back to 0.  It touches bits and counts only (and objects where they are
  * guarded, span/guard.h): who may sweep,
  * and what happens with the span afterwards, is decided above. */
 #ifndef MIDDEN_SPAN_SLOTS_H

@@ -54,6 +54,7 @@ struct configuration {
   bool callbacks;   /* roots and events are reported: a thread of the program ends the cycles */
   bool descriptors; /* are closed meanwhile */
   bool forks;
+  bool minor; /* collections: those that the program asks for, which are full, are left out */
 };
 
 static const struct configuration configurations[] = {
@@ -63,6 +64,10 @@ static const struct configuration configurations[] = {
     {"descriptors", .steps = 4000, .divisor = 4, .descriptors = true, .forks = true},
     {"poison", .debug = MIDDEN_DEBUG_POISON, .steps = 3000, .divisor = 4},
     {"stress", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 8, .callbacks = true},
+    {"minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 4, .minor = true,
+     .forks = true},
+    {"minor-small", .debug = MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 8, .minor = true, .descriptors = true,
+     .small_pages = true},
 };
 
 static const struct configuration *chosen;
@@ -519,7 +524,8 @@ static void disturb(struct rng *rng) {
   if (chosen->forks && rng_one_in(rng, 12)) test_child_succeeds("the child", go_on, rng, 120);
   if (chosen->descriptors && rng_one_in(rng, 4)) close_unknown(rng);
   if (rng_one_in(rng, 6)) midden_release_memory();
-  if (rng_one_in(rng, 3)) midden_collect();
+  if (!chosen->minor && rng_one_in(rng, 3)) midden_collect();
+  if (chosen->minor) midden_verify();
 }
 
 /* ---- start ---- */
@@ -531,7 +537,10 @@ static void start(struct rng *rng) {
                                    .markers = 1 + (unsigned)rng_below(rng, 3),
                                    .debug = MIDDEN_DEBUG_CHECK | chosen->debug,
                                    .stress_interval = 20000,
-                                   .percent = rng_one_in(rng, 2) ? 20 : 50,
+                                   .percent = chosen->minor        ? 300
+                                              : rng_one_in(rng, 2) ? 20
+                                                                   : 50,
+                                   .generations = chosen->minor ? MIDDEN_GENERATIONS_ALWAYS : MIDDEN_GENERATIONS_AUTO,
                                    .small_pages = chosen->small_pages,
                                    .idle_collect_ms = -1};
   int error = midden_init(&options);
@@ -579,11 +588,14 @@ static void run_chosen(void) {
   run_keepers(&rng, keepers);
   count_packages(keepers);
   midden_verify();
-  printf("  %-11s %" PRIu64 " collections, heap of %zu MiB, written in rounds %zu MiB, in stops %zu MiB\n",
-         chosen->name, test_stats().collections, test_stats().heap_in_use >> 20, written_in_rounds >> 20,
+  struct midden_stats stats = test_stats();
+  printf("  %-11s %" PRIu64 " collections, %" PRIu64
+         " of them minor, heap of %zu MiB, written in rounds %zu MiB, in stops %zu MiB\n",
+         chosen->name, stats.collections, stats.collections_minor, stats.heap_in_use >> 20, written_in_rounds >> 20,
          written_in_stops >> 20);
   fflush(stdout);
   REQUIRE(written_in_rounds != 0 || fault != FAULT_NONE, "no cycle ran beside the program");
+  REQUIRE(stats.collections_minor != 0 || !chosen->minor || fault != FAULT_NONE, "no cycle was minor");
 }
 
 static int run_in_child(void *argument) {

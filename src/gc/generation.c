@@ -1,0 +1,56 @@
+#include "gc/generation.h"
+
+enum {
+  ROOM_DIVISOR = 2, /* survivors of minor cycles may take this part of the room */
+  BARRED_CYCLES = 8
+};
+
+/* Minor cycles must do so much better: what they leave behind is paid for by the next full one. */
+#define WORTH 0.75
+
+/* What a cycle weighs beside the next one. */
+#define MEMORY 0.75
+
+bool generation_wants_minor(const struct generation *generation) {
+  if (generation->choice == MIDDEN_GENERATIONS_OFF || !generation->has_old) return false;
+  size_t survivors =
+      generation->old_bytes > generation->full_bytes ? generation->old_bytes - generation->full_bytes : 0;
+  if (survivors > generation->room_bytes / ROOM_DIVISOR) return false;
+  return generation->choice == MIDDEN_GENERATIONS_ALWAYS ||
+         (generation->barred == 0 && generation->full_cost.cpu_ns > 0);
+}
+
+void generation_ended(struct generation *generation, bool minor, size_t before_bytes, size_t after_bytes,
+                      size_t goal_bytes) {
+  generation->has_old = true;
+  generation->minor = minor;
+  generation->old_bytes = after_bytes;
+  generation->freed_bytes = before_bytes > after_bytes ? before_bytes - after_bytes : 0;
+  if (minor) return;
+  generation->full_bytes = after_bytes;
+  generation->room_bytes = goal_bytes > after_bytes ? goal_bytes - after_bytes : 0;
+}
+
+static void count(struct generation_cost *cost, double cpu_ns, double freed_bytes) {
+  cost->cpu_ns = cost->cpu_ns * MEMORY + cpu_ns;
+  cost->freed_bytes = cost->freed_bytes * MEMORY + freed_bytes;
+}
+
+/* Cycles that freed nothing are the most expensive ones. */
+static bool is_worth_it(const struct generation_cost *minor, const struct generation_cost *full) {
+  return minor->cpu_ns * (full->freed_bytes + 1) <= WORTH * full->cpu_ns * (minor->freed_bytes + 1);
+}
+
+void generation_charge(struct generation *generation, uint64_t cpu_ns) {
+  if (!generation->has_old) return;
+  count(generation->minor ? &generation->minor_cost : &generation->full_cost, (double)cpu_ns,
+        (double)generation->freed_bytes);
+  if (!generation->minor) {
+    if (generation->barred != 0) generation->barred--;
+  } else if (!is_worth_it(&generation->minor_cost, &generation->full_cost)) {
+    generation->barred = BARRED_CYCLES;
+    generation->minor_cost = (struct generation_cost){0};
+  }
+}
+
+void generation_forget(struct generation *generation) { generation->has_old = false; }
