@@ -37,6 +37,7 @@
 #define atomic_and_release(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELEASE)
 #define atomic_exchange_acquire(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
 #define atomic_exchange_acq_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
+#define atomic_exchange_seq_cst(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 
 /* Compare and swap: on failure *expected receives the value seen. */
 #define atomic_cas_relaxed(p, expected, desired) \

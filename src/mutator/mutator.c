@@ -228,7 +228,7 @@ void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer) {
   ASSERT(self->critical == 0);
   self->stack_pointer = stack_pointer;
   atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
-  world_acknowledge();
+  world_acknowledge(self);
 }
 
 /* SAFE -> RUNNING, when nobody holds it. */
@@ -246,7 +246,7 @@ void mutator_leave_safe(struct mutator *self) {
     run_again(self);
     if (LIKELY(!world_is_stopped())) return;
     atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
-    world_acknowledge();
+    world_acknowledge(self);
   }
 }
 

@@ -12,10 +12,11 @@
 enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000 };
 
 static struct {
-  uint32_t epoch;           /* atomic; odd: stopped.  Written under the threads lock */
-  uint32_t acknowledgments; /* atomic; counts up; what the stopping thread sleeps on */
-  int signal;               /* atomic to read; written under the threads lock */
-  size_t signalled;         /* threads that the last stop signalled; under the threads lock */
+  uint32_t epoch;                /* atomic; odd: stopped.  Written under the threads lock */
+  uint32_t acknowledgments;      /* atomic; counts up; what the stopping thread sleeps on */
+  const struct mutator *awaited; /* atomic; the thread for which it does */
+  int signal;                    /* atomic to read; written under the threads lock */
+  size_t signalled;              /* threads that the last stop signalled; under the threads lock */
 } world CACHE_ALIGNED;
 
 int world_signal(void) { return atomic_load_relaxed(&world.signal); }
@@ -24,10 +25,12 @@ size_t world_signalled(void) { return world.signalled; }
 
 bool world_is_stopped(void) { return (atomic_load_seq_cst(&world.epoch) & 1) != 0; }
 
-void world_acknowledge(void) {
+/* What it acknowledges was stored before, and the stopping thread looks at that after it has said whom it awaits, all of it
+ * sequentially consistent: either that thread sees it, or this one that it is awaited. */
+void world_acknowledge(const struct mutator *self) {
   if (!world_is_stopped()) return;
   atomic_add_acq_rel(&world.acknowledgments, 1u);
-  wake_one(&world.acknowledgments);
+  if (atomic_load_seq_cst(&world.awaited) == self) wake_one(&world.acknowledgments);
 }
 
 void world_wait_resumed(void) {
@@ -50,8 +53,8 @@ static void on_stop_signal(const struct os_interruption *interruption) {
   /* In the middle of a store it must not count as SAFE, not even when it has been let go and not yet gone on. */
   if (self->is_returning || midden_barrier_inside != 0) {
     if (!self->is_returning) atomic_store_relaxed(&self->stop_pending, true);
-    atomic_store_release(&self->refused_to_stop, true);
-    world_acknowledge();
+    atomic_store_seq_cst(&self->refused_to_stop, true);
+    world_acknowledge(self);
     handshake_refuse();
     return;
   }
@@ -122,11 +125,13 @@ static void signal_again(struct mutator *mutator, uint32_t seen) {
 }
 
 static void await_safe(struct mutator *mutator) {
+  if (!is_running(mutator)) return;
   uint64_t since = os_now_ns();
+  atomic_store_seq_cst(&world.awaited, mutator);
   for (;;) {
     uint32_t seen = atomic_load_acquire(&world.acknowledgments);
     if (!is_running(mutator)) return;
-    if (atomic_exchange_acquire(&mutator->refused_to_stop, false)) {
+    if (atomic_exchange_seq_cst(&mutator->refused_to_stop, false)) {
       signal_again(mutator, seen);
       continue;
     }
@@ -143,9 +148,11 @@ void world_stop(struct mutator *self) {
   atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
   atomic_store_seq_cst(&world.epoch, world.epoch + 1);
   signal_running(self);
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+  /* The one that was signalled last comes first: when it has stopped, most others have, and this thread slept once. */
+  for (struct link *link = mutator_list.last; link != NULL; link = link->prev) {
     if (mutator_from(link) != self) await_safe(mutator_from(link));
   }
+  atomic_store_relaxed(&world.awaited, NULL);
 }
 
 void world_resume(void) {

@@ -2,7 +2,7 @@
  *
  * The epoch is odd while the world is stopped or being stopped.  A thread that runs is told by a signal, once; one that is
  * SAFE is left alone, since it cannot leave that state before the epoch is even again.  Each thread that becomes SAFE
- * during a stop says so on one word, on which the stopping thread sleeps. */
+ * during a stop says so on one word, on which the stopping thread sleeps; only the one that it awaits wakes it. */
 #ifndef MIDDEN_MUTATOR_WORLD_H
 #define MIDDEN_MUTATOR_WORLD_H
 
@@ -45,7 +45,7 @@ size_t world_signalled(void);
 void world_forget_ended(struct mutator *mutator);
 
 /* For a thread that just became SAFE: tells a stop in progress. */
-void world_acknowledge(void);
+void world_acknowledge(const struct mutator *self);
 
 /* Waits until no stop is in progress. */
 void world_wait_resumed(void);
