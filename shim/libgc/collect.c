@@ -130,10 +130,23 @@ int GC_collect_a_little(void) {
   return 0;
 }
 
-/* ---- incremental collection: midden decides on its mode by itself ---- */
+/* ---- incremental collection: a mode of midden, in use whether or not it is asked for ---- */
 
-void GC_enable_incremental(void) { GC_init(); }
-int GC_is_incremental_mode(void) { return 0; }
+static bool incremental_asked; /* atomic */
+
+void GC_enable_incremental(void) {
+  GC_init();
+  __atomic_store_n(&incremental_asked, true, __ATOMIC_RELAXED);
+}
+
+/* Programs ask in order to store pointers by GC_PTR_STORE_AND_DIRTY, or to be wary of protected pages: neither is called for. */
+int GC_is_incremental_mode(void) {
+  struct midden_stats stats = {.size = sizeof(stats)};
+  if (!__atomic_load_n(&incremental_asked, __ATOMIC_RELAXED)) return 0;
+  midden_stats(&stats);
+  return stats.mode != MIDDEN_MODE_STW;
+}
+
 int GC_incremental_protection_needs(void) { return GC_PROTECTS_NONE; }
 
 /* libgc does nothing either unless the mode is on. */

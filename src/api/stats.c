@@ -112,6 +112,7 @@ static void add_cycles_locked(struct midden_stats *stats) {
   stats->collections_out_of_memory = totals.by_reason[COLLECT_OUT_OF_MEMORY];
   stats->collections_stress = totals.by_reason[COLLECT_STRESS];
   stats->collections_idle = totals.by_reason[COLLECT_IDLE];
+  stats->mode = collector_mode();
   stats->collections_minor = totals.minor_collections;
   stats->limit_yields = totals.limit_yields;
   stats->pause_total_ns = totals.pause_total_ns;

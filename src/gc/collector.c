@@ -36,7 +36,7 @@ struct collector_hooks collector_hooks;
 struct lock collector_lock = LOCK_INIT(LOCK_RANK_COLLECTOR);
 void (*collector_reporter)(const struct collector_report *report);
 void (*collector_verifier)(void);
-void (*collector_checker)(void);
+void (*collector_checker)(bool minor);
 
 const char *collector_reason_name(enum collector_reason reason) {
   static const char *const names[] = {[COLLECT_HEAP] = "heap",
@@ -311,6 +311,11 @@ void collector_enable(void) {
 }
 
 bool collector_is_disabled(void) { return atomic_load_relaxed(&collector.disabled) != 0; }
+
+enum midden_mode collector_mode(void) {
+  if (collector.dirty) return dirty_is_possible() ? MIDDEN_MODE_DIRTY : MIDDEN_MODE_STW;
+  return collector.concurrent ? MIDDEN_MODE_BARRIER : MIDDEN_MODE_STW;
+}
 
 uint64_t collector_start_ns(void) { return collector.start_ns; }
 

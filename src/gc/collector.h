@@ -118,13 +118,16 @@ extern void (*collector_verifier)(void);
 
 /* Called with the world stopped when all is marked that is reachable, before anything follows from what is not; NULL for
  * none.  Set at start. */
-extern void (*collector_checker)(void);
+extern void (*collector_checker)(bool minor);
 
 /* BARRIER and DIRTY: cycles mark beside the program, where the system has a thread for that. */
 void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode,
                     enum midden_generations generations);
 
 uint64_t collector_start_ns(void); /* when the library started */
+
+/* As it is now; any thread. */
+enum midden_mode collector_mode(void);
 
 enum collector_phase collector_phase(void); /* atomic */
 

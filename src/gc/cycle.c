@@ -128,7 +128,7 @@ void cycle_set_goal(size_t goal_bytes, size_t trigger_bytes) {
 void cycle_check_stw(struct cycle *cycle) {
   if (collector_checker == NULL) return;
   uint64_t start_ns = os_now_ns();
-  collector_checker();
+  collector_checker(cycle->report.minor);
   cycle->report.check_ns = os_now_ns() - start_ns;
 }
 

@@ -22,6 +22,8 @@
 #include "span/guard.h"
 #include "span/kind.h"
 #include "span/object.h"
+#include "span/page_info.h"
+#include "span/sticky.h"
 
 enum { GREY_LEAST = 1 << 16, WORD_BITS = 64 };
 
@@ -49,7 +51,15 @@ static NOT_A_ROOT struct {
   uintptr_t *grey;             /* reached and not yet read: a stack */
   size_t grey_count, grey_capacity;
   bool out_of_memory;
+  bool minor;          /* the mark took old objects for alive */
+  uintptr_t word_from; /* the word of a heap object that is being visited; 0: another */
 } walk;
+
+/* What the system's pages with pointers looked like at the last check; 0: nothing is known. */
+static NOT_A_ROOT struct {
+  uint64_t *hashes;
+  size_t count, capacity; /* of pages */
+} seen;
 
 static _Noreturn void report_missed(uintptr_t object, uintptr_t word);
 
@@ -125,6 +135,45 @@ static void leave_out_fresh(void) {
   }
 }
 
+/* ---- pages as they were ---- */
+
+static NO_SANITIZE uintptr_t word_at(uintptr_t address) { return *(const volatile uintptr_t *)address; }
+
+static uint64_t hash_page(size_t page) {
+  uintptr_t start = heap_arena.start + page * os_page_bytes(), end = start + os_page_bytes();
+  uint64_t hash = 1;
+  for (uintptr_t word = start; word < end; word += sizeof(uintptr_t))
+    hash = (hash ^ word_at(word)) * UINT64_C(0x9e3779b97f4a7c15);
+  return hash | 1;
+}
+
+static bool make_room_for_hashes(size_t count) {
+  if (count <= seen.capacity) return true;
+  if (seen.hashes != NULL) os_unmap(seen.hashes, seen.capacity * sizeof *seen.hashes);
+  seen.capacity = 2 * count;
+  seen.hashes = os_map(seen.capacity * sizeof *seen.hashes);
+  if (seen.hashes == NULL) seen.capacity = 0;
+  return seen.hashes != NULL;
+}
+
+static void remember_pages(void) {
+  size_t count = walk.heap_bytes / os_page_bytes();
+  seen.count = 0;
+  if (!sticky_marks || !make_room_for_hashes(count)) return;
+  for (size_t i = 0; i < count; i++) {
+    uint16_t info = heap_arena.page_info[i * os_page_bytes() >> PAGE_SHIFT];
+    bool has_pointers = info != 0 && page_info_scan(info) != SCAN_NONE;
+    seen.hashes[i] = has_pointers ? hash_page(i) : 0;
+  }
+  seen.count = count;
+}
+
+/* Whether a word is older than the last cycle by all that is known. */
+static bool is_unchanged(uintptr_t word) {
+  size_t page = (word - heap_arena.start) / os_page_bytes();
+  return word != 0 && page < seen.count && seen.hashes[page] != 0 && hash_page(page) == seen.hashes[page];
+}
+
 /* ---- from a word to an object ---- */
 
 static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side(), object); }
@@ -144,7 +193,10 @@ static void enter(const struct object *object) {
 static void visit_exact(uintptr_t word) {
   struct object object;
   if (!object_find((const void *)word, &object) || is_reached(object.start)) return;
-  if (!is_marked(object.start)) report_missed(object.start, word);
+  if (!is_marked(object.start)) {
+    if (walk.minor && is_unchanged(walk.word_from)) return;
+    report_missed(object.start, word);
+  }
   enter(&object);
 }
 
@@ -174,8 +226,6 @@ static void visit_word(struct midden_tracer *tracer, uintptr_t word, bool is_sta
   }
 }
 
-static NO_SANITIZE uintptr_t word_at(uintptr_t address) { return *(const volatile uintptr_t *)address; }
-
 /* ---- from an object to its words ---- */
 
 static const struct midden_type *type_of(const struct span *span, uintptr_t object, size_t *count) {
@@ -185,14 +235,19 @@ static const struct midden_type *type_of(const struct span *span, uintptr_t obje
   return (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
 }
 
+static void visit_heap_word(uintptr_t address) {
+  walk.word_from = address;
+  visit_word(&walk.tracer, word_at(address), false);
+  walk.word_from = 0;
+}
+
 static void read_element(uintptr_t element, const struct midden_type *type) {
   if (type->trace != NULL) {
     type->trace((void *)element, type->size, &walk.tracer, type->argument);
     return;
   }
   for (size_t i = 0; type->pointers != NULL && i < type->size / sizeof(uintptr_t); i++) {
-    if ((type->pointers[i / WORD_BITS] >> i % WORD_BITS & 1) != 0)
-      visit_word(&walk.tracer, word_at(element + i * sizeof(uintptr_t)), false);
+    if ((type->pointers[i / WORD_BITS] >> i % WORD_BITS & 1) != 0) visit_heap_word(element + i * sizeof(uintptr_t));
   }
 }
 
@@ -211,7 +266,7 @@ static void read_ephemeron(const struct cell *cell) {
 }
 
 static void read_words(uintptr_t start, uintptr_t end) {
-  for (uintptr_t word = start; word < end; word += sizeof(uintptr_t)) visit_word(&walk.tracer, word_at(word), false);
+  for (uintptr_t word = start; word < end; word += sizeof(uintptr_t)) visit_heap_word(word);
 }
 
 static void read_contents(const struct span *span, uintptr_t object) {
@@ -305,8 +360,9 @@ static void read_roots(void) {
   settle_mark_share_stw(&walk.tracer);
 }
 
-void check_marks_stw(void) {
+void check_marks_stw(bool minor) {
   static bool has_warned;
+  walk.minor = minor;
   walk.out_of_memory = !prepare_tables();
   if (!walk.out_of_memory) {
     walk.tracer = (struct midden_tracer){.visit = visit_word};
@@ -314,6 +370,7 @@ void check_marks_stw(void) {
     leave_out_fresh();
     read_roots();
     read_grey();
+    remember_pages();
   }
   if (!walk.out_of_memory || has_warned) return;
   has_warned = true;

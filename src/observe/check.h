@@ -14,6 +14,10 @@
  * were reached, an object that only finalizers reach need not be marked.  Slots that wait in a thread's window are no objects,
  * nor is what a thread is clearing still.
  *
+ * A minor cycle need not see what an old object referred to before: a word that names a slot which the program freed, or which was free
+ * then, may name a young object now that nobody refers to.  So a word in a page that has not changed since the last check, by a hash
+ * of its contents and not by what the system reported, proves nothing, and is not followed.
+ *
  * Trace functions and the program's root callback are called once more in each collection.
  *
  * What a missed object proves: that a word was stored without midden_store, or that the collector is wrong.  With one
@@ -26,10 +30,11 @@
 #ifndef MIDDEN_OBSERVE_CHECK_H
 #define MIDDEN_OBSERVE_CHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The world stopped, all marked that is reachable, the sides not yet traded. */
-void check_marks_stw(void);
+void check_marks_stw(bool minor);
 
 /* Suspects met so far; atomic. */
 extern size_t check_suspects;

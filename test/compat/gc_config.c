@@ -70,6 +70,9 @@ static void test_start(void) {
   CHECK_EQUAL(GC_get_all_interior_pointers(), 0);
   CHECK(GC_stackbottom > (char *)__builtin_frame_address(0));
   CHECK_EQUAL(GC_is_incremental_mode(), 0);
+  GC_enable_incremental();
+  const char *mode = getenv("MIDDEN_MODE");
+  if (mode != NULL && strcmp(mode, "stw") == 0) CHECK_EQUAL(GC_is_incremental_mode(), 0);
   CHECK(GC_get_parallel() >= 0 && GC_get_parallel() == GC_parallel);
   GC_register_displacement(3);
   GC_allow_register_threads();

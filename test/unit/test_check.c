@@ -16,9 +16,9 @@ static uintptr_t hidden_victim;                   /* hidden; 0: none */
 static void *volatile root, *volatile stale_root; /* stale_root: never read */
 static _Thread_local void *volatile storage_root;
 
-static void clear_and_check(void) {
+static void clear_and_check(bool minor) {
   if (hidden_victim != 0) mark_bit_clear(&heap_arena, mark_side(), (uintptr_t)test_unhide(hidden_victim));
-  check_marks_stw();
+  check_marks_stw(minor);
 }
 
 #define EXPECT_MARK "expect: "
