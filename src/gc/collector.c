@@ -287,7 +287,8 @@ void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mod
   collector.dirty = mode == MIDDEN_MODE_DIRTY;
   collector.concurrent = collector.dirty || mode == MIDDEN_MODE_BARRIER;
   if (collector.concurrent) concurrent_init();
-  if (collector.dirty) dirty_init(generations);
+  collector.generation.choice = collector.dirty ? generations : MIDDEN_GENERATIONS_OFF;
+  if (collector.dirty) dirty_init();
   settle_init();
   stacks_init();
   stacks_init_kind();

@@ -48,10 +48,9 @@ static NOT_A_ROOT struct {
 enum { REFUSALS_MOST = 3 };
 static unsigned refusals; /* atomic */
 
-void dirty_init(enum midden_generations generations) {
+void dirty_init(void) {
   mark_postpones_traces = true;
-  collector.generation.choice = generations;
-  sticky_marks = generations != MIDDEN_GENERATIONS_OFF;
+  sticky_marks = collector.generation.choice != MIDDEN_GENERATIONS_OFF;
 }
 
 bool dirty_is_possible(void) { return atomic_load_relaxed(&refusals) < REFUSALS_MOST; }

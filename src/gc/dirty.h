@@ -23,7 +23,7 @@
 bool dirty_is_possible(void);
 
 /* At start, instead of stopping the world from the beginning.  After concurrent_init. */
-void dirty_init(enum midden_generations generations);
+void dirty_init(void);
 
 /* Not 0 while threads that allocate are slowed, since they write more than the rounds can clean; atomic. */
 extern uint32_t dirty_slowing;

@@ -14,7 +14,7 @@
  * Whether it pays is measured: the processor time for each byte that cycles freed.  Where the last few minor ones did not do
  * much better than the last few full ones, some full ones follow before another is tried.  Whatever pays, a full cycle comes when what
  * survived minor ones has taken half of the room that the last full one left; their goal stays that of the last full one, so
- * that the heap grows no larger than without them.
+ * that the heap grows no larger than without them, but for a quarter of that room at most where they free little.
  *
  * Sticky mark bits are from A. Demers et al., "Combining Generational and Conservative Garbage Collection: Framework and
  * Implementations", POPL 1990.

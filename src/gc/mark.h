@@ -110,7 +110,7 @@ void mark_range_again(struct midden_tracer *tracer, struct os_range range);
 /* Set at start: trace functions are not called by CONCURRENT tracers, but by this, when the world is stopped.  By one that is
  * not CONCURRENT. */
 extern bool mark_postpones_traces;
-void mark_postpone_all(void); /* whether or not they would be */
+void mark_postpone_all(void); /* all marked objects that may have one are scanned then */
 void mark_postponed_stw(struct midden_tracer *tracer);
 
 /* Whether the object that holds an address is marked; false for every other address. */
