@@ -114,18 +114,24 @@ static bool reference_count(const char *text, long low, long high) {
   return value >= low && value <= high;
 }
 
+static bool is_one_of(const char *word, const char *const words[], size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (strcasecmp(word, words[i]) == 0) return true;
+  }
+  return false;
+}
+
 static bool reference_word(const char *name, const char *word) {
-  if (strcmp(name, "MIDDEN_MODE") == 0) return strcasecmp(word, "auto") == 0 || strcasecmp(word, "stw") == 0;
+  static const char *const modes[] = {"auto", "stw", "barrier", "dirty"}, *const choices[] = {"auto", "off", "always"};
+  if (strcmp(name, "MIDDEN_MODE") == 0) return is_one_of(word, modes, sizeof(modes) / sizeof(modes[0]));
+  if (strcmp(name, "MIDDEN_GENERATIONS") == 0) return is_one_of(word, choices, sizeof(choices) / sizeof(choices[0]));
   if (strcasecmp(word, "none") == 0 || strcmp(word, "0") == 0) return true;
   bool is_file = strncasecmp(word, "file:", 5) == 0 && strlen(word) > 5 && strlen(word) < 5 + 1024;
   if (strcmp(name, "MIDDEN_TRACE") == 0 && is_file) return true;
   if (strcmp(name, "MIDDEN_TRACE") == 0) return strcasecmp(word, "gc") == 0 || strcmp(word, "1") == 0;
   if (strncasecmp(word, "stress:", 7) == 0) return strlen(word + 7) < 16 && reference_count(word + 7, 1, INT_MAX);
-  static const char *const words[] = {"verify", "poison", "stress", "redzone", "notools"};
-  for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-    if (strcasecmp(word, words[i]) == 0) return true;
-  }
-  return false;
+  static const char *const words[] = {"verify", "poison", "stress", "redzone", "notools", "check"};
+  return is_one_of(word, words, sizeof(words) / sizeof(words[0]));
 }
 
 static bool reference_words(const char *name, const char *text) {

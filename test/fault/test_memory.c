@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { CHILD_SECONDS = 60, FAILING_REQUESTS = 2 };
+enum { CHILD_SECONDS = 60, REFILL_TRIES = 20, FAILING_REQUESTS = 2 };
 
 #define MIB ((size_t)1 << 20)
 
@@ -105,7 +105,9 @@ static void story(struct rng *rng, size_t limit, size_t most_bytes, bool must_fa
   midden_verify();
   blocks_drop();
   for (int i = 0; i < 2; i++) test_collect_clean();
-  blocks_fill(rng, limit, full_bytes / 2);
+  /* One that fails may have been the largest of all. */
+  for (int i = 0; i < REFILL_TRIES && blocks_fill(rng, limit, full_bytes / 2); i++) {
+  }
   REQUIRE(block_bytes >= full_bytes / 4, "%zu KiB fit at first, only %zu KiB after all was dropped", full_bytes >> 10,
           block_bytes >> 10);
   blocks_check();
