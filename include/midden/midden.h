@@ -666,8 +666,7 @@ struct midden_stats {
   uint64_t collections_idle;  /* by reason, too: the program had stopped allocating */
   uint64_t limit_yields;      /* collections for the memory limit that were put off: see midden_set_memory_limit */
   uint64_t collections_minor; /* of all, those that took older objects for alive: see midden_generations */
-  enum midden_mode
-      mode; /* as it is: STW where DIRTY was asked for and collections have found the system to refuse it */
+  enum midden_mode mode;      /* in use: STW where DIRTY was asked for and the system has refused it */
 };
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be

@@ -43,7 +43,6 @@
     "where the heap profile is written when the process exits, for pprof")                                             \
   X(generations, "MIDDEN_GENERATIONS", WORDS, 0, 0, "auto",                                                            \
     "dirty-page mode: auto: minor collections, which leave older objects alone, where they take less of the "          \
-    "processor "                                                                                                       \
-    "than full ones; off: none; always: whatever they take")
+    "processor than full ones; off: none; always: whatever they take")
 
 #endif

@@ -266,8 +266,8 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
   uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
   if (next < limit) {
     close_window(cache, bin, kind, size_class);
-    const struct span *span = object_span(next);
-    central_ensure_swept(object_span(next));
+    struct span *span = object_span(next);
+    central_ensure_swept(span);
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
     if (cache_is_black(cache)) {
       mark_bits_clear_slots(&heap_arena, mark_side(), next, limit, size_class_bytes[size_class]);

@@ -235,7 +235,7 @@ void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   concurrent.ended = (struct tally){0};
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
   ledger_open_notes_locked();
-  if (!cycle->report.minor) sticky_reset();
+  if (sticky_marks && !cycle->report.minor) sticky_reset();
   cycle_set_phase(COLLECTOR_ARM);
   if (with_barrier) barrier_activate(true);
   assist_begin(cycle->report.minor);
@@ -323,8 +323,10 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
   cycle_count_marked(cycle, &marked);
   mark_close_by_hand_stw(&marked);
   count_threads_locked(&marked);
-  sticky_add_to(&marked);
-  sticky_reset();
+  if (sticky_marks) {
+    sticky_add_to(&marked);
+    sticky_reset();
+  }
   ledger_close_notes_locked(&marked);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next)
     cache_give_spans(&mutator_from(link)->cache);

@@ -1,7 +1,8 @@
 /* A mark phase beside a program that has no write barrier: what it writes meanwhile is read off the page tables, and looked
  * at again.  Why nothing is lost is docs/dirty-pages.md.
  *
- *     protect    all pages with pointers, before anything is scanned
+ *     protect    all pages with pointers, before anything is scanned; not in a minor cycle (generation.h), which instead
+ *                begins to mark with what was written since the last one
  *     scan       each thread by itself, as in barrier mode: from then on what it allocates is black, and is seen by its page
  *     mark       beside the program
  *     rounds     pages that were written are protected again, and what is marked on them is scanned again, beside the program,

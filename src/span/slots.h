@@ -5,9 +5,9 @@
  * slots for a cache, sets their allocation bits and moves free_index past them.
  *
  * Sweeping a span makes last cycle's marks its allocation bits (the sides have traded places by then), makes the other
- * side ready for the marks to come (clear, or a copy: span/sticky.h), counts, and puts free_index back to 0.  It touches bits and counts only (and objects where they are
- * guarded, span/guard.h): who may sweep,
- * and what happens with the span afterwards, is decided above. */
+ * side ready for the marks to come (clear, or a copy: span/sticky.h), counts, and puts free_index back to 0.  It touches
+ * bits and counts only (and objects where they are guarded, span/guard.h): who may sweep, and what happens with the span
+ * afterwards, is decided above. */
 #ifndef MIDDEN_SPAN_SLOTS_H
 #define MIDDEN_SPAN_SLOTS_H
 

@@ -8,20 +8,15 @@ bool sticky_marks;
 
 static struct tally old; /* atomic */
 
-static void add(const struct span *span, uint64_t objects) {
+void sticky_count(const struct span *span, size_t objects) {
+  if (objects == 0) return;
   enum tally_row row = tally_row_of(span->kind);
   atomic_add_relaxed(&old.objects[row][span->size_class], objects);
   if (span->size_class == 0) atomic_add_relaxed(&old.large_bytes[row], objects * span_bytes(span));
 }
 
-void sticky_count(const struct span *span, size_t objects) {
-  if (objects != 0) add(span, objects);
-}
-
 void sticky_forget_slow(const struct span *span, uintptr_t start, uintptr_t end) {
-  size_t slot_bytes = span_slot_bytes(span);
-  uint64_t count = mark_bits_clear_slots(&heap_arena, mark_side(), start, end, slot_bytes);
-  if (count != 0) add(span, -count);
+  sticky_count(span, -mark_bits_clear_slots(&heap_arena, mark_side(), start, end, span_slot_bytes(span)));
 }
 
 void sticky_add_to(struct tally *tally) { tally_add(tally, &old); }

@@ -21,7 +21,8 @@
 /* Set at start. */
 extern bool sticky_marks;
 
-/* Any thread, in a critical section.  A span was swept, and so many of its slots are marked now. */
+/* Any thread, in a critical section.  A span was swept, and so many of its slots are marked now; or, as a negative number's
+ * complement, so many no longer are. */
 void sticky_count(const struct span *span, size_t objects);
 
 /* Slots that are freed lose their marks.  Outside a mark phase, or before this thread is black. */

@@ -524,8 +524,11 @@ static void disturb(struct rng *rng) {
   if (chosen->forks && rng_one_in(rng, 12)) test_child_succeeds("the child", go_on, rng, 120);
   if (chosen->descriptors && rng_one_in(rng, 4)) close_unknown(rng);
   if (rng_one_in(rng, 6)) midden_release_memory();
-  if (!chosen->minor && rng_one_in(rng, 3)) midden_collect();
-  if (chosen->minor) midden_verify();
+  if (chosen->minor) {
+    midden_verify();
+  } else if (rng_one_in(rng, 3)) {
+    midden_collect();
+  }
 }
 
 /* ---- start ---- */
