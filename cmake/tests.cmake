@@ -237,6 +237,9 @@ endforeach()
 # What test_world.c does behind the release of the collector's lock.
 target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 
+# What test_barrier_modules.c does behind the learning of what is loaded.
+target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
+
 # What test_dirty.c does before the written pages are reported; test_dirty_missing.c runs its program.
 target_link_options(test_stress_dirty PRIVATE "LINKER:--wrap=written_visit")
 

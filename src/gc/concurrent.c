@@ -243,9 +243,11 @@ void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   open_gate(cycle, start_ns);
 }
 
-static void arm(struct cycle *cycle) {
+/* The objects that are loaded are learned when every store is told of [learn-armed].  False where there was no memory. */
+static bool arm(struct cycle *cycle) {
   handshake_run(cycle->self, answer_arm);
   handshake_run(cycle->self, answer_arm); /* [second-arm] */
+  return roots_learn(cycle->self);
 }
 
 /* No handshake is done with the driver, which holds nothing between cycles; but a notification of finalizers may have
@@ -268,14 +270,16 @@ void concurrent_scan_threads(struct cycle *cycle) {
 
 /* ---- marking ---- */
 
-static void mark_roots(struct cycle *cycle) {
+/* False where there was no memory to learn them all. */
+static bool mark_roots(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   memcheck_quiet_begin();
-  rootset_mark_running(cycle->self, first);
+  bool all = rootset_mark_running(cycle->self, first);
   settle_mark_roots_running(first);
   cycle_report_program_roots(first);
   memcheck_quiet_end();
   mark_publish(first);
+  return all;
 }
 
 /* [quiet]: true if nobody made anything grey since `news` was read. */
@@ -295,16 +299,17 @@ static bool try_to_finish(struct cycle *cycle) {
   return quiet;
 }
 
-static void mark_heap(struct cycle *cycle) {
+static bool mark_heap(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
-  mark_roots(cycle);
+  if (!mark_roots(cycle)) return false;
   cycle->report.roots_ns = os_now_ns() - start_ns;
   do {
     assist_drain(cycle);
     cycle->report.rounds++;
   } while (!try_to_finish(cycle));
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
+  return true;
 }
 
 /* ---- the end ---- */
@@ -375,23 +380,6 @@ static void settle(struct cycle *cycle) {
   cycle->report.finish_ns = os_now_ns() - start_ns;
 }
 
-void concurrent_run(struct cycle *cycle) {
-  cycle->given_up = !roots_learn(cycle->self);
-  if (cycle->given_up) return;
-  cycle->report.stop_start_ns = cycle_now_ns();
-  cycle_announce(MIDDEN_EVENT_MARK_START);
-  cycle_begin_marking(cycle, MARK_CONCURRENT);
-  concurrent_begin(cycle, true);
-  arm(cycle);
-  concurrent_scan_threads(cycle);
-  cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
-  mark_heap(cycle);
-  settle(cycle);
-  verify(cycle);
-  cycle_announce(MIDDEN_EVENT_MARK_END);
-  cycle->report.resume_ns = cycle_now_ns();
-}
-
 /* ---- given up ---- */
 
 void concurrent_take_back(void) {
@@ -404,6 +392,14 @@ void concurrent_take_back(void) {
   assist_forget();
 }
 
+static void give_up(struct cycle *cycle) {
+  cycle->given_up = true;
+  uint64_t start_ns = close_gate(cycle);
+  concurrent_take_back();
+  open_gate(cycle, start_ns);
+  deferred_run(cycle->self);
+}
+
 /* The parent was between two slices of marking: nobody was in a critical section, all that was grey was in the pool. */
 void concurrent_forked(struct mutator *self) {
   if (!atomic_load_relaxed(&span_marking)) return;
@@ -411,4 +407,28 @@ void concurrent_forked(struct mutator *self) {
   if (self->records != NULL) self->records->count = 0;
   special_thaw();
   deferred_run(self);
+}
+
+/* ---- all of it ---- */
+
+static bool mark(struct cycle *cycle) {
+  cycle->report.stop_start_ns = cycle_now_ns();
+  cycle_begin_marking(cycle, MARK_CONCURRENT);
+  concurrent_begin(cycle, true);
+  if (!arm(cycle)) return false;
+  concurrent_scan_threads(cycle);
+  cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
+  return mark_heap(cycle);
+}
+
+void concurrent_run(struct cycle *cycle) {
+  cycle_announce(MIDDEN_EVENT_MARK_START);
+  if (mark(cycle)) {
+    settle(cycle);
+    verify(cycle);
+  } else {
+    give_up(cycle);
+  }
+  cycle_announce(MIDDEN_EVENT_MARK_END);
+  cycle->report.resume_ns = cycle_now_ns();
 }

@@ -17,7 +17,7 @@
 /* At start, for barrier mode: threads get tracers, and the barrier somebody who looks at what was stored. */
 void concurrent_init(void);
 
-/* The mark phase.  The roots could not be learned for lack of memory: given_up, and nothing was done. */
+/* The mark phase.  Where there was no memory to learn the roots: given_up, and all marks are taken back. */
 void concurrent_run(struct cycle *cycle);
 
 /* What other mark phases beside the program are made of too (dirty.c).

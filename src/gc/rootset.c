@@ -164,11 +164,12 @@ static void mark_root_spans(struct midden_tracer *tracer) {
   }
 }
 
-void rootset_mark_running(struct mutator *self, struct midden_tracer *tracer) {
-  roots_visit_running(self, mark_static, tracer);
+bool rootset_mark_running(struct mutator *self, struct midden_tracer *tracer) {
+  bool all = roots_visit_running(self, mark_static, tracer);
   stacks_visit_parked(mark_stack, tracer);
   visit_kinds(mark_root, tracer);
   mark_root_spans(tracer);
+  return all;
 }
 
 void rootset_mark_share(struct midden_tracer *tracer) {

@@ -33,8 +33,8 @@ void rootset_visit_stw(rootset_visit_fn *visit, void *argument);
 bool rootset_collect_stw(void);
 
 /* The same while the world runs, the collector lock held: what is not a thread's own is marked at once.  All threads have
- * been scanned, so that what they allocate from now on is black. */
-void rootset_mark_running(struct mutator *self, struct midden_tracer *tracer);
+ * been scanned, so that what they allocate from now on is black.  False where there was no memory to learn all of them. */
+bool rootset_mark_running(struct mutator *self, struct midden_tracer *tracer);
 
 /* What a thread alone may refer to: its stack and registers, its fiber, the slot that its tiny objects share, and, if
  * `storage`, its thread-local storage.  It is SAFE, held, or the caller. */

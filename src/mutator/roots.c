@@ -200,9 +200,11 @@ static bool visit_modules(void (*visit)(void *argument, struct os_range range), 
   return true;
 }
 
-void roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument) {
+bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument) {
   visit_added(visit, argument);
-  if (!atomic_load_acquire(&scan_modules)) return;
-  while (!visit_modules(visit, argument) && roots_learn(self)) {
+  if (!atomic_load_acquire(&scan_modules)) return true;
+  while (!visit_modules(visit, argument)) {
+    if (!roots_learn(self)) return false;
   }
+  return true;
 }

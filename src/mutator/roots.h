@@ -28,9 +28,10 @@ bool roots_stop_world(struct mutator *self);
 
 /* While the world runs, the collector lock held: learns the data of the loaded objects if they changed; false where there
  * was no memory.  Then visits every range in pieces; each is there while it is visited: the lock that adding and removing
- * ranges takes is held, and the loader's.  The visitor takes no lock but those that come after ROOTS. */
+ * ranges takes is held, and the loader's.  The visitor takes no lock but those that come after ROOTS.  False if objects came
+ * meanwhile, and there was no memory to learn them. */
 bool roots_learn(struct mutator *self);
-void roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument);
+bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument);
 
 /* The world stopped: visits every range that was added, and the data of loaded objects; gives those that have thread-local
  * storage. */
