@@ -163,13 +163,22 @@ static void protect(struct run run) {
   expect_run(run, expect_clean);
 }
 
-/* Whole huge pages.  Where that is refused, the pages may be written to freely all the same. */
+static bool may_all_be_empty(struct run run) {
+  for (size_t i = run.first; i < run.first + run.count; i++) {
+    if (!model.may_be_empty[i]) return false;
+  }
+  return true;
+}
+
+/* Whole huge pages.  Where that is refused, the pages may be written to freely all the same; and what was the huge page of
+ * zeros may stay that. */
 static void join(struct run run) {
   if (model.unit == 1) return;
   run.first = round_down(run.first, model.unit);
   run.count = model.unit;
   if (has_guard(run)) return;
-  bool is_joined = os_dirty_join(page_at(run.first), run.count * model.page_bytes) == 0;
+  bool may_be_zeros = may_all_be_empty(run);
+  bool is_joined = os_dirty_join(page_at(run.first), run.count * model.page_bytes) == 0 && !may_be_zeros;
   for (size_t i = run.first; i < run.first + run.count; i++) {
     if (is_joined || !model.may_be_empty[i]) expect_written(i);
     model.may[i] = true;
