@@ -243,6 +243,10 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 # What test_dirty.c does before the written pages are reported; test_dirty_missing.c runs its program.
 target_link_options(test_stress_dirty PRIVATE "LINKER:--wrap=written_visit")
 
+# Where the library leaves a stop before all is settled: test_dirty_finalizers.c makes it do so, and lingers.
+target_link_options(test_stress_dirty_finalizers PRIVATE
+  "LINKER:--wrap=settle_clear_stw,--wrap=settle_end_running")
+
 target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
 
 # ---- the same in barrier mode ----

@@ -99,8 +99,9 @@ static void scan(struct mutator *mutator) {
   struct midden_tracer *tracer = concurrent_tracer(mutator);
   bool first = !is_scanned(mutator);
   if (first) blacken(mutator);
-  /* Without a barrier it is scanned again when the world is stopped, and a thread may be anywhere between two stacks now. */
-  if (!collector.dirty || mutator_is_on_known_stack(mutator)) {
+  /* Without a barrier it is scanned again when the world is stopped, and a thread may be anywhere between two stacks now.
+   * After MARK all that a thread can have is marked. */
+  if (concurrent_is_marking() && (!collector.dirty || mutator_is_on_known_stack(mutator))) {
     memcheck_quiet_begin();
     rootset_mark_thread(mutator, first, tracer);
     memcheck_quiet_end();
@@ -346,7 +347,7 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
   cycle_add_to_totals(&cycle->report);
 }
 
-static void trade_sides(struct cycle *cycle) {
+void concurrent_trade_sides(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
   concurrent_trade_sides_locked(cycle);
   open_gate(cycle, start_ns);
@@ -362,7 +363,7 @@ static void check(struct cycle *cycle) {
   collector_resume_world();
 }
 
-static void verify(struct cycle *cycle) {
+void concurrent_verify(struct cycle *cycle) {
   if (collector_verifier == NULL) return;
   collector_stop_world(cycle->self);
   collector_verifier();
@@ -374,7 +375,7 @@ static void settle(struct cycle *cycle) {
   check(cycle);
   settle_dead_running(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
   stacks_free_dead(cycle->self);
-  trade_sides(cycle);
+  concurrent_trade_sides(cycle);
   cycle->report.finalizers_ready = calls_count();
   cycle->report.finish_start_ns = start_ns - collector.start_ns;
   cycle->report.finish_ns = os_now_ns() - start_ns;
@@ -425,7 +426,7 @@ void concurrent_run(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_MARK_START);
   if (mark(cycle)) {
     settle(cycle);
-    verify(cycle);
+    concurrent_verify(cycle);
   } else {
     give_up(cycle);
   }

@@ -31,8 +31,12 @@ void concurrent_begin(struct cycle *cycle, bool with_barrier);
 void concurrent_scan_threads(struct cycle *cycle);
 
 /* Marking is over: the marks become the allocation bits.  What was allocated since the cycle began lives, besides what was
- * marked.  The list of mutators is locked, and no thread in a critical section. */
+ * marked.  The list of mutators is locked, and no thread in a critical section; or, the second, the world runs. */
 void concurrent_trade_sides_locked(struct cycle *cycle);
+void concurrent_trade_sides(struct cycle *cycle);
+
+/* Stops the world to verify the heap, if that is asked for. */
+void concurrent_verify(struct cycle *cycle);
 
 /* The same without a result: takes all marks back.  No thread is in a critical section, and nobody holds anything grey but the
  * pool. */

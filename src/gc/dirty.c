@@ -29,6 +29,10 @@ enum {
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,
+  FINALIZERS_MOST_BYTES =
+      256 << 10, /* what only finalizers reach, and how many of them, is settled in the stop up to here */
+  FINALIZERS_MOST = 4096,
+  FINALIZERS_SLICE_BYTES = 1 << 20,
   ALONE_MOST_PARTS = 16, /* a gigabyte: to read what was written in it takes a third of a millisecond */
   REST_NS = 400 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
@@ -37,11 +41,12 @@ enum {
 
 /* The collector lock's holder's. */
 static NOT_A_ROOT struct {
-  bool is_lost;      /* atomic; what was written is not known any more */
-  size_t next_part;  /* atomic; of the stop */
-  size_t left_bytes; /* atomic; written, as the stop found it */
-  size_t rests;      /* atomic; of threads that were slowed in this cycle */
-  bool is_little;    /* what was written, as of the last round */
+  bool is_lost;           /* atomic; what was written is not known any more */
+  size_t next_part;       /* atomic; of the stop */
+  size_t left_bytes;      /* atomic; written, as the stop found it */
+  size_t rests;           /* atomic; of threads that were slowed in this cycle */
+  bool is_little;         /* what was written, as of the last round */
+  size_t allowance_bytes; /* of what only finalizers reach, that may still be marked in the stop */
 } dirty;
 
 /* Of the system, one after the other.  The first may be a mistake: the program closes descriptors that it does not know. */
@@ -231,13 +236,56 @@ static void mark_rest(struct cycle *cycle, unsigned markers) {
   cycle_drain_alone(first);
 }
 
+/* ---- finalizers ----
+ *
+ * What only they reach may be much.  Nobody but the collector can get at it, so it stands still, and nothing has to be scanned
+ * twice: beyond an allowance it is marked after the stop. */
+
+static bool drain_within_allowance(struct midden_tracer *tracer) {
+  size_t before_bytes = tracer->scanned_bytes;
+  if (dirty.allowance_bytes == 0) return false;
+  bool done = mark_drain_some(tracer, dirty.allowance_bytes) && !mark_rescan_overflow(tracer);
+  dirty.allowance_bytes -= min_size(dirty.allowance_bytes, tracer->scanned_bytes - before_bytes);
+  return done;
+}
+
+static bool drain_alone(struct midden_tracer *tracer) {
+  cycle_drain_alone(tracer);
+  return true;
+}
+
+static bool drain_beside(struct midden_tracer *tracer) {
+  uint64_t cpu_ns = cycle_begin_share(0);
+  memcheck_quiet_begin();
+  bool done = mark_drain_some(tracer, FINALIZERS_SLICE_BYTES) && !mark_rescan_overflow(tracer);
+  memcheck_quiet_end();
+  cycle_end_share(0, cpu_ns);
+  slow_growth();
+  return done;
+}
+
+/* False if it is to be done after the stop.  Trace functions are called in it alone. */
+static bool settle_finalizers_stw(const struct settle_markers *by) {
+  size_t count = settle_clear_stw(by);
+  if (!settle_may_leave_stop() || mark_may_postpone()) return settle_finalizers(drain_alone);
+  for (unsigned i = 0; i < by->count; i++) by->tracers[i].mode = MARK_CONCURRENT;
+  dirty.allowance_bytes = count <= FINALIZERS_MOST ? FINALIZERS_MOST_BYTES : 0;
+  return count <= FINALIZERS_MOST && settle_finalizers(drain_within_allowance);
+}
+
 static void settle(struct cycle *cycle, unsigned markers) {
   struct settle_markers by = {collector.tracers, markers, cycle_drain_alone};
   settle_values_stw(&by);
   cycle_check_stw(cycle);
   cycle_set_phase(COLLECTOR_MARK_TERMINATION);
-  settle_dead_stw(&by);
+  cycle->was_left = !settle_finalizers_stw(&by);
+  if (cycle->was_left) {
+    settle_leave_stop();
+    return;
+  }
+  settle_end_stw();
   stacks_free_dead_stw();
+  concurrent_trade_sides_locked(cycle);
 }
 
 static void finish_stopped(struct cycle *cycle) {
@@ -247,8 +295,6 @@ static void finish_stopped(struct cycle *cycle) {
   unsigned markers = markers_of_stop(cycle);
   mark_rest(cycle, markers);
   settle(cycle, markers);
-  concurrent_trade_sides_locked(cycle);
-  if (dirty.is_lost) generation_forget(&collector.generation);
   memcheck_quiet_end();
   cycle->report.finalizers_ready = calls_count();
   cycle->report.finish_start_ns = start_ns - collector.start_ns;
@@ -270,7 +316,7 @@ static void stop_and_finish(struct cycle *cycle) {
     finish_stopped(cycle);
   }
   cycle_announce(MIDDEN_EVENT_MARK_END);
-  if (collector_verifier != NULL) collector_verifier();
+  if (collector_verifier != NULL && !cycle->was_left) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
   cycle->report.pause_ns = os_now_ns() - start_ns;
   cycle->report.written_bytes = dirty.left_bytes;
@@ -288,7 +334,13 @@ static bool has_callbacks(void) {
   return atomic_load_acquire(&collector_hooks.event) != NULL || atomic_load_acquire(&collector_hooks.roots) != NULL;
 }
 
-/* By the driver or a thread of the program, `self`. */
+static void sweep_and_end(struct cycle *cycle) {
+  if (!cycle->given_up) cycle_sweep_after(cycle);
+  if (dirty.is_lost) generation_forget(&collector.generation);
+  cycle_announce(MIDDEN_EVENT_END);
+}
+
+/* These two: by the driver or a thread of the program, `self`. */
 static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
   struct cycle *cycle = argument;
   struct mutator *driver = cycle->self;
@@ -300,8 +352,18 @@ static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argum
   } else {
     stopped_run(cycle);
   }
-  if (!cycle->given_up) cycle_sweep_after(cycle);
-  cycle_announce(MIDDEN_EVENT_END);
+  if (!cycle->was_left) sweep_and_end(cycle);
+  cycle->self = driver;
+}
+
+static void end_left_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
+  struct cycle *cycle = argument;
+  struct mutator *driver = cycle->self;
+  cycle->self = self;
+  cycle->stack_pointer = stack_pointer;
+  concurrent_trade_sides(cycle);
+  concurrent_verify(cycle);
+  sweep_and_end(cycle);
   cycle->self = driver;
 }
 
@@ -327,6 +389,19 @@ static void hand_over(struct cycle *cycle) {
     set_slowing(false); /* who allocates takes the stop */
     assist_drain(cycle);
   }
+}
+
+/* Where nobody comes, the program hears of it in the driver: no cycle can be taken back in which finalizers are ready. */
+static void settle_left(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
+  while (!settle_finalizers(drain_beside)) continue;
+  set_slowing(false);
+  settle_end_running();
+  stacks_free_dead(cycle->self);
+  cycle->report.left_ns = os_now_ns() - start_ns;
+  cycle->report.finalizers_ready = calls_count();
+  if (!cycle->was_handed_over || !handover_offer(cycle->self, end_left_cycle, cycle, PATIENCE_NS))
+    end_left_cycle(cycle->self, cycle->self->stack_base, cycle);
 }
 
 /* Only growth is content with the young.  Under a memory limit, what old garbage holds is wanted. */
@@ -370,5 +445,6 @@ void dirty_run(struct cycle *cycle) {
   } else {
     end_cycle(cycle->self, cycle->self->stack_base, cycle); /* between cycles it holds nothing */
   }
+  if (cycle->was_left) settle_left(cycle);
   cycle->report.resume_ns = cycle_now_ns();
 }

@@ -124,13 +124,24 @@ static bool has_grey(const struct midden_tracer *tracer) {
   return tracer->buffer != NULL && tracer->buffer->count != 0;
 }
 
+/* True when all is marked that was grey. */
+static bool drained(struct finalizer_settling *settling, finalizer_drain_fn *drain) {
+  settling->is_draining = !drain(settling->tracer);
+  return !settling->is_draining;
+}
+
 /* Step 1.  A drain is not free: most objects refer to nothing that is not marked already. */
-static void mark_references_of(const struct finalizer_settling *settling, struct call *call) {
-  struct midden_tracer *tracer = settling->tracer;
-  if (call->many.special.order == MIDDEN_FINALIZE_UNORDERED || is_marked(call)) return;
-  mark_references(tracer, call);
-  if (has_grey(tracer)) settling->drain(tracer);
-  if (is_marked(call)) settling->in_cycle(&call->many.special);
+static bool mark_all_references(struct finalizer_settling *settling, finalizer_drain_fn *drain) {
+  for (; settling->current != NULL; settling->current = settling->current->next) {
+    struct call *call = settling->current;
+    if (!settling->is_draining) {
+      if (call->many.special.order == MIDDEN_FINALIZE_UNORDERED || is_marked(call)) continue;
+      mark_references(settling->tracer, call);
+    }
+    if ((settling->is_draining || has_grey(settling->tracer)) && !drained(settling, drain)) return false;
+    if (is_marked(call)) settling->in_cycle(&call->many.special);
+  }
+  return drained(settling, drain);
 }
 
 /* Moves the unmarked candidates, of order UNREACHABLE or of the others, from one list to another. */
@@ -151,23 +162,36 @@ static struct call *take_unmarked(struct call **candidates, bool unreachable) {
 }
 
 /* Steps 2 and 3.  Marked with all they reach before anybody can take them from the queue. */
-static void make_unmarked_ready(const struct finalizer_settling *settling, struct call **candidates, bool unreachable) {
-  struct call *ready = take_unmarked(candidates, unreachable);
-  for (struct call *call = ready; call != NULL; call = call->next)
-    mark_address(settling->tracer, call->many.special.object);
-  settling->drain(settling->tracer);
-  for (struct call *call = ready, *next; call != NULL; call = next) {
+static bool make_unmarked_ready(struct finalizer_settling *settling, finalizer_drain_fn *drain, bool unreachable) {
+  if (!settling->is_draining) {
+    settling->ready = take_unmarked(&settling->candidates, unreachable);
+    for (struct call *call = settling->ready; call != NULL; call = call->next)
+      mark_address(settling->tracer, call->many.special.object);
+  }
+  if (!drained(settling, drain)) return false;
+  for (struct call *call = settling->ready, *next; call != NULL; call = next) {
     next = call->next;
     make_ready(call);
   }
+  settling->ready = NULL;
+  return true;
 }
 
-void finalizer_settle_stw(const struct finalizer_settling *settling) {
-  struct call *candidates = settling->candidates;
-  if (candidates == NULL) return;
-  mark_settle(settling->tracer);
-  for (struct call *call = candidates; call != NULL; call = call->next) mark_references_of(settling, call);
-  settling->drain(settling->tracer);
-  make_unmarked_ready(settling, &candidates, false);
-  make_unmarked_ready(settling, &candidates, true);
+void finalizer_settle_begin(struct finalizer_settling *settling) {
+  settling->step = settling->candidates != NULL ? FINALIZER_REFERENCES : FINALIZER_SETTLED;
+  settling->current = settling->candidates;
+  settling->ready = NULL;
+  settling->is_draining = false;
+  if (settling->candidates != NULL) mark_settle(settling->tracer);
+}
+
+bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *drain) {
+  while (settling->step != FINALIZER_SETTLED) {
+    bool done = settling->step == FINALIZER_REFERENCES
+                    ? mark_all_references(settling, drain)
+                    : make_unmarked_ready(settling, drain, settling->step == FINALIZER_UNREACHABLE);
+    if (!done) return false;
+    settling->step++;
+  }
+  return true;
 }

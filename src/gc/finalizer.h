@@ -3,7 +3,7 @@
  * A record for each object that has one, among its specials (SPECIAL_FINALIZER); when its time has come it joins the
  * queue of calls (gc/calls.h) as SPECIAL_QUEUED and keeps its object alive until it has run.
  *
- * The order in the mark phase, after everything reachable is marked and weak links are cleared (finalizer_settle_stw).
+ * The order in the mark phase, after everything reachable is marked and weak links are cleared (finalizer_settle).
  * Candidates are the records whose object is not marked by then.
  *
  *     1. what each candidate's object refers to is marked, the object itself is not, so that one which another reaches
@@ -35,14 +35,25 @@ void finalizer_object_freed(uintptr_t object);
 /* The world stopped: makes every finalizer ready. */
 void finalizer_ready_all_stw(void);
 
-/* The world stopped.  `candidates` is a list by `next`; `drain` marks all that is grey; `in_cycle` hears of each object
- * that reaches itself.  Those that become ready join the queue. */
+/* Settling, which may go on for long: it can be left and taken up again. */
+enum finalizer_step { FINALIZER_REFERENCES, FINALIZER_ORDERED, FINALIZER_UNREACHABLE, FINALIZER_SETTLED };
+
 struct finalizer_settling {
   struct midden_tracer *tracer;
-  struct call *candidates;
-  void (*drain)(struct midden_tracer *tracer);
-  void (*in_cycle)(struct special *record);
+  struct call *candidates;                  /* a list by `next` */
+  void (*in_cycle)(struct special *record); /* hears of each object that reaches itself */
+  /* Where it stands. */
+  enum finalizer_step step;
+  struct call *current; /* whose references are being marked */
+  struct call *ready;   /* that are being marked with all they reach */
+  bool is_draining;     /* not all is marked that was grey */
 };
-void finalizer_settle_stw(const struct finalizer_settling *settling);
+
+/* The collector, with all marked that is reachable from elsewhere.  Those that become ready join the queue.  `drain` marks what
+ * is grey; where it returns false there is more, and so does this: it is to be called again.  Between two calls the program
+ * may run, with the tracer's mode changed to CONCURRENT. */
+void finalizer_settle_begin(struct finalizer_settling *settling);
+typedef bool finalizer_drain_fn(struct midden_tracer *tracer);
+bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *drain);
 
 #endif

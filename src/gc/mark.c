@@ -542,10 +542,9 @@ static bool is_any(const struct span *span) {
   return true;
 }
 
-static bool may_have_trace(const struct span *span) {
-  enum scan_mode scan = kind_table[span->kind].scan;
-  return scan == SCAN_TRACE || scan == SCAN_TYPED;
-}
+static bool is_traced(enum scan_mode scan) { return scan == SCAN_TRACE || scan == SCAN_TYPED; }
+
+static bool may_have_trace(const struct span *span) { return is_traced(kind_table[span->kind].scan); }
 
 /* Scans the marked objects of the spans that are at least in part in [low, high] and wanted. */
 static READS_SLOTS void rescan(struct midden_tracer *tracer, uintptr_t low, uintptr_t high,
@@ -570,12 +569,19 @@ bool mark_rescan_overflow(struct midden_tracer *tracer) {
   return true;
 }
 
-void mark_postpone_all(void) {
+static bool has_objects_of(bool (*wanted)(enum scan_mode scan)) {
   for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
-    enum scan_mode scan = kind_table[kind].scan;
-    bool may_have = scan == SCAN_TRACE || scan == SCAN_TYPED;
-    if (may_have && central_if_exists(kind, 0) != NULL) atomic_store_relaxed(&postponed, true);
+    if (wanted(kind_table[kind].scan) && central_if_exists(kind, 0) != NULL) return true;
   }
+  return false;
+}
+
+static bool is_postponed(enum scan_mode scan) { return scan == SCAN_TRACE || (guard_active && scan == SCAN_TYPED); }
+
+bool mark_may_postpone(void) { return has_objects_of(is_postponed); }
+
+void mark_postpone_all(void) {
+  if (has_objects_of(is_traced)) atomic_store_relaxed(&postponed, true);
 }
 
 void mark_postponed_stw(struct midden_tracer *tracer) {

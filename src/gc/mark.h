@@ -110,6 +110,7 @@ void mark_range_again(struct midden_tracer *tracer, struct os_range range);
 /* Set at start: trace functions are not called by CONCURRENT tracers, but by this, when the world is stopped.  By one that is
  * not CONCURRENT. */
 extern bool mark_postpones_traces;
+bool mark_may_postpone(void); /* whether there are objects that have one */
 void mark_postpone_all(void); /* all marked objects that may have one are scanned then */
 void mark_postponed_stw(struct midden_tracer *tracer);
 

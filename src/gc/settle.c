@@ -39,8 +39,9 @@ struct stuck {
 };
 
 static NOT_A_ROOT struct {
-  const struct settle_markers *markers;
+  struct settle_markers markers;
   struct found found[MARKERS_MAX];
+  struct finalizer_settling finalizers;
   size_t finalizer_cycles, cleanups_stuck;
   struct stuck stuck[NAMES_MAX];
   size_t stuck_count;
@@ -55,13 +56,13 @@ void settle_init(void) {
 
 static void each_set(void (*job)(void *argument, unsigned marker)) {
   special_restart_stw();
-  unsigned markers = special_set_count_stw() >= PARALLEL_LEAST_SETS ? settling.markers->count : 1;
+  unsigned markers = special_set_count_stw() >= PARALLEL_LEAST_SETS ? settling.markers.count : 1;
   markers_run(markers, job, NULL);
 }
 
-static struct midden_tracer *tracer_of(unsigned marker) { return &settling.markers->tracers[marker]; }
+static struct midden_tracer *tracer_of(unsigned marker) { return &settling.markers.tracers[marker]; }
 
-static void drain(void) { settling.markers->drain(tracer_of(0)); }
+static void drain(void) { settling.markers.drain(tracer_of(0)); }
 
 static void push(struct special **list, struct special *record) {
   record->next = *list;
@@ -133,14 +134,14 @@ void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object) {
 }
 
 void settle_values_stw(const struct settle_markers *markers) {
-  settling.markers = markers;
+  settling.markers = *markers;
   if (special_set_count_stw() == 0) return;
   if (special_totals[SPECIAL_CLEANUP] == 0 && special_totals[SPECIAL_EPHEMERON] == 0) return;
   mark_watch(true);
   do {
     special_restart_stw();
     work_begin();
-    markers_run(settling.markers->count, values_job, NULL);
+    markers_run(settling.markers.count, values_job, NULL);
     drain();
   } while (mark_watch_was_incomplete());
 }
@@ -229,23 +230,35 @@ static void in_cycle(struct special *record) {
   note_stuck(record, false);
 }
 
-static struct call *take_finalizers(void) {
+static struct call *take_finalizers(size_t *count) {
   struct call *all = NULL;
-  for (unsigned i = 0; i < settling.markers->count; i++) {
+  *count = 0;
+  for (unsigned i = 0; i < settling.markers.count; i++) {
     for (struct call *call = settling.found[i].finalizers, *next; call != NULL; call = next) {
       next = call->next;
       call->next = all;
       all = call;
+      ++*count;
     }
     settling.found[i].finalizers = NULL;
   }
   return all;
 }
 
-static void settle_finalizers(void) {
-  struct finalizer_settling finalizers = {
-      .tracer = tracer_of(0), .candidates = take_finalizers(), .drain = settling.markers->drain, .in_cycle = in_cycle};
-  finalizer_settle_stw(&finalizers);
+/* How many there are to settle. */
+static size_t begin_finalizers(void) {
+  size_t count;
+  settling.finalizers =
+      (struct finalizer_settling){.tracer = tracer_of(0), .candidates = take_finalizers(&count), .in_cycle = in_cycle};
+  finalizer_settle_begin(&settling.finalizers);
+  return count;
+}
+
+bool settle_finalizers(finalizer_drain_fn *drain_some) { return finalizer_settle(&settling.finalizers, drain_some); }
+
+static bool drain_all(struct midden_tracer *tracer) {
+  settling.markers.drain(tracer);
+  return true;
 }
 
 /* ---- the end ---- */
@@ -278,7 +291,7 @@ static void bury_set(struct special_set *set, void *argument, unsigned marker) {
 static void bury_job(void *argument, unsigned marker) { special_visit_share_stw(bury_set, argument, marker); }
 
 static void queue_cleanups(void) {
-  for (unsigned i = 0; i < settling.markers->count; i++) {
+  for (unsigned i = 0; i < settling.markers.count; i++) {
     struct special *first = settling.found[i].cleanups;
     settling.found[i].cleanups = NULL;
     for (struct special *next; first != NULL; first = next) {
@@ -288,20 +301,38 @@ static void queue_cleanups(void) {
   }
 }
 
-void settle_dead_stw(const struct settle_markers *markers) {
-  settling.markers = markers;
+static void begin_dead(const struct settle_markers *markers) {
+  settling.markers = *markers;
   settling.finalizer_cycles = settling.cleanups_stuck = settling.stuck_count = 0;
+}
+
+static void publish_counts(void) {
+  atomic_store_relaxed(&settle_finalizer_cycles, settling.finalizer_cycles);
+  atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
+}
+
+size_t settle_clear_stw(const struct settle_markers *markers) {
+  begin_dead(markers);
+  if (special_set_count_stw() == 0) return begin_finalizers();
+  if (special_totals[SPECIAL_CLEANUP] != 0) settle_arguments();
+  mark_watch(false);
+  each_set(clear_job);
+  return begin_finalizers();
+}
+
+void settle_end_stw(void) {
   if (special_set_count_stw() != 0) {
-    if (special_totals[SPECIAL_CLEANUP] != 0) settle_arguments();
-    mark_watch(false);
-    each_set(clear_job);
-    settle_finalizers();
     each_set(bury_job);
     queue_cleanups();
     special_drop_empty_sets_stw();
   }
-  atomic_store_relaxed(&settle_finalizer_cycles, settling.finalizer_cycles);
-  atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
+  publish_counts();
+}
+
+void settle_dead_stw(const struct settle_markers *markers) {
+  settle_clear_stw(markers);
+  settle_finalizers(drain_all);
+  settle_end_stw();
 }
 
 /* ---- while the world runs ----
@@ -352,16 +383,23 @@ static void visit_links_locked(special_visit_fn *visit) {
   weak_unlock_links();
 }
 
-void settle_dead_running(const struct settle_markers *markers) {
-  settling.markers = markers;
-  settling.finalizer_cycles = settling.cleanups_stuck = settling.stuck_count = 0;
-  visit_links_locked(clear_set);
-  settle_finalizers();
+bool settle_may_leave_stop(void) { return atomic_load_relaxed(&special_totals[SPECIAL_LINK_AFTER]) == 0; }
+
+void settle_leave_stop(void) { special_freeze(); }
+
+void settle_end_running(void) {
   visit_links_locked(bury_set);
   queue_cleanups();
   special_thaw();
-  atomic_store_relaxed(&settle_finalizer_cycles, settling.finalizer_cycles);
-  atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
+  publish_counts();
+}
+
+void settle_dead_running(const struct settle_markers *markers) {
+  begin_dead(markers);
+  visit_links_locked(clear_set);
+  begin_finalizers();
+  settle_finalizers(drain_all);
+  settle_end_running();
 }
 
 /* ---- afterwards ---- */

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gc/finalizer.h"
 #include "gc/mark.h"
 #include "mutator/mutator.h"
 
@@ -44,6 +45,18 @@ struct settle_markers {
 };
 void settle_values_stw(const struct settle_markers *markers);
 void settle_dead_stw(const struct settle_markers *markers);
+
+/* The rest in steps: "arguments" and "clearing", which gives the number of finalizers to be settled; "finalizers", where
+ * `drain` may say that there is more (gc/finalizer.h); and "the end". */
+size_t settle_clear_stw(const struct settle_markers *markers);
+bool settle_finalizers(finalizer_drain_fn *drain);
+void settle_end_stw(void);
+
+/* The world may run before all finalizers are settled: not where there are links of AFTER_FINALIZERS, since the program reads
+ * those words, and must find dead objects in none.  Leaves the stop, in which case the end is this one. */
+bool settle_may_leave_stop(void);
+void settle_leave_stop(void);
+void settle_end_running(void);
 
 /* The same while the world runs: docs/barrier-mode.md.  The roots among specials, marked by one marker; the values of
  * ephemerons of which key and ephemeron are marked, true if any was not marked before; and what becomes of the dead. */

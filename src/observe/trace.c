@@ -15,7 +15,7 @@ static bool prints; /* constant after start */
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
-enum { CHECK_TEXT_BYTES = 80, MARKING_TEXT_BYTES = 320 };
+enum { CHECK_TEXT_BYTES = 80, MARKING_TEXT_BYTES = 384 };
 
 /* Nothing where check mode is off. */
 static void write_check(char text[CHECK_TEXT_BYTES], const struct collector_report *report) {
@@ -38,6 +38,9 @@ static void write_marking(char text[MARKING_TEXT_BYTES], const struct collector_
     size_t length = strlen(text);
     snprintf(text + length, MARKING_TEXT_BYTES - length, ", slowed %zu times, pause %.3f ms for %.1f MiB written",
              report->rests, ms(report->pause_ns), mib(report->written_bytes));
+    if (report->left_ns == 0) return;
+    length = strlen(text);
+    snprintf(text + length, MARKING_TEXT_BYTES - length, ", then %.3f ms for finalizers", ms(report->left_ns));
   } else {
     snprintf(text, MARKING_TEXT_BYTES, "pause %.3f ms (stop %.3f, roots %.3f, mark %.3f, finish %.3f)",
              ms(report->pause_ns), ms(report->stop_ns), ms(report->roots_ns), ms(report->mark_ns),
