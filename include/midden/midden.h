@@ -543,7 +543,8 @@ MIDDEN_API size_t midden_weak_table_each(struct midden_weak_table *table, midden
 /* ---------------------------------------------------------------- collections */
 
 /* A full collection now; when it returns, unreachable objects are reclaimed or their finalizers ready.  Does nothing
- * while collections are disabled. */
+ * while collections are disabled.  Called again at once, it waits first for as long as the last one stopped other threads,
+ * a millisecond at most: else they would get nowhere. */
 MIDDEN_API void midden_collect(void);
 
 /* The same, given up if `stop`, called once with the world stopped and before anything is marked, returns true.  False if

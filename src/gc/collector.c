@@ -4,6 +4,7 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/wait.h"
 #include "gc/ahead.h"
 #include "gc/assist.h"
 #include "gc/background.h"
@@ -31,6 +32,8 @@
 
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
+
+enum { REST_MOST_NS = 1000000 };
 
 struct collector_hooks collector_hooks;
 struct lock collector_lock = LOCK_INIT(LOCK_RANK_COLLECTOR);
@@ -65,14 +68,39 @@ void collector_release(void) {
 
 bool collector_is_mine(const struct mutator *self) { return atomic_load_relaxed(&collector.owner) == self->thread_id; }
 
+static uint64_t stop_start_ns;    /* under the lock of the list of mutators */
+static uint64_t resting_until_ns; /* atomic */
+
 bool collector_stop_world(struct mutator *self) {
   mutator_lock_safely(self, &mutator_list_lock);
+  stop_start_ns = os_now_ns();
   return roots_stop_world(self);
 }
 
 void collector_resume_world(void) {
+  uint64_t now_ns = os_now_ns();
+  uint64_t rest_ns = world_signalled() != 0 ? min_size(now_ns - stop_start_ns, REST_MOST_NS) : 0;
+  atomic_store_relaxed(&resting_until_ns, now_ns + rest_ns);
   world_resume();
   lock_release(&mutator_list_lock);
+}
+
+/* A thread that is told to stop again before it ran gets nowhere, however often it is resumed: who collects back to back
+ * leaves the others as long as it stopped them. */
+static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
+  static uint32_t never;
+  struct mutator *self = argument;
+  struct os_signals before;
+  uint64_t until_ns = atomic_load_relaxed(&resting_until_ns), now_ns = os_now_ns();
+  if (now_ns >= until_ns) return;
+  mutator_begin_wait(self, stack_pointer, &before);
+  wait_on_word_for(&never, 0, until_ns - now_ns);
+  mutator_end_wait(self, &before);
+}
+
+static void let_others_run(struct mutator *self) {
+  if (atomic_load_relaxed(&self->state) == MUTATOR_RUNNING && os_now_ns() < atomic_load_relaxed(&resting_until_ns))
+    os_call_with_registers(rest_while_safe, self);
 }
 
 /* ---- one cycle ---- */
@@ -264,6 +292,7 @@ static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(voi
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
+  if (reason == COLLECT_FORCED) let_others_run(self);
   if (stop == NULL && cycle_runs_beside(expected_marked_bytes()) && driver_request(self, reason)) return true;
   return collect_here(reason, stop, argument);
 }

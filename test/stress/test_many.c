@@ -77,11 +77,8 @@ int main(void) {
     seeds[i].state = rng_next(&rng);
     REQUIRE(pthread_create(&threads[i], NULL, churn, &seeds[i]) == 0, "pthread_create");
   }
-  /* A moment between two, longer than it takes to wake up: a thread that is stopped again before it ran gets nowhere. */
-  while (__atomic_load_n(&running, __ATOMIC_ACQUIRE) != 0) {
-    midden_collect();
-    nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
-  }
+  /* Back to back: the library lets the threads run in between. */
+  while (__atomic_load_n(&running, __ATOMIC_ACQUIRE) != 0) midden_collect();
   for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
   midden_verify();
   printf("test_many: %zu elements, %" PRIu64 " collections\n", THREADS * steps, test_stats().collections);
