@@ -71,6 +71,7 @@ struct collector_report {
   unsigned rounds;
   size_t assisted_bytes;
   uint64_t assist_ns;
+  size_t joined;        /* dirty-page mode: huge pages that had been split */
   size_t written_bytes; /* dirty-page mode: as the stop found them */
   uint64_t left_ns;     /* what only finalizers reach was marked for so long after the stop; 0: in it */
   size_t rests;         /* and how often threads were slowed that wrote too much */

@@ -24,6 +24,8 @@
 #include "span/sticky.h"
 
 enum {
+  JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
+  JOINS_SHIFT = 24,
   ROUNDS_MOST = 16,
   LITTLE_BYTES = 256 << 10,   /* are scanned again in a fraction of a millisecond */
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
@@ -58,13 +60,21 @@ void dirty_init(void) {
   sticky_marks = collector.generation.choice != MIDDEN_GENERATIONS_OFF;
 }
 
+size_t dirty_join_least_bytes = (size_t)1 << 30;
+
 bool dirty_is_possible(void) { return atomic_load_relaxed(&refusals) < REFUSALS_MOST; }
 
-static bool protect(void) {
+static size_t joins_of_cycle(void) {
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  return live_bytes < dirty_join_least_bytes ? 0 : max_size(JOINS_LEAST, live_bytes >> JOINS_SHIFT);
+}
+
+static bool protect(size_t *joins) {
   if (!dirty_is_possible()) return false;
   if (written_is_available()) {
     atomic_store_relaxed(&refusals, 0u);
-    return written_protect() == 0;
+    *joins = joins_of_cycle();
+    return written_protect(joins) == 0;
   }
   if (atomic_add_relaxed(&refusals, 1u) + 1 == REFUSALS_MOST && collector_reporter != NULL)
     warn("this system does not tell which pages were written: the world is stopped for the whole of each marking");
@@ -437,7 +447,7 @@ void dirty_run(struct cycle *cycle) {
   cycle->given_up = !roots_learn(cycle->self);
   if (cycle->given_up) return;
   cycle->report.minor = is_minor(cycle);
-  cycle->concurrent = cycle->report.concurrent = cycle->report.minor || protect();
+  cycle->concurrent = cycle->report.concurrent = cycle->report.minor || protect(&cycle->report.joined);
   if (cycle->concurrent) mark_running(cycle);
   cycle->was_handed_over = has_callbacks();
   if (cycle->was_handed_over) {

@@ -19,6 +19,9 @@
 /* A smaller heap is marked in a stop that is no longer than the end of such a cycle. */
 #define DIRTY_LEAST_BYTES ((size_t)1 << 20)
 
+/* In smaller heaps marking gains too little from huge pages that are joined again.  Tests change it. */
+extern size_t dirty_join_least_bytes;
+
 /* False once the system has said, at the first cycles, that it cannot tell what is written: the world is stopped for all of
  * each marking then. */
 bool dirty_is_possible(void);

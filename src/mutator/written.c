@@ -4,13 +4,19 @@
 
 #include "base/attr.h"
 #include "base/bits.h"
+#include "meta/persist.h"
 #include "os/os_dirty.h"
 #include "page/arena.h"
+#include "page/pageheap.h"
 #include "span/page_info.h"
 
 enum { RANGES = 128 };
 
 static NOT_A_ROOT uintptr_t watched_end; /* of the arena, in this process; 0: nothing is watched */
+
+/* By chunk: what is known of its huge page. */
+enum { CHUNK_IS_SPLIT = 1, CHUNK_WAS_WRITTEN = 2 };
+static NOT_A_ROOT uint8_t *chunk_states; /* NULL: there was no memory for them */
 
 /* With new descriptors nothing is watched. */
 static int open_if_lost(void) {
@@ -24,10 +30,18 @@ bool written_is_available(void) {
   return error != -ENOSYS && error != -EPERM;
 }
 
+static void make_chunk_states(void) {
+  if (chunk_states != NULL) return;
+  size_t bytes = round_up((heap_arena.end - heap_arena.start) >> CHUNK_SHIFT, os_page_bytes());
+  chunk_states = os_map(bytes);
+  if (chunk_states != NULL) persist_charge(PERSIST_MUTATOR, (ptrdiff_t)bytes);
+}
+
 /* All that the arena may become: it need not be accessible yet. */
 static int watch(void) {
   int error = open_if_lost();
   if (error != 0 || watched_end == heap_arena.end) return error;
+  make_chunk_states();
   error = os_dirty_watch((void *)heap_arena.start, heap_arena.end - heap_arena.start);
   if (error == 0) watched_end = heap_arena.end;
   return error;
@@ -74,15 +88,47 @@ static bool next_run(size_t *page, size_t end, struct os_range *run) {
   return true;
 }
 
-/* ---- protecting and reading ---- */
+/* ---- huge pages ---- */
 
-int written_protect(void) {
-  int error = watch();
-  size_t page = 0, end = used_pages();
-  for (struct os_range run; error == 0 && next_run(&page, end, &run);)
-    error = os_dirty_protect((void *)run.start, run.end - run.start);
-  return error;
+/* A range that was written.  A chunk is one whole range as long as its huge page is. */
+static void note_written(struct os_range range) {
+  if (chunk_states == NULL) return;
+  for (uintptr_t at = range.start, next; at < range.end; at = next) {
+    size_t chunk = (at - heap_arena.start) >> CHUNK_SHIFT;
+    uintptr_t start = heap_arena.start + (chunk << CHUNK_SHIFT);
+    next = min_size(range.end, start + CHUNK_BYTES);
+    chunk_states[chunk] |= CHUNK_WAS_WRITTEN | (next - at != CHUNK_BYTES ? CHUNK_IS_SPLIT : 0);
+  }
 }
+
+/* Memory comes behind each page of it, so each should have some.  The program runs: pages may be freed, and go, meanwhile. */
+static bool join_chunk(size_t chunk) {
+  void *start = (void *)(heap_arena.start + (chunk << CHUNK_SHIFT));
+  if (!arena_chunk_is_huge(&heap_arena, chunk) || !pageheap_chunk_is_full(&heap_pages, chunk)) return false;
+  os_dirty_join(start, CHUNK_BYTES); /* where that is refused, it would be again */
+  pageheap_release_again(&heap_pages, chunk);
+  chunk_states[chunk] &= (uint8_t)~CHUNK_IS_SPLIT;
+  return true;
+}
+
+/* From where the last call has stopped: each has its turn.  How many. */
+static size_t join_quiet(size_t most) {
+  static size_t next;
+  size_t count = chunk_states == NULL ? 0 : used_pages() / CHUNK_PAGES, joined = 0;
+  for (size_t i = 0; i < count && joined < most; i++) {
+    next = next + 1 < count ? next + 1 : 0;
+    if (chunk_states[next] == CHUNK_IS_SPLIT) joined += join_chunk(next);
+  }
+  return joined;
+}
+
+static void forget_written(void) {
+  if (chunk_states == NULL) return;
+  size_t count = (used_pages() + CHUNK_PAGES - 1) / CHUNK_PAGES;
+  for (size_t i = 0; i < count; i++) chunk_states[i] &= (uint8_t)~CHUNK_WAS_WRITTEN;
+}
+
+/* ---- protecting and reading ---- */
 
 enum { PART_PAGES = 1 << (WRITTEN_PART_SHIFT - PAGE_SHIFT) };
 
@@ -96,6 +142,7 @@ static ptrdiff_t visit_run(struct os_range run, bool protect, written_visit_fn *
     int error = os_dirty_scan(&run, protect, written, RANGES, &count);
     if (error != 0) return error;
     for (size_t i = 0; i < count; i++) {
+      note_written(written[i]);
       visit(argument, written[i]);
       bytes += (ptrdiff_t)(written[i].end - written[i].start);
     }
@@ -112,4 +159,28 @@ ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void
     all_bytes += bytes;
   }
   return all_bytes;
+}
+
+/* ---- a cycle begins ---- */
+
+static void pass_over(void *argument, struct os_range range) { (void)argument, (void)range; }
+
+static int protect_all(void) {
+  size_t page = 0, end = used_pages();
+  for (struct os_range run; next_run(&page, end, &run);) {
+    ptrdiff_t bytes = visit_run(run, true, pass_over, NULL);
+    if (bytes < 0) return (int)bytes;
+  }
+  return 0;
+}
+
+int written_protect(size_t *joins) {
+  size_t most = *joins;
+  *joins = 0;
+  int error = watch();
+  if (error == 0) error = protect_all();
+  if (error == 0 && most != 0) *joins = join_quiet(most);
+  if (error == 0 && *joins != 0) error = protect_all(); /* joined ones count as written */
+  forget_written();
+  return error;
 }

@@ -4,7 +4,10 @@
  * all that may have been written since then (or since it was last reported and protected again): pages of spans that came
  * to be meanwhile among it, since a page that was never protected counts as written.
  *
- * Pages without pointers are left out, but where they share a huge page with others: to protect a part of one splits it. */
+ * Pages without pointers are left out, but where they share a huge page with others: to protect a part of one splits it.
+ *
+ * So does the first write to a protected one, and a split one costs those who mark as much as small pages do.  Those that have
+ * become quiet are joined (written_protect). */
 #ifndef MIDDEN_MUTATOR_WRITTEN_H
 #define MIDDEN_MUTATOR_WRITTEN_H
 
@@ -24,8 +27,11 @@ bool written_is_available(void);
  * program has closed the descriptors. */
 bool written_is_watched(void);
 
-/* A cycle begins: protects.  Where it fails, nothing is known of any page.  0 or -errno. */
-int written_protect(void);
+/* A cycle begins: protects.  Where it fails, nothing is known of any page.  0 or -errno.
+ *
+ * Up to *joins huge pages are joined, of those that were split and not written since the last call, and *joins is how many
+ * were; each takes a fifth of a millisecond. */
+int written_protect(size_t *joins);
 
 /* How many parts the heap has now. */
 size_t written_part_count(void);

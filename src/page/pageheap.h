@@ -158,6 +158,11 @@ struct pageheap_scavenged pageheap_scavenge_old(struct pageheap *heap, size_t ch
 /* The number of chunks that pageheap_scavenge_old can be asked about. */
 size_t pageheap_chunk_count(struct pageheap *heap);
 
+/* Whether each page of a chunk is in use or STACK.  And after something gave a whole huge page to one that was, while the program
+ * ran: what came behind pages that count as released goes back. */
+bool pageheap_chunk_is_full(struct pageheap *heap, size_t chunk);
+void pageheap_release_again(struct pageheap *heap, size_t chunk);
+
 /* Memory that stands behind spans in use, stacks and idle pages, and all metadata: what limit_bytes limits. */
 size_t pageheap_held_bytes(struct pageheap *heap);
 

@@ -99,3 +99,27 @@ size_t pageheap_release(struct pageheap *heap, size_t goal_bytes, uint64_t unuse
   }
   return released_bytes;
 }
+
+bool pageheap_chunk_is_full(struct pageheap *heap, size_t chunk) {
+  lock_acquire(&heap->lock);
+  bool full = chunk < arena_chunk_count(heap->arena) && heap->arena->chunks[chunk].in_use_pages == CHUNK_PAGES;
+  lock_release(&heap->lock);
+  return full;
+}
+
+/* Of units that are absent as a whole.  They hold zeros. */
+void pageheap_release_again(struct pageheap *heap, size_t chunk) {
+  size_t unit = heap->release_unit_bytes;
+  lock_acquire(&heap->lock);
+  uintptr_t start = heap->arena->start + (chunk << CHUNK_SHIFT), end = start + CHUNK_BYTES;
+  const struct arena_chunk *counts = &heap->arena->chunks[chunk];
+  bool all_resident = counts->in_use_pages + counts->idle_pages == CHUNK_PAGES;
+  for (uintptr_t page = start, next; !all_resident && page < end; page = next) {
+    bool is_absent = *residency_at(heap->arena, page) != PAGE_RESIDENT;
+    for (next = page; next < end && (*residency_at(heap->arena, next) != PAGE_RESIDENT) == is_absent;)
+      next += PAGE_BYTES;
+    uintptr_t low = round_up(page, unit), high = round_down(next, unit);
+    if (is_absent && low < high) heap->hooks.release((void *)low, high - low);
+  }
+  lock_release(&heap->lock);
+}

@@ -187,10 +187,12 @@ static size_t predict_growth(size_t pages, size_t *need) {
 static uint64_t fake_now_ns(void) { return clock_ns; }
 
 static bool release_fails;
+static size_t release_most_bytes = 512 << 10, released_again_bytes;
 
 static int fake_release(void *start, size_t bytes) {
   uintptr_t address = (uintptr_t)start;
-  REQUIRE(bytes > 0 && bytes <= 512 * 1024 && is_aligned(address, heap.release_unit_bytes) &&
+  released_again_bytes += bytes;
+  REQUIRE(bytes > 0 && bytes <= release_most_bytes && is_aligned(address, heap.release_unit_bytes) &&
               is_aligned(bytes, heap.release_unit_bytes),
           "release of %zu bytes at %p", bytes, start);
   REQUIRE(arena_contains(&arena, address) && arena_contains(&arena, address + bytes - 1), "release outside");
@@ -336,6 +338,33 @@ static void step_release(void) {
   REQUIRE(released_bytes == expected, "released %zu bytes, expected %zu", released_bytes, expected);
 }
 
+/* What counts as absent in a chunk that something has made whole; page by page. */
+static size_t absent_bytes(size_t first) {
+  size_t unit_pages = heap.release_unit_bytes / PAGE_BYTES, absent = 0;
+  for (size_t i = first; i < first + CHUNK_PAGES; i += unit_pages) {
+    size_t count = 0;
+    for (size_t k = i; k < i + unit_pages; k++) count += model.owner[k] == NULL && model.residency[k] != PAGE_RESIDENT;
+    if (count == unit_pages) absent += unit_pages;
+  }
+  return absent * PAGE_BYTES;
+}
+
+static void step_release_again(void) {
+  size_t chunk = rng_below(&rng, MODEL_PAGES / CHUNK_PAGES), first = chunk * CHUNK_PAGES, owned = 0;
+  bool exists = first + CHUNK_PAGES <= model.used;
+  for (size_t i = first; exists && i < first + CHUNK_PAGES; i++) owned += model.owner[i] != NULL;
+  REQUIRE(pageheap_chunk_is_full(&heap, chunk) == (owned == CHUNK_PAGES),
+          "chunk %zu is full: %zu pages of it are owned", chunk, owned);
+  if (!exists) return;
+  release_fails = false;
+  released_again_bytes = 0;
+  release_most_bytes = CHUNK_BYTES;
+  pageheap_release_again(&heap, chunk);
+  release_most_bytes = 512 << 10;
+  REQUIRE(released_again_bytes == absent_bytes(first), "released %zu bytes again, not %zu", released_again_bytes,
+          absent_bytes(first));
+}
+
 /* ---- checks of everything ---- */
 
 static void check_run(const struct run *run) {
@@ -394,6 +423,8 @@ static void random_step(bool shrinking) {
   clock_ns += 1 + rng_below(&rng, 100);
   if (kind < 2) {
     step_release();
+  } else if (kind == 2) {
+    step_release_again();
   } else if (live_count > 0 && kind < (shrinking ? 70u : 42u)) {
     step_free(rng_below(&rng, live_count));
   } else {

@@ -82,12 +82,22 @@ struct os_range {
 typedef void written_visit_fn(void *argument, struct os_range range);
 bool written_is_available(void);
 void os_init(void);
+extern size_t dirty_join_least_bytes; /* smaller heaps have no huge pages joined */
+int __real_os_dirty_join(void *start, size_t bytes);
+int __wrap_os_dirty_join(void *start, size_t bytes);
 
 enum fault { FAULT_NONE, FAULT_ALL, FAULT_STOP, FAULT_HALF };
 static const char *const fault_names[] = {"sound", "missing", "missing-stop", "missing-half"};
 static enum fault fault; /* constant after start */
 
 static size_t rounds, written_in_rounds, written_in_stops; /* atomic; the first counts parts, the others bytes */
+static size_t joined;                                      /* atomic; huge pages */
+
+int __wrap_os_dirty_join(void *start, size_t bytes) {
+  int error = __real_os_dirty_join(start, bytes);
+  if (error == 0) __atomic_fetch_add(&joined, 1, __ATOMIC_RELAXED);
+  return error;
+}
 
 struct visit {
   written_visit_fn *function;
@@ -548,6 +558,7 @@ static void start(struct rng *rng) {
                                    .idle_collect_ms = -1};
   int error = midden_init(&options);
   REQUIRE(error == 0, "midden_init: %s", strerror(-error));
+  dirty_join_least_bytes = 0;
   node_make_kinds();
   places_start(chosen->callbacks);
   if (chosen->callbacks) midden_set_event_callback(hear, NULL);
@@ -593,9 +604,9 @@ static void run_chosen(void) {
   midden_verify();
   struct midden_stats stats = test_stats();
   printf("  %-11s %" PRIu64 " collections, %" PRIu64
-         " of them minor, heap of %zu MiB, written in rounds %zu MiB, in stops %zu MiB\n",
+         " of them minor, heap of %zu MiB, written in rounds %zu MiB, in stops %zu MiB, %zu huge pages joined\n",
          chosen->name, stats.collections, stats.collections_minor, stats.heap_in_use >> 20, written_in_rounds >> 20,
-         written_in_stops >> 20);
+         written_in_stops >> 20, joined);
   fflush(stdout);
   REQUIRE(written_in_rounds != 0 || fault != FAULT_NONE, "no cycle ran beside the program");
   REQUIRE(stats.collections_minor != 0 || !chosen->minor || fault != FAULT_NONE, "no cycle was minor");
