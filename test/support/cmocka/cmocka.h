@@ -47,17 +47,22 @@ struct CMUnitTest {
     unsigned long long cmocka_a = (unsigned long long)(a), cmocka_b = (unsigned long long)(b);             \
     if (cmocka_a != cmocka_b) fail_msg("%s is %#llx, not %s, which is %#llx", #a, cmocka_a, #b, cmocka_b); \
   } while (0)
-#define assert_in_range(value, low, high)                                                      \
-  do {                                                                                         \
-    unsigned long long cmocka_value = (unsigned long long)(value);                             \
-    if (cmocka_value < (unsigned long long)(low) || cmocka_value > (unsigned long long)(high)) \
-      fail_msg("%s is %#llx, not in [%s, %s]", #value, cmocka_value, #low, #high);             \
+#define assert_in_range(value, low, high)                                              \
+  do {                                                                                 \
+    unsigned long long cmocka_value = (unsigned long long)(value), cmocka_low = (low); \
+    if (cmocka_value < cmocka_low || cmocka_value > (unsigned long long)(high))        \
+      fail_msg("%s is %#llx, not in [%s, %s]", #value, cmocka_value, #low, #high);     \
   } while (0)
 #define assert_ptr_equal(a, b) assert_int_equal((uintptr_t)(a), (uintptr_t)(b))
 #define assert_ptr_not_equal(a, b) assert_true((uintptr_t)(a) != (uintptr_t)(b))
 #define assert_string_equal(a, b)                                                  \
   do {                                                                             \
     if (strcmp((a), (b)) != 0) fail_msg("%s is \"%s\", not \"%s\"", #a, (a), (b)); \
+  } while (0)
+
+#define assert_memory_equal(a, b, bytes)                                                            \
+  do {                                                                                              \
+    if (memcmp((a), (b), (bytes)) != 0) fail_msg("%s and %s differ in %zu bytes", #a, #b, (bytes)); \
   } while (0)
 
 #define cmocka_unit_test(function) \
@@ -81,5 +86,7 @@ static inline int cmocka_run(const struct CMUnitTest *tests, size_t count, int (
 
 #define cmocka_run_group_tests(tests, before, after) \
   cmocka_run(tests, sizeof(tests) / sizeof((tests)[0]), before, after)
+#define cmocka_run_group_tests_name(name, tests, before, after) \
+  (printf("%s\n", (name)), cmocka_run_group_tests(tests, before, after))
 
 #endif
