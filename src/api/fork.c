@@ -9,10 +9,11 @@
 #include "os/os.h"
 
 /* With the collector and threads locks held and no thread inside a critical section, nobody else holds any lock of the
- * heap: the child may use them all as they are. */
+ * heap: the child may use them all as they are.  No thread of the library's is being started (mutator_start_own). */
 void midden_fork_prepare(void) {
   struct mutator *self = start_self();
   loan_acquire(self);
+  mutator_lock_safely(self, &mutator_start_lock);
   mutator_lock_safely(self, &mutator_list_lock);
   mutator_close_gate(self);
 }
@@ -20,6 +21,7 @@ void midden_fork_prepare(void) {
 void midden_fork_parent(void) {
   mutator_open_gate();
   lock_release(&mutator_list_lock);
+  lock_release(&mutator_start_lock);
   loan_release();
 }
 
@@ -30,6 +32,7 @@ void midden_fork_child(void) {
   dispatcher_forked();
   mutator_forget_others(self);
   lock_release(&mutator_list_lock);
+  lock_release(&mutator_start_lock);
   loan_release_in_child(self);
 }
 

@@ -20,6 +20,7 @@
 enum lock_rank {
   LOCK_RANK_INIT,         /* start of the library */
   LOCK_RANK_COLLECTOR,    /* one cycle at a time; held across a stop */
+  LOCK_RANK_STARTS,       /* threads of the library's own that are being started; kept from forks */
   LOCK_RANK_THREADS,      /* the list of mutators; held across a stop */
   LOCK_RANK_ROOTS,        /* ranges that are roots */
   LOCK_RANK_TABLES,       /* weak tables, by stripes; one at a time */

@@ -101,25 +101,7 @@ void background_enable(void) { background.enabled = true; }
 bool background_is_started(void) { return atomic_load_acquire(&background.state) == STARTED; }
 
 static void start_thread(void) {
-  if (os_start_thread(run, NULL, "midden-bg") != 0) atomic_store_release(&background.state, (uint32_t)NONE);
-}
-
-static void start_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct mutator *self = argument;
-  mutator_enter_safe(self, stack_pointer);
-  start_thread();
-  mutator_leave_safe(self);
-}
-
-/* Making a thread takes locks of the C library, with the stop signal blocked.  A stopped thread may hold them: this one
- * must count as stopped too. */
-static void start_safely(void) {
-  struct mutator *self = mutator_self_if_attached();
-  if (self == NULL || atomic_load_relaxed(&self->state) == MUTATOR_SAFE) {
-    start_thread();
-  } else {
-    os_call_with_registers(start_while_safe, self);
-  }
+  if (mutator_start_own(run, NULL, "midden-bg") != 0) atomic_store_release(&background.state, (uint32_t)NONE);
 }
 
 void background_poke(void) {
@@ -133,7 +115,7 @@ void background_wake(void) {
   background_poke();
   if (atomic_load_relaxed(&background.state) == NONE &&
       atomic_cas_acq_rel(&background.state, &none, (uint32_t)STARTING))
-    start_safely();
+    start_thread();
 }
 
 void background_forget(void) { atomic_store_relaxed(&background.state, (uint32_t)NONE); }

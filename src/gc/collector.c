@@ -176,6 +176,7 @@ static bool run_cycle(struct cycle *cycle) {
   } else {
     mark(cycle);
   }
+  if (collector_phase() == COLLECTOR_SWEEP_TERMINATION) cycle_set_phase(COLLECTOR_OFF); /* given up before it marked */
   if (!cycle->given_up) {
     uint64_t cpu_ns = cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns);
     settle_memory(cycle, cpu_ns);

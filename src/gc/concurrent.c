@@ -401,8 +401,10 @@ static void give_up(struct cycle *cycle) {
   deferred_run(cycle->self);
 }
 
-/* The parent was between two slices of marking: nobody was in a critical section, all that was grey was in the pool. */
+/* The parent was between two slices of marking: nobody was in a critical section, all that was grey was in the pool.  Or it
+ * waited for a thread to stop the world for all of the marking, and had not begun. */
 void concurrent_forked(struct mutator *self) {
+  if (collector_phase() == COLLECTOR_SWEEP_TERMINATION) cycle_set_phase(COLLECTOR_OFF);
   if (!atomic_load_relaxed(&span_marking)) return;
   concurrent_take_back();
   if (self->records != NULL) self->records->count = 0;

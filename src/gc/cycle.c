@@ -36,7 +36,7 @@ enum collector_phase collector_phase(void) { return (enum collector_phase)atomic
 void cycle_set_phase(enum collector_phase to) {
   static const uint8_t next[] = {
       [COLLECTOR_OFF] = 1 << COLLECTOR_SWEEP_TERMINATION,
-      [COLLECTOR_SWEEP_TERMINATION] = 1 << COLLECTOR_MARK | 1 << COLLECTOR_ARM,
+      [COLLECTOR_SWEEP_TERMINATION] = 1 << COLLECTOR_MARK | 1 << COLLECTOR_ARM | 1 << COLLECTOR_OFF,
       [COLLECTOR_ARM] = 1 << COLLECTOR_SCAN | 1 << COLLECTOR_OFF,
       [COLLECTOR_SCAN] = 1 << COLLECTOR_MARK,
       [COLLECTOR_MARK] = 1 << COLLECTOR_MARK_TERMINATION | 1 << COLLECTOR_OFF,

@@ -57,18 +57,11 @@ static void run(void *argument) {
 
 /* ---- for others ---- */
 
-static void start_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct mutator *self = argument;
-  mutator_enter_safe(self, stack_pointer);
-  if (os_start_thread(run, NULL, "midden-gc") != 0) atomic_store_release(&driver.state, (uint32_t)NONE);
-  mutator_leave_safe(self);
-}
-
-/* Making a thread takes locks of the C library: see background.c. */
-static bool is_there(struct mutator *self) {
+static bool is_there(void) {
   uint32_t none = NONE;
   if (LIKELY(atomic_load_acquire(&driver.state) != NONE)) return true;
-  if (atomic_cas_acq_rel(&driver.state, &none, (uint32_t)STARTING)) os_call_with_registers(start_while_safe, self);
+  if (atomic_cas_acq_rel(&driver.state, &none, (uint32_t)STARTING) && mutator_start_own(run, NULL, "midden-gc") != 0)
+    atomic_store_release(&driver.state, (uint32_t)NONE);
   return atomic_load_acquire(&driver.state) != NONE;
 }
 
@@ -135,7 +128,7 @@ static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
 }
 
 bool driver_request(struct mutator *self, enum collector_reason reason) {
-  if (!is_there(self)) return false;
+  if (!is_there()) return false;
   if (reason == COLLECT_HEAP) {
     /* One that is asked for and not yet served is enough. */
     if (atomic_load_acquire(&driver.requests) == atomic_load_acquire(&driver.served)) post(reason);

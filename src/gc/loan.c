@@ -19,12 +19,20 @@ static bool try_to_borrow(void) {
   return atomic_cas_acq_rel(&loan.state, &offered, (uint32_t)TAKEN);
 }
 
-static void borrow_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct mutator *self = argument;
+static bool has_lock(void) { return lock_try(&collector_lock) || try_to_borrow(); }
+
+/* False if this thread is wanted for the end of the cycle meanwhile. */
+static bool borrow_while_safe(struct mutator *self, uintptr_t stack_pointer) {
   struct os_signals before;
+  bool has = false;
   mutator_begin_wait(self, stack_pointer, &before);
-  while (!lock_try(&collector_lock) && !try_to_borrow()) wait_on_word_for(&loan.state, KEPT, LEND_POLL_NS);
+  while (!(has = has_lock()) && !handover_is_offered()) wait_on_word_for(&loan.state, KEPT, LEND_POLL_NS);
   mutator_end_wait(self, &before);
+  return has;
+}
+
+static void borrow_with_registers(uintptr_t stack_pointer, void *self) {
+  while (!borrow_while_safe(self, stack_pointer)) handover_take_at(self, stack_pointer);
 }
 
 void loan_acquire(struct mutator *self) {
@@ -35,7 +43,7 @@ void loan_acquire(struct mutator *self) {
   if (handover_is_offered()) handover_take(self);
   if (!lock_try(&collector_lock)) {
     atomic_add_acq_rel(&loan.waiting, 1u);
-    os_call_with_registers(borrow_while_safe, self);
+    os_call_with_registers(borrow_with_registers, self);
     atomic_sub_acq_rel(&loan.waiting, 1u);
   }
   atomic_store_relaxed(&collector.owner, self->thread_id);

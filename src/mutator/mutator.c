@@ -15,6 +15,7 @@
 
 enum { GATE_POLL_NS = 50000, GATE_SPINS = 500 };
 
+struct lock mutator_start_lock = LOCK_INIT(LOCK_RANK_STARTS);
 struct lock mutator_list_lock = LOCK_INIT(LOCK_RANK_THREADS);
 struct list mutator_list;
 uint32_t mutator_gate;
@@ -114,7 +115,45 @@ static int attach(uintptr_t stack_base, bool is_own) {
 
 int mutator_attach(uintptr_t stack_base) { return attach(stack_base, false); }
 
-int mutator_attach_own(void) { return attach(0, true); }
+int mutator_attach_own(void) {
+  lock_acquire(&mutator_start_lock);
+  int error = attach(0, true);
+  lock_release(&mutator_start_lock);
+  return error;
+}
+
+struct thread_to_start {
+  struct mutator *self;
+  void (*run)(void *argument);
+  void *argument;
+  const char *name;
+  int error;
+};
+
+static void start_locked(struct thread_to_start *thread) {
+  lock_acquire(&mutator_start_lock);
+  thread->error = os_start_thread(thread->run, thread->argument, thread->name);
+  lock_release(&mutator_start_lock);
+}
+
+static void start_while_safe(uintptr_t stack_pointer, void *argument) {
+  struct thread_to_start *thread = argument;
+  mutator_enter_safe(thread->self, stack_pointer);
+  start_locked(thread);
+  mutator_leave_safe(thread->self);
+}
+
+/* Making a thread takes locks of the C library, with the stop signal blocked.  A stopped thread may hold them: this one
+ * must count as stopped too. */
+int mutator_start_own(void (*run)(void *argument), void *argument, const char *name) {
+  struct thread_to_start thread = {mutator_self_if_attached(), run, argument, name, 0};
+  if (thread.self == NULL || atomic_load_relaxed(&thread.self->state) == MUTATOR_SAFE) {
+    start_locked(&thread);
+  } else {
+    os_call_with_registers(start_while_safe, &thread);
+  }
+  return thread.error;
+}
 
 size_t mutator_count_locked(void) {
   size_t count = 0;

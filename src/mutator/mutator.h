@@ -102,6 +102,14 @@ int mutator_attach(uintptr_t stack_base);
 
 /* The same for a thread of the library's own. */
 int mutator_attach_own(void);
+
+/* Starts such a thread, which attaches itself before anything else; any thread may, in no critical section, with no lock of
+ * the heap but the collector's.  0 or -errno.
+ *
+ * Nobody forks meanwhile.  The program does not know of these threads, and a thread that starts holds locks of the C library or
+ * a sanitizer, which not all of these give back in a fork's child. */
+int mutator_start_own(void (*run)(void *argument), void *argument, const char *name);
+extern struct lock mutator_start_lock;
 int mutator_detach(void);
 
 /* Critical sections nest. */

@@ -292,11 +292,10 @@ struct thread_start {
 static void *run_thread(void *opaque) {
   struct thread_start *shared = opaque;
   struct thread_start start = {.run = shared->run, .argument = shared->argument};
-  memcpy(start.name, shared->name, sizeof start.name);
+  pthread_setname_np(pthread_self(), shared->name);
   atomic_store_release(&shared->taken, 1u);
   /* `shared` may be gone by now.  Waking somebody else's word is harmless, as each sleeper looks again. */
   wake_all(&shared->taken);
-  pthread_setname_np(pthread_self(), start.name);
   start.run(start.argument);
   return NULL;
 }

@@ -37,7 +37,8 @@ struct cell {
 
 static struct midden_fiber *pool[POOL]; /* atomic; a root */
 static size_t turns_each;
-static bool is_over;                 /* atomic */
+static bool is_over, may_end;        /* atomic */
+static unsigned begun;               /* atomic; threads */
 static size_t finished, moved, busy; /* atomic */
 
 /* ---- lists ---- */
@@ -122,13 +123,22 @@ NOINLINE_TEST static void turn(struct rng *rng) {
   __atomic_fetch_add(error == 0 ? &moved : &busy, 1, __ATOMIC_RELAXED);
 }
 
+/* Before it is attached a thread may hold no object: nobody looks at its stack. */
+static void begin(void) {
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  __atomic_fetch_add(&begun, 1, __ATOMIC_ACQ_REL);
+}
+
 static void *thread_run(void *argument) {
   struct rng rng = {(uintptr_t)argument};
+  begin();
   for (size_t i = 0; i < turns_each; i++) turn(&rng);
+  while (!__atomic_load_n(&may_end, __ATOMIC_ACQUIRE)) usleep(200);
   return NULL;
 }
 
 static void *thread_collect(void *argument) {
+  begin();
   while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE)) {
     midden_collect();
     usleep(200);
@@ -155,10 +165,13 @@ static void run_threads(struct rng *rng) {
     uintptr_t seed = rng_next(rng);
     REQUIRE(pthread_create(&threads[i], NULL, thread_run, (void *)seed) == 0, "pthread_create");
   }
+  /* No thread begins or ends while another forks: it may hold locks of a sanitizer's, which a child would never get. */
+  while (__atomic_load_n(&begun, __ATOMIC_ACQUIRE) != THREADS + 1) usleep(200);
   for (int i = 0; i < 5; i++) {
     usleep(10000);
     test_child_succeeds("a child", go_on_in_child, (void *)(uintptr_t)rng_next(rng), 60);
   }
+  __atomic_store_n(&may_end, true, __ATOMIC_RELEASE);
   for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
   __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
   pthread_join(collecting, NULL);

@@ -485,7 +485,17 @@ static void scenario_storm(struct rng *rng) {
 /* ---- scenario: fork in the middle ---- */
 
 static void fork_run(struct worker *worker) {
-  while (!stop_workers) exchange_once(&worker->rng);
+  while (!stop_workers) {
+    exchange_once(&worker->rng);
+    worker->progress = 1;
+  }
+}
+
+/* A thread that begins may hold locks of a sanitizer's, which a child would never get. */
+static void workers_await_begin(size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    while (workers[i].progress == 0) pause_us(200);
+  }
 }
 
 static void *child_thread(void *argument) {
@@ -518,6 +528,7 @@ static void child_run(struct rng *rng) {
 
 static void scenario_fork(struct rng *rng) {
   workers_start(rng, thread_count, fork_run);
+  workers_await_begin(thread_count);
   for (size_t i = 0; i < 8 + steps / 200; i++) {
     for (size_t j = rng_below(rng, 50); j > 0; j--) exchange_once(rng);
     pid_t child = fork();

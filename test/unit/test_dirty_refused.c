@@ -6,12 +6,16 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "alloc/account.h"
 #include "base/atomic.h"
 #include "gc/collector.h"
 #include "gc/dirty.h"
+#include "os/os.h"
 #include "support/heap_test.h"
 
 enum { SECONDS = 60, SKIPPED = 77, NODES = 200000, COLLECTIONS = 5 };
+
+#define PAUSE_NS UINT64_C(2000000000) /* the driver waits for half of it */
 
 struct node {
   struct node *next;
@@ -64,6 +68,54 @@ static int collect_refused(void *error) {
   return 0;
 }
 
+/* ---- the end of a cycle that nobody comes for ---- */
+
+static bool is_in_cycle; /* atomic */
+
+static void ignore(enum midden_event event, void *argument) { (void)event, (void)argument; }
+
+/* Asked by the driver at the beginning of a cycle. */
+static bool take_time(const char *name, void *start, size_t bytes) {
+  (void)name, (void)start, (void)bytes;
+  if (!atomic_exchange_acq_rel(&is_in_cycle, true)) usleep(50000);
+  return true;
+}
+
+/* A program with callbacks asks for a cycle, and allocates no more. */
+static bool ask_for_cycle(void) {
+  if (!forbid(__NR_userfaultfd, EPERM)) return false;
+  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .background = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  midden_set_event_callback(ignore, NULL);
+  midden_set_module_filter(take_time);
+  while (!account_collection_is_due()) midden_alloc(64);
+  collector_collect(COLLECT_HEAP, NULL, NULL);
+  for (int i = 0; i < 10000 && !atomic_load_acquire(&is_in_cycle); i++) usleep(1000);
+  REQUIRE(atomic_load_acquire(&is_in_cycle), "no cycle was asked for");
+  return true;
+}
+
+static int collect_later(void *argument) {
+  (void)argument;
+  if (!ask_for_cycle()) return SKIPPED;
+  for (uint64_t end_ns = os_now_ns() + PAUSE_NS; os_now_ns() < end_ns;) usleep(1000);
+  for (int i = 0; i < COLLECTIONS; i++) midden_collect();
+  return 0;
+}
+
+static int collect_in_child(void *argument) {
+  (void)argument;
+  for (int i = 0; i < COLLECTIONS; i++) midden_collect();
+  return 0;
+}
+
+static int fork_meanwhile(void *argument) {
+  if (!ask_for_cycle()) return SKIPPED;
+  test_child_succeeds("a child of it", collect_in_child, argument, SECONDS);
+  for (int i = 0; i < COLLECTIONS; i++) midden_collect();
+  return 0;
+}
+
 static void refused_with(uint32_t error) {
   static const char said[] = "does not tell which pages were written";
   struct test_outcome outcome = test_child(collect_refused, &error, SECONDS);
@@ -77,5 +129,7 @@ int main(void) {
   test_start("test_dirty_refused");
   refused_with(ENOSYS);
   refused_with(EPERM);
+  test_child_succeeds("a cycle that nobody ends", collect_later, NULL, SECONDS);
+  test_child_succeeds("a fork before a cycle's end", fork_meanwhile, NULL, SECONDS);
   return 0;
 }
