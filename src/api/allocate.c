@@ -76,7 +76,7 @@ static void stress(void) {
 
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
-  if (handover_is_offered()) handover_take(self);
+  if (handover_is_offered_to_all()) handover_take(self);
   if (UNLIKELY(atomic_load_relaxed(&dirty_slowing) != 0)) dirty_rest(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
   if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, max_size(bytes, CACHE_WINDOW_BYTES));
@@ -265,6 +265,8 @@ static size_t link_window(struct cache_bin *bin, size_t slot_bytes, void *first)
 /* The list is made and stored in one critical section: where objects of the kind are not scanned, a collection in between
  * would see its first element only. */
 size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
+  if (!atomic_load_relaxed(&dirty_batches_seen)) atomic_store_relaxed(&dirty_batches_seen, true);
+  if (handover_is_offered()) handover_take(start_self());
   void *first = midden_alloc_kind(kind, max_size(bytes, sizeof(void *)));
   size_t count = 0;
   if (first == NULL) {

@@ -37,6 +37,7 @@ enum {
   FINALIZERS_SLICE_BYTES = 1 << 20,
   ALONE_MOST_PARTS = 16, /* a gigabyte: to read what was written in it takes a third of a millisecond */
   REST_NS = 400 * 1000,
+  BATCHES_NS = 2 * 1000 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
   PATIENCE_NS = 1000 * 1000 * 1000
 };
@@ -387,7 +388,21 @@ static void give_up(struct cycle *cycle) {
   deferred_run(cycle->self);
 }
 
+bool dirty_batches_seen;
+
+/* First to those that allocate batches, where the program does: see handover_is_for_batches. */
+static bool offer_to_batches(struct cycle *cycle) {
+  if (!atomic_load_relaxed(&dirty_batches_seen)) return false;
+  atomic_store_relaxed(&dirty_batches_seen, false);
+  set_slowing(false); /* who rests delays it */
+  atomic_store_relaxed(&handover_is_for_batches, true);
+  bool taken = handover_offer(cycle->self, end_cycle, cycle, BATCHES_NS);
+  atomic_store_relaxed(&handover_is_for_batches, false);
+  return taken;
+}
+
 static void hand_over(struct cycle *cycle) {
+  if (offer_to_batches(cycle)) return;
   for (uint64_t start_ns = os_now_ns(); !handover_offer(cycle->self, end_cycle, cycle, OFFER_NS);) {
     loan_offer(cycle->self);
     if (os_now_ns() - start_ns > PATIENCE_NS) {

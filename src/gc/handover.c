@@ -9,6 +9,7 @@
 enum { LOCK_POLL_NS = 200000 };
 
 uint32_t handover_state;
+bool handover_is_for_batches;
 
 /* Written by the driver before it offers. */
 static struct {
@@ -77,4 +78,7 @@ void handover_lock(struct mutator *self) {
   }
 }
 
-void handover_forget(void) { atomic_store_relaxed(&handover_state, (uint32_t)HANDOVER_NONE); }
+void handover_forget(void) {
+  atomic_store_relaxed(&handover_state, (uint32_t)HANDOVER_NONE);
+  atomic_store_relaxed(&handover_is_for_batches, false);
+}

@@ -2,8 +2,8 @@
  *
  * In dirty-page mode the end of a cycle calls the program: it reports its own roots, hears of the collection, of finalizers
  * that are ready.  Programs expect that in a thread of their own, which collects because it allocates.  So the driver, which
- * holds the collector lock, offers the step, and the next thread that allocates takes it, or one that waits for the lock or
- * for the cycle; the lock counts as that thread's meanwhile.
+ * holds the collector lock, offers the step, and the next thread that allocates takes it, or one that waits for the lock, for a
+ * loan of it, or for the cycle; the lock counts as that thread's meanwhile.
  *
  *     NONE      nothing is offered                          -> OFFERED, by the driver
  *     OFFERED   the driver waits for somebody to take it    -> TAKEN, by who does; NONE, by the driver: nobody came
@@ -23,6 +23,11 @@
 /* `stack_pointer`: where the program's part of the thread's stack ends, its registers included. */
 typedef void handover_fn(struct mutator *self, uintptr_t stack_pointer, void *argument);
 
+/* Set by the driver around an offer that is only for threads that allocate batches, or wait.  A program's library may hold a lock
+ * of its own where it allocates a single object, as Guile's does, and be surprised by its callbacks there; where it fills its
+ * own free lists it rarely does. */
+extern bool handover_is_for_batches; /* atomic */
+
 /* The driver: offers a step for so long, and waits for its end if it is taken; whether it was. */
 bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns);
 
@@ -31,6 +36,10 @@ extern uint32_t handover_state; /* atomic */
 
 static inline bool handover_is_offered(void) {
   return UNLIKELY(atomic_load_relaxed(&handover_state) == HANDOVER_OFFERED);
+}
+
+static inline bool handover_is_offered_to_all(void) {
+  return handover_is_offered() && !atomic_load_relaxed(&handover_is_for_batches);
 }
 
 /* Takes the step, if one is offered.  By a thread that allocates, or waits for the cycle; outside critical sections. */

@@ -115,6 +115,21 @@ static void one_that_allocates_takes_it(void **state) {
   end(true);
 }
 
+/* Single objects may be allocated with a lock of the program's held. */
+static void one_that_allocates_a_batch_takes_it_first(void **state) {
+  (void)state;
+  void *list;
+  begin(long_ns);
+  atomic_store_release(&handover_is_for_batches, true);
+  offer();
+  for (size_t i = 0; i < 200; i++) REQUIRE(midden_alloc(1000) != NULL, "out of memory");
+  REQUIRE(step.runs == 0, "taken by a thread that allocates single objects");
+  REQUIRE(midden_alloc_many(MIDDEN_CONSERVATIVE, 64, &list) != 0, "out of memory");
+  REQUIRE(step.taker == mutator_self(), "it was not taken");
+  atomic_store_release(&handover_is_for_batches, false);
+  end(true);
+}
+
 static void nobody_takes_it_in_a_critical_section(void **state) {
   (void)state;
   struct mutator *self = mutator_self();
@@ -145,6 +160,32 @@ static void one_that_waits_for_the_lock_takes_it(void **state) {
   begin(long_ns);
   atomic_store_release(&waits, 0u);
   REQUIRE(pthread_create(&thread, NULL, wait_for_lock, NULL) == 0, "pthread_create");
+  while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
+  sleep_ms(PATIENT_MS);
+  REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
+  atomic_store_release(&driver.may_offer, true);
+  end(true);
+  pthread_join(thread, NULL);
+  REQUIRE(step.taker != mutator_self() && waits == 2, "another has taken it");
+}
+
+static void *do_nothing(void *argument) { return argument; }
+
+static void *borrow_lock(void *unused) {
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  atomic_store_release(&waits, 1u);
+  midden_locked_call(do_nothing, unused);
+  atomic_store_release(&waits, 2u);
+  return unused;
+}
+
+/* So it is with one that waits for a loan of it. */
+static void one_that_waits_for_a_loan_takes_it(void **state) {
+  (void)state;
+  pthread_t thread;
+  begin(long_ns);
+  atomic_store_release(&waits, 0u);
+  REQUIRE(pthread_create(&thread, NULL, borrow_lock, NULL) == 0, "pthread_create");
   while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
   sleep_ms(PATIENT_MS);
   REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
@@ -202,8 +243,10 @@ int main(void) {
   alarm(100); /* a hang is a failure too */
   const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_comes),
                                      cmocka_unit_test(one_that_allocates_takes_it),
+                                     cmocka_unit_test(one_that_allocates_a_batch_takes_it_first),
                                      cmocka_unit_test(nobody_takes_it_in_a_critical_section),
                                      cmocka_unit_test(one_that_waits_for_the_lock_takes_it),
+                                     cmocka_unit_test(one_that_waits_for_a_loan_takes_it),
                                      cmocka_unit_test(one_that_forks_takes_it),
                                      cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up)};
   return cmocka_run_group_tests(tests, NULL, NULL);
