@@ -174,7 +174,7 @@ static size_t predict_growth(size_t pages, size_t *need) {
   size_t tail = 0;
   while (tail < model.used && model.owner[model.used - 1 - tail] == NULL) tail++;
   *need = pages - tail;
-  size_t step = max_size(model.used / 8, heap.grow_bytes / PAGE_BYTES);
+  size_t step = max_size((model.used + 7) / 8, heap.grow_bytes / PAGE_BYTES);
   size_t ask = max_size(round_up(*need, 8), round_up(step, 8));
   if (ask >= CHUNK_PAGES) ask = round_up(model.used + ask, CHUNK_PAGES) - model.used; /* whole chunks from here on */
   size_t room = MODEL_PAGES - model.used;
