@@ -10,7 +10,7 @@
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 
-enum { READY_FRACTION = 4, METADATA_BYTES = 1 << 20 };
+enum { READY_FRACTION = 4, MOST_FRACTION = 32, METADATA_BYTES = 1 << 20 };
 
 static bool is_active; /* constant after start */
 static bool is_called; /* atomic; the task has been poked and not yet looked */
@@ -24,7 +24,8 @@ void ahead_init(void) {
 static size_t wanted_bytes(const struct pageheap_stats *pages) {
   size_t need_bytes = atomic_load_relaxed(&heap_scavenger.need_bytes);
   if (need_bytes == SIZE_MAX || need_bytes <= pages->in_use_bytes) return 0;
-  return min_size((need_bytes - pages->in_use_bytes) / READY_FRACTION, AHEAD_MOST_BYTES);
+  size_t most_bytes = max_size(AHEAD_MOST_BYTES, need_bytes / MOST_FRACTION);
+  return min_size((need_bytes - pages->in_use_bytes) / READY_FRACTION, most_bytes);
 }
 
 void ahead_low(void) {

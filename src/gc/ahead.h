@@ -3,8 +3,8 @@
  *
  * The first touch of a page costs a thread microseconds, that of a huge page hundreds of them: more than anything that the
  * collector makes it wait for.  So while the heap grows towards its goal some idle pages with memory behind them are kept
- * ready: a quarter of what is still to be allocated, at most AHEAD_MOST_BYTES.  The page heap tells when half of them are
- * used up.  A program that allocates faster than the background thread works still faults by itself. */
+ * ready: a quarter of what is still to be allocated, at most AHEAD_MOST_BYTES or a 32nd of the heap.  The page heap tells when
+ * half of them are used up.  A program that allocates faster than the background thread works still faults by itself. */
 #ifndef MIDDEN_GC_AHEAD_H
 #define MIDDEN_GC_AHEAD_H
 

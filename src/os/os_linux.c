@@ -363,9 +363,10 @@ void os_advise_huge(void *start, size_t bytes, bool huge) {
  * touch the pages (base/memcheck.h). */
 NO_SANITIZE void os_populate(void *start, size_t bytes) {
   for (size_t i = 0; i < bytes; i += facts.page_bytes) {
-    unsigned char *byte = (unsigned char *)start + i, seen = __atomic_load_n(byte, __ATOMIC_RELAXED);
-    /* To add nothing would be a write too, but compilers make a read of it. */
-    __atomic_compare_exchange_n(byte, &seen, seen, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    /* No read comes first: it would map the page of zeros, which the write then has all processors forget again.  To add
+     * nothing would be a write too, but compilers make a read of it. */
+    unsigned char *byte = (unsigned char *)start + i, seen = 0;
+    while (!__atomic_compare_exchange_n(byte, &seen, seen, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
   }
 }
 
