@@ -164,17 +164,18 @@ double pacer_cycle_assist_ratio(const struct pacer_cycle *cycle) { return cycle-
 /* ---- who marks in the background ---- */
 
 /* Shares are in such parts of a processor; and so much may stay idle for each processor. */
-enum { SHARE_PARTS = 16 };
+enum { SHARE_PARTS = 16, IDLE_DECAY = 4 };
 
 static double in_parts(double cpus) { return (double)(unsigned)(cpus * SHARE_PARTS) / SHARE_PARTS; }
 
-/* Half of what is idle is added; what was added goes by halves as soon as nothing is.  That also holds where the
+/* Half of what is idle is added; what was added goes again, bit by bit, while nothing is.  That also holds where the
  * workers crowd out the program's threads: both together fill the processors, and nothing is idle. */
 static double adjusted_idle(double used, double cpus, double mutator_cpus) {
   double base = cpus * PACER_BACKGROUND_SHARE;
   double idle = cpus - base - used - mutator_cpus;
   if (idle > cpus / SHARE_PARTS) return in_parts(min_double(used + idle / 2, cpus - base));
-  return idle > 0 ? used : in_parts(used / 2);
+  if (idle > 0) return used;
+  return in_parts(max_double(used - max_double(used / IDLE_DECAY, 1.0 / SHARE_PARTS), 0));
 }
 
 void pacer_share_adjust(struct pacer_share *share, unsigned cpus, unsigned markers, double mutator_cpus) {

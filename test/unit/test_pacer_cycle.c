@@ -223,11 +223,11 @@ static void idle_processors_are_used_and_given_back(void **state) {
     assert_true(cpus_of(&share) >= 2);
   }
   assert_true(cpus_of(&share) >= 3.9 && cpus_of(&share) <= 5.5);
-  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 8, fair_mutator_cpus(&share, 8, 8));
+  for (int i = 0; i < 20; i++) pacer_share_adjust(&share, 8, 8, fair_mutator_cpus(&share, 8, 8));
   assert_true(cpus_of(&share) == 2);
   for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 3, 0);
   assert_true(cpus_of(&share) == 3);
-  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 3, 1000); /* clocks are off */
+  for (int i = 0; i < 20; i++) pacer_share_adjust(&share, 8, 3, 1000); /* clocks are off */
   assert_true(cpus_of(&share) == 2);
 }
 
