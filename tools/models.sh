@@ -91,12 +91,15 @@ weak="-DMUTATORS=1 -DWEAK=1"
   expect holds barrier $two
   expect holds barrier $buffers
   expect holds barrier $weak
+  expect holds barrier $two -DPAIR
   if [ $length = --long ]; then
     expect holds barrier $one
     expect holds barrier -DMUTATORS=2 -DLOADERS=1 -DHELPER
+    expect holds barrier -DMUTATORS=2 -DLOADERS=1 -DLIVE=2 -DPAIR
     expect fails barrier $one -DSCAN_EARLY
   fi
   for wrong in NO_DELETION NO_INSERTION NO_FLUSH_ROUND NOT_WHOLE STORE_FIRST; do expect fails barrier $two -D$wrong; done
+  for wrong in NO_DELETION NO_FLUSH_ROUND; do expect fails barrier $two -DPAIR -D$wrong; done
   for wrong in ONE_ARM NO_ARM; do expect fails barrier $buffers -D$wrong; done
   for wrong in BLACK_EARLY TAKE_BACK SECOND_FILL; do expect fails barrier $one -D$wrong; done
   for wrong in WEAK_NO_MARK WEAK_IN_MARK_ONLY; do expect fails barrier $weak -D$wrong; done

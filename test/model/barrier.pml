@@ -1,7 +1,8 @@
 /* Barrier mode: a model of docs/barrier-mode.md for spin; what is in brackets there and here has the same name.
  *
  * Threads load, store by the barrier, allocate and fill, and pass objects to each other through a static root; the collector
- * makes one cycle, with or without a helper that drains beside it.  An object has one slot.  Sets of objects, buffers too,
+ * makes one cycle, with or without a helper that drains beside it (HELPER: they agree on the end as gc/work.c does; PAIR: in one
+ * step).  An object has one slot.  Sets of objects, buffers too,
  * are masks of bits; a buffer is full whenever spin wants it to be.  The count of objects that threads marked is a bit: it
  * has moved, or not.
  *
@@ -466,6 +467,32 @@ inline take() {
   }
 }
 
+#ifdef PAIR
+byte marking; /* markers that hold an object */
+
+/* One of the objects in the pool, by a marker. */
+inline scan_one() {
+  atomic { door_open && grey != 0 -> take(); marking++; w = slot[g]; g = 0 }
+  mark(w);
+  marking--
+}
+
+inline drain() {
+  door_open = true;
+  do
+  :: scan_one()
+  :: atomic { grey == 0 && marking == 0 -> door_open = false; break }
+  od
+}
+
+proctype helper() {
+  byte g, w;
+  do
+  :: over -> break
+  :: scan_one()
+  od
+}
+#else
 /* work_take_or_finish, and what a marker does with what it has. */
 inline drain() {
   joined++;
@@ -498,6 +525,7 @@ proctype helper() {
   :: atomic { door_open -> in_door++ } drain(); in_door--
   od
 }
+#endif
 #endif
 
 /* Everything that is reachable now is marked. */
@@ -554,10 +582,14 @@ proctype collector() {
   atomic { inside == 0 -> phase = MARK }
   scan_roots();
   do
+#ifdef PAIR
+  :: drain();
+#else
   :: atomic { joined = 0; waiting = 0; door_open = true }
      drain();
      door_open = false;
      in_door == 0;
+#endif
 #ifndef COUNT_LATE
      thread_marked = false;
 #endif
@@ -596,7 +628,7 @@ init {
     slot[1] = 2;
 #endif
     run collector();
-#ifdef HELPER
+#if defined(HELPER) || defined(PAIR)
     run helper();
 #endif
     run mutator(0);
