@@ -77,6 +77,7 @@ static void stress(void) {
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
   if (handover_is_offered_to_all()) handover_take(self);
+  if (UNLIKELY(atomic_load_relaxed(&handover_is_untold))) handover_tell(self);
   if (UNLIKELY(atomic_load_relaxed(&dirty_slowing) != 0)) dirty_rest(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
   if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, max_size(bytes, CACHE_WINDOW_BYTES));

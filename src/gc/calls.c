@@ -15,14 +15,16 @@ bool calls_may_refer(const void *argument) {
   return (uintptr_t)argument - heap_arena.start < heap_arena.end - heap_arena.start;
 }
 
-void calls_append(struct call *call) {
+void calls_append_all(struct call *first, struct call *last, size_t count) {
   lock_acquire(&queue.lock);
-  call->next = NULL;
-  *queue.last = call;
-  queue.last = &call->next;
-  atomic_store_relaxed(&queue.count, queue.count + 1);
+  last->next = NULL;
+  *queue.last = first;
+  queue.last = &last->next;
+  atomic_store_relaxed(&queue.count, queue.count + count);
   lock_release(&queue.lock);
 }
+
+void calls_append(struct call *call) { calls_append_all(call, call, 1); }
 
 static bool is_called_off(const struct call *call) { return call->finalizer == NULL; }
 

@@ -49,6 +49,9 @@ void calls_cancel_locked(struct call *call);
 /* Puts a call at the end.  Critical sections, a stripe may be held; or the world stopped. */
 void calls_append(struct call *call);
 
+/* The same for a list by `next` of so many. */
+void calls_append_all(struct call *first, struct call *last, size_t count);
+
 /* Marks arguments, and the objects of finalizers. */
 void calls_mark_roots(struct midden_tracer *tracer);
 

@@ -398,6 +398,7 @@ static void give_up(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
   concurrent_take_back();
   open_gate(cycle, start_ns);
+  special_thaw();
   deferred_run(cycle->self);
 }
 

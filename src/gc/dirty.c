@@ -291,6 +291,7 @@ static void settle(struct cycle *cycle, unsigned markers) {
   cycle_set_phase(COLLECTOR_MARK_TERMINATION);
   cycle->was_left = !settle_finalizers_stw(&by);
   if (cycle->was_left) {
+    mark_close_by_hand_stw(&collector.tracers[0].marked); /* from here on it does nothing */
     settle_leave_stop();
     return;
   }
@@ -425,8 +426,9 @@ static void settle_left(struct cycle *cycle) {
   stacks_free_dead(cycle->self);
   cycle->report.left_ns = os_now_ns() - start_ns;
   cycle->report.finalizers_ready = calls_count();
-  if (!cycle->was_handed_over || !handover_offer(cycle->self, end_left_cycle, cycle, PATIENCE_NS))
-    end_left_cycle(cycle->self, cycle->self->stack_base, cycle);
+  if (cycle->was_handed_over && handover_offer(cycle->self, end_left_cycle, cycle, PATIENCE_NS)) return;
+  end_left_cycle(cycle->self, cycle->self->stack_base, cycle);
+  if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 
 /* Only growth is content with the young.  Under a memory limit, what old garbage holds is wanted. */

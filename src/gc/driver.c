@@ -20,6 +20,7 @@ static struct {
   uint32_t served;   /* atomic; what those sleep on who wait for a cycle */
   uint32_t waiting;  /* atomic; how many do */
   uint32_t reason;   /* atomic; of the last request that is waited for */
+  uint32_t thread;   /* atomic; the kernel's name of the driver */
 } driver CACHE_ALIGNED;
 
 /* ---- in the thread ---- */
@@ -41,6 +42,7 @@ static void run(void *argument) {
   }
   struct mutator *self = mutator_self();
   int signal = 0;
+  atomic_store_relaxed(&driver.thread, self->thread_id);
   mutator_enter_safe(self, self->stack_base);
   atomic_store_release(&driver.state, (uint32_t)STARTED);
   background_wake(); /* from now on it may be poked where it could not be started */
@@ -129,6 +131,8 @@ static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
 
 bool driver_request(struct mutator *self, enum collector_reason reason) {
   if (!is_there()) return false;
+  /* It is told of finalizers, and may run them: it cannot wait for itself. */
+  if (reason != COLLECT_HEAP && atomic_load_relaxed(&driver.thread) == self->thread_id) return false;
   if (reason == COLLECT_HEAP) {
     /* One that is asked for and not yet served is enough. */
     if (atomic_load_acquire(&driver.requests) == atomic_load_acquire(&driver.served)) post(reason);
@@ -151,5 +155,6 @@ void driver_wake_waiting(void) {
 void driver_forget(void) {
   atomic_store_relaxed(&driver.state, (uint32_t)NONE);
   atomic_store_relaxed(&driver.waiting, 0u);
+  atomic_store_relaxed(&driver.thread, 0u);
   atomic_store_relaxed(&driver.served, atomic_load_relaxed(&driver.requests));
 }

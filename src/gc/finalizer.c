@@ -76,13 +76,20 @@ static bool is_marked(const struct call *call) {
   return mark_bit_get(&heap_arena, mark_side(), call->many.special.object);
 }
 
-/* The stripe: a cycle beside the program settles too. */
-static void make_ready(struct call *call) {
-  struct lock *stripe = special_lock(object_span(call->many.special.object));
-  lock_acquire(stripe);
-  special_set_kind(&call->many.special, SPECIAL_QUEUED);
-  calls_append(call);
-  lock_release(stripe);
+/* The stripe: a cycle beside the program settles too.  All of them are QUEUED before the program can take the first from the
+ * queue: its finalizer may free the others' objects, or clear their finalizers, and no record may go then that is not in the
+ * queue.  For the same reason nobody looks at candidates after this. */
+static void make_ready(struct call *first) {
+  struct call *last = NULL;
+  size_t count = 0;
+  for (struct call *call = first; call != NULL; call = call->next, count++) {
+    struct lock *stripe = special_lock(object_span(call->many.special.object));
+    lock_acquire(stripe);
+    special_set_kind(&call->many.special, SPECIAL_QUEUED);
+    lock_release(stripe);
+    last = call;
+  }
+  if (first != NULL) calls_append_all(first, last, count);
 }
 
 static bool note_finalizer(struct special *record, bool marked, void *argument) {
@@ -103,10 +110,7 @@ void finalizer_ready_all_stw(void) {
   struct call *list = NULL;
   special_restart_stw();
   special_visit_share_stw(note_finalizers, &list, 0);
-  for (struct call *call = list, *next; call != NULL; call = next) {
-    next = call->next;
-    make_ready(call);
-  }
+  make_ready(list);
 }
 
 /* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself.  Marks on their way are settled before
@@ -162,19 +166,15 @@ static struct call *take_unmarked(struct call **candidates, bool unreachable) {
 }
 
 /* Steps 2 and 3.  Marked with all they reach before anybody can take them from the queue. */
-static bool make_unmarked_ready(struct finalizer_settling *settling, finalizer_drain_fn *drain, bool unreachable) {
+static bool settle_unmarked(struct finalizer_settling *settling, finalizer_drain_fn *drain, bool unreachable) {
   if (!settling->is_draining) {
-    settling->ready = take_unmarked(&settling->candidates, unreachable);
-    for (struct call *call = settling->ready; call != NULL; call = call->next)
+    struct call **last = &settling->ready;
+    while (*last != NULL) last = &(*last)->next;
+    *last = take_unmarked(&settling->candidates, unreachable);
+    for (struct call *call = *last; call != NULL; call = call->next)
       mark_address(settling->tracer, call->many.special.object);
   }
-  if (!drained(settling, drain)) return false;
-  for (struct call *call = settling->ready, *next; call != NULL; call = next) {
-    next = call->next;
-    make_ready(call);
-  }
-  settling->ready = NULL;
-  return true;
+  return drained(settling, drain);
 }
 
 void finalizer_settle_begin(struct finalizer_settling *settling) {
@@ -189,9 +189,9 @@ bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *d
   while (settling->step != FINALIZER_SETTLED) {
     bool done = settling->step == FINALIZER_REFERENCES
                     ? mark_all_references(settling, drain)
-                    : make_unmarked_ready(settling, drain, settling->step == FINALIZER_UNREACHABLE);
+                    : settle_unmarked(settling, drain, settling->step == FINALIZER_UNREACHABLE);
     if (!done) return false;
-    settling->step++;
+    if (++settling->step == FINALIZER_SETTLED) make_ready(settling->ready);
   }
   return true;
 }

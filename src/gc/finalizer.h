@@ -45,7 +45,7 @@ struct finalizer_settling {
   /* Where it stands. */
   enum finalizer_step step;
   struct call *current; /* whose references are being marked */
-  struct call *ready;   /* that are being marked with all they reach */
+  struct call *ready;   /* that are marked with all they reach, or being so; they join the queue when all are settled */
   bool is_draining;     /* not all is marked that was grey */
 };
 

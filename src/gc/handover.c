@@ -9,7 +9,7 @@
 enum { LOCK_POLL_NS = 200000 };
 
 uint32_t handover_state;
-bool handover_is_for_batches;
+bool handover_is_for_batches, handover_is_untold;
 
 /* Written by the driver before it offers. */
 static struct {
@@ -37,16 +37,29 @@ bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uin
 
 /* ---- threads of the program ---- */
 
-void handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
+static bool run_step(struct mutator *self, uintptr_t stack_pointer) {
   uint32_t offered = HANDOVER_OFFERED;
-  if (!handover_is_offered() || self->critical != 0) return;
-  if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return;
+  if (!handover_is_offered() || self->critical != 0) return false;
+  if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return false;
   uint32_t driver = atomic_exchange_acq_rel(&collector.owner, self->thread_id);
   offer.step(self, stack_pointer, offer.argument);
   atomic_store_relaxed(&collector.owner, driver);
   atomic_store_release(&handover_state, (uint32_t)HANDOVER_NONE);
   wake_all(&handover_state);
-  collector_notify_finalizers();
+  return true;
+}
+
+void handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
+  if (run_step(self, stack_pointer)) collector_notify_finalizers();
+}
+
+void handover_take_untold_at(struct mutator *self, uintptr_t stack_pointer) {
+  if (run_step(self, stack_pointer)) atomic_store_relaxed(&handover_is_untold, true);
+}
+
+void handover_tell(struct mutator *self) {
+  if (self->critical != 0 || collector_is_mine(self)) return;
+  if (atomic_exchange_acq_rel(&handover_is_untold, false)) collector_notify_finalizers();
 }
 
 static void take(uintptr_t stack_pointer, void *self) { handover_take_at(self, stack_pointer); }
@@ -64,7 +77,7 @@ static void pause_while_safe(struct mutator *self, uintptr_t stack_pointer) {
 
 static void lock_with_registers(uintptr_t stack_pointer, void *self) {
   while (!lock_try(&collector_lock)) {
-    handover_take_at(self, stack_pointer);
+    handover_take_untold_at(self, stack_pointer);
     if (!handover_is_offered()) pause_while_safe(self, stack_pointer);
   }
 }

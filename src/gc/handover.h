@@ -48,6 +48,12 @@ void handover_take(struct mutator *self);
 /* The same by a thread whose registers are saved: what lies below `stack_pointer` is the collector's own. */
 void handover_take_at(struct mutator *self, uintptr_t stack_pointer);
 
+/* The same by one that waits for a lock: it may hold locks of the program's, which finalizers take.  They are told of by the next
+ * thread that allocates (handover_tell; outside critical sections), as where the driver itself has ended a cycle. */
+void handover_take_untold_at(struct mutator *self, uintptr_t stack_pointer);
+extern bool handover_is_untold; /* atomic */
+void handover_tell(struct mutator *self);
+
 /* Takes the collector lock by a thread of the program: the driver may hold it, and wait for such a thread. */
 void handover_lock(struct mutator *self);
 

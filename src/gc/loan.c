@@ -32,7 +32,7 @@ static bool borrow_while_safe(struct mutator *self, uintptr_t stack_pointer) {
 }
 
 static void borrow_with_registers(uintptr_t stack_pointer, void *self) {
-  while (!borrow_while_safe(self, stack_pointer)) handover_take_at(self, stack_pointer);
+  while (!borrow_while_safe(self, stack_pointer)) handover_take_untold_at(self, stack_pointer);
 }
 
 void loan_acquire(struct mutator *self) {
@@ -40,7 +40,6 @@ void loan_acquire(struct mutator *self) {
     collector_acquire(self);
     return;
   }
-  if (handover_is_offered()) handover_take(self);
   if (!lock_try(&collector_lock)) {
     atomic_add_acq_rel(&loan.waiting, 1u);
     os_call_with_registers(borrow_with_registers, self);

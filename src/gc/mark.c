@@ -576,9 +576,8 @@ static bool has_objects_of(bool (*wanted)(enum scan_mode scan)) {
   return false;
 }
 
-static bool is_postponed(enum scan_mode scan) { return scan == SCAN_TRACE || (guard_active && scan == SCAN_TYPED); }
-
-bool mark_may_postpone(void) { return has_objects_of(is_postponed); }
+/* Types may have one: which is not known before an object is met. */
+bool mark_may_postpone(void) { return has_objects_of(is_traced); }
 
 void mark_postpone_all(void) {
   if (has_objects_of(is_traced)) atomic_store_relaxed(&postponed, true);

@@ -147,6 +147,8 @@ static void start_while_safe(uintptr_t stack_pointer, void *argument) {
  * must count as stopped too. */
 int mutator_start_own(void (*run)(void *argument), void *argument, const char *name) {
   struct thread_to_start thread = {mutator_self_if_attached(), run, argument, name, 0};
+  /* Other handlers of a fork may use the heap, while this thread holds the lock. */
+  if (thread.self != NULL && atomic_load_relaxed(&mutator_gate) == thread.self->thread_id) return -EAGAIN;
   if (thread.self == NULL || atomic_load_relaxed(&thread.self->state) == MUTATOR_SAFE) {
     start_locked(&thread);
   } else {
@@ -188,9 +190,11 @@ int mutator_detach(void) {
 
 /* ---- critical sections ---- */
 
-static bool gate_is_closed(void) {
+/* By the mutator's number of the thread: in a fork's child it is the parent's until the library's handler has run, and other
+ * handlers may come before. */
+static bool gate_is_closed(const struct mutator *self) {
   uint32_t owner = atomic_load_seq_cst(&mutator_gate);
-  return owner != 0 && owner != os_thread_id();
+  return owner != 0 && owner != self->thread_id;
 }
 
 /* The collector's transitions keep it closed for a few microseconds: those are waited for on the spot. */
@@ -201,7 +205,7 @@ static void await_gate(void) {
 }
 
 void mutator_enter_slow(struct mutator *self) {
-  while (self->critical == 1 && gate_is_closed()) {
+  while (self->critical == 1 && gate_is_closed(self)) {
     mutator_leave(self);
     await_gate();
     atomic_store_seq_cst(&self->critical, self->critical + 1);
