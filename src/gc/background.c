@@ -100,10 +100,6 @@ void background_enable(void) { background.enabled = true; }
 
 bool background_is_started(void) { return atomic_load_acquire(&background.state) == STARTED; }
 
-static void start_thread(void) {
-  if (mutator_start_own(run, NULL, "midden-bg") != 0) atomic_store_release(&background.state, (uint32_t)NONE);
-}
-
 void background_poke(void) {
   atomic_add_acq_rel(&background.pokes, 1u);
   if (atomic_load_acquire(&background.state) != NONE) wake_one(&background.pokes);
@@ -114,8 +110,9 @@ void background_wake(void) {
   if (!background.enabled) return;
   background_poke();
   if (atomic_load_relaxed(&background.state) == NONE &&
-      atomic_cas_acq_rel(&background.state, &none, (uint32_t)STARTING))
-    start_thread();
+      atomic_cas_acq_rel(&background.state, &none, (uint32_t)STARTING) &&
+      mutator_start_own(run, NULL, "midden-bg") != 0)
+    atomic_store_release(&background.state, (uint32_t)NONE);
 }
 
 void background_forget(void) { atomic_store_relaxed(&background.state, (uint32_t)NONE); }

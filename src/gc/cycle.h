@@ -40,7 +40,7 @@ struct cycle {
   void *stop_argument;
   bool concurrent;
   bool given_up;
-  bool was_left;        /* its stop: finalizers are settled beside the program */
+  bool was_left;        /* its stop, and it is not ended yet: finalizers are settled beside the program */
   bool was_handed_over; /* a thread of the program has ended it, and told of finalizers */
   bool has_memory_to_release;
   unsigned markers;

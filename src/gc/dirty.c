@@ -31,8 +31,7 @@ enum {
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,
-  FINALIZERS_MOST_BYTES =
-      256 << 10, /* what only finalizers reach, and how many of them, is settled in the stop up to here */
+  FINALIZERS_MOST_BYTES = 256 << 10, /* what only they reach; more of it, or of them, is settled after the stop */
   FINALIZERS_MOST = 4096,
   FINALIZERS_SLICE_BYTES = 1 << 20,
   ALONE_MOST_PARTS = 16, /* a gigabyte: to read what was written in it takes a third of a millisecond */
@@ -260,11 +259,6 @@ static bool drain_within_allowance(struct midden_tracer *tracer) {
   return done;
 }
 
-static bool drain_alone(struct midden_tracer *tracer) {
-  cycle_drain_alone(tracer);
-  return true;
-}
-
 static bool drain_beside(struct midden_tracer *tracer) {
   uint64_t cpu_ns = cycle_begin_share(0);
   memcheck_quiet_begin();
@@ -278,7 +272,7 @@ static bool drain_beside(struct midden_tracer *tracer) {
 /* False if it is to be done after the stop.  Trace functions are called in it alone. */
 static bool settle_finalizers_stw(const struct settle_markers *by) {
   size_t count = settle_clear_stw(by);
-  if (!settle_may_leave_stop() || mark_may_postpone()) return settle_finalizers(drain_alone);
+  if (!settle_may_leave_stop() || mark_may_postpone()) return settle_finalizers(NULL);
   for (unsigned i = 0; i < by->count; i++) by->tracers[i].mode = MARK_CONCURRENT;
   dirty.allowance_bytes = count <= FINALIZERS_MOST ? FINALIZERS_MOST_BYTES : 0;
   return count <= FINALIZERS_MOST && settle_finalizers(drain_within_allowance);
@@ -352,30 +346,33 @@ static void sweep_and_end(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_END);
 }
 
-/* These two: by the driver or a thread of the program, `self`. */
-static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
-  struct cycle *cycle = argument;
-  struct mutator *driver = cycle->self;
-  cycle->self = self;
-  cycle->stack_pointer = stack_pointer;
+static void stop_world(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_START);
   if (cycle->concurrent) {
     stop_and_finish(cycle);
   } else {
     stopped_run(cycle);
   }
-  if (!cycle->was_left) sweep_and_end(cycle);
-  cycle->self = driver;
 }
 
-static void end_left_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
+static void end_left(struct cycle *cycle) {
+  concurrent_trade_sides(cycle);
+  concurrent_verify(cycle);
+  cycle->was_left = false;
+}
+
+/* By the driver or a thread of the program, `self`; and once more, if the stop was left. */
+static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
   struct cycle *cycle = argument;
   struct mutator *driver = cycle->self;
   cycle->self = self;
   cycle->stack_pointer = stack_pointer;
-  concurrent_trade_sides(cycle);
-  concurrent_verify(cycle);
-  sweep_and_end(cycle);
+  if (cycle->was_left) {
+    end_left(cycle);
+  } else {
+    stop_world(cycle);
+  }
+  if (!cycle->was_left) sweep_and_end(cycle);
   cycle->self = driver;
 }
 
@@ -426,8 +423,8 @@ static void settle_left(struct cycle *cycle) {
   stacks_free_dead(cycle->self);
   cycle->report.left_ns = os_now_ns() - start_ns;
   cycle->report.finalizers_ready = calls_count();
-  if (cycle->was_handed_over && handover_offer(cycle->self, end_left_cycle, cycle, PATIENCE_NS)) return;
-  end_left_cycle(cycle->self, cycle->self->stack_base, cycle);
+  if (cycle->was_handed_over && handover_offer(cycle->self, end_cycle, cycle, PATIENCE_NS)) return;
+  end_cycle(cycle->self, cycle->self->stack_base, cycle);
   if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 

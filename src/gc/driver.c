@@ -131,14 +131,14 @@ static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
 
 bool driver_request(struct mutator *self, enum collector_reason reason) {
   if (!is_there()) return false;
-  /* It is told of finalizers, and may run them: it cannot wait for itself. */
-  if (reason != COLLECT_HEAP && atomic_load_relaxed(&driver.thread) == self->thread_id) return false;
   if (reason == COLLECT_HEAP) {
     /* One that is asked for and not yet served is enough. */
     if (atomic_load_acquire(&driver.requests) == atomic_load_acquire(&driver.served)) post(reason);
     if (UNLIKELY(is_overdue())) os_call_with_registers(wait_for_begin, self);
     return true;
   }
+  /* It is told of finalizers, and may run them: it cannot wait for itself. */
+  if (atomic_load_relaxed(&driver.thread) == self->thread_id) return false;
   struct wait wait = {.self = self, .reason = reason};
   atomic_add_relaxed(&driver.waiting, 1u);
   os_call_with_registers(wait_with_registers, &wait);

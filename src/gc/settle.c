@@ -254,11 +254,13 @@ static size_t begin_finalizers(void) {
   return count;
 }
 
-bool settle_finalizers(finalizer_drain_fn *drain_some) { return finalizer_settle(&settling.finalizers, drain_some); }
-
 static bool drain_all(struct midden_tracer *tracer) {
   settling.markers.drain(tracer);
   return true;
+}
+
+bool settle_finalizers(finalizer_drain_fn *drain_some) {
+  return finalizer_settle(&settling.finalizers, drain_some != NULL ? drain_some : drain_all);
 }
 
 /* ---- the end ---- */
@@ -331,7 +333,7 @@ void settle_end_stw(void) {
 
 void settle_dead_stw(const struct settle_markers *markers) {
   settle_clear_stw(markers);
-  settle_finalizers(drain_all);
+  settle_finalizers(NULL);
   settle_end_stw();
 }
 
@@ -398,7 +400,7 @@ void settle_dead_running(const struct settle_markers *markers) {
   begin_dead(markers);
   visit_links_locked(clear_set);
   begin_finalizers();
-  settle_finalizers(drain_all);
+  settle_finalizers(NULL);
   settle_end_running();
 }
 

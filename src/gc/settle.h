@@ -47,7 +47,7 @@ void settle_values_stw(const struct settle_markers *markers);
 void settle_dead_stw(const struct settle_markers *markers);
 
 /* The rest in steps: "arguments" and "clearing", which gives the number of finalizers to be settled; "finalizers", where
- * `drain` may say that there is more (gc/finalizer.h); and "the end". */
+ * `drain` may say that there is more (gc/finalizer.h), NULL: all at once; and "the end". */
 size_t settle_clear_stw(const struct settle_markers *markers);
 bool settle_finalizers(finalizer_drain_fn *drain);
 void settle_end_stw(void);

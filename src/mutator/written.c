@@ -150,8 +150,7 @@ static ptrdiff_t visit_run(struct os_range run, bool protect, written_visit_fn *
   return bytes;
 }
 
-ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void *argument) {
-  size_t page = part * PART_PAGES, end = min_size(page + PART_PAGES, used_pages());
+static ptrdiff_t visit_pages(size_t page, size_t end, bool protect, written_visit_fn *visit, void *argument) {
   ptrdiff_t all_bytes = 0;
   for (struct os_range run; next_run(&page, end, &run);) {
     ptrdiff_t bytes = visit_run(run, protect, visit, argument);
@@ -161,17 +160,18 @@ ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void
   return all_bytes;
 }
 
+ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void *argument) {
+  size_t page = part * PART_PAGES;
+  return visit_pages(page, min_size(page + PART_PAGES, used_pages()), protect, visit, argument);
+}
+
 /* ---- a cycle begins ---- */
 
 static void pass_over(void *argument, struct os_range range) { (void)argument, (void)range; }
 
 static int protect_all(void) {
-  size_t page = 0, end = used_pages();
-  for (struct os_range run; next_run(&page, end, &run);) {
-    ptrdiff_t bytes = visit_run(run, true, pass_over, NULL);
-    if (bytes < 0) return (int)bytes;
-  }
-  return 0;
+  ptrdiff_t bytes = visit_pages(0, used_pages(), true, pass_over, NULL);
+  return bytes < 0 ? (int)bytes : 0;
 }
 
 int written_protect(size_t *joins) {

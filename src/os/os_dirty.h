@@ -57,7 +57,8 @@ int os_dirty_protect(void *start, size_t bytes);
 
 /* Makes every page of a range WRITTEN that has memory, and one huge page of each whole huge page's worth of them where
  * the system agrees: it copies them, and wants memory behind each.  0 where all of them are huge now, be it that one whose
- * pages were EMPTY is the kernel's huge page of zeros, and EMPTY still; else -errno, some may be.  The program's mmap waits for it: better in pieces. */
+ * pages were EMPTY is the kernel's huge page of zeros, and EMPTY still; else -errno, some may be.  The program's mmap
+ * waits for it: better in pieces. */
 int os_dirty_join(void *start, size_t bytes);
 
 /* Stores the WRITTEN pages of `rest` in written[0 .. *count), by address, as runs that do not touch each other; and

@@ -145,54 +145,43 @@ static void nobody_takes_it_in_a_critical_section(void **state) {
 
 static uint32_t waits; /* atomic */
 
-static void *wait_for_lock(void *unused) {
+static void *do_nothing(void *argument) { return argument; }
+
+static void lock(void) { midden_set_percent(100); }
+static void borrow(void) { midden_locked_call(do_nothing, NULL); }
+
+static void *wait_for_lock(void *argument) {
+  void (*const *get)(void) = argument;
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   atomic_store_release(&waits, 1u);
-  midden_set_percent(100);
+  (*get)();
   atomic_store_release(&waits, 2u);
-  return unused;
+  return NULL;
 }
 
 /* It waits for the lock before the offer, and has it afterwards. */
+static void one_that_waits_takes_it(void (*get)(void)) {
+  pthread_t thread;
+  begin(long_ns);
+  atomic_store_release(&waits, 0u);
+  REQUIRE(pthread_create(&thread, NULL, wait_for_lock, &get) == 0, "pthread_create");
+  while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
+  sleep_ms(PATIENT_MS);
+  REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
+  atomic_store_release(&driver.may_offer, true);
+  end(true);
+  pthread_join(thread, NULL);
+  REQUIRE(step.taker != mutator_self() && waits == 2, "another has taken it");
+}
+
 static void one_that_waits_for_the_lock_takes_it(void **state) {
   (void)state;
-  pthread_t thread;
-  begin(long_ns);
-  atomic_store_release(&waits, 0u);
-  REQUIRE(pthread_create(&thread, NULL, wait_for_lock, NULL) == 0, "pthread_create");
-  while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
-  sleep_ms(PATIENT_MS);
-  REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
-  atomic_store_release(&driver.may_offer, true);
-  end(true);
-  pthread_join(thread, NULL);
-  REQUIRE(step.taker != mutator_self() && waits == 2, "another has taken it");
+  one_that_waits_takes_it(lock);
 }
 
-static void *do_nothing(void *argument) { return argument; }
-
-static void *borrow_lock(void *unused) {
-  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
-  atomic_store_release(&waits, 1u);
-  midden_locked_call(do_nothing, unused);
-  atomic_store_release(&waits, 2u);
-  return unused;
-}
-
-/* So it is with one that waits for a loan of it. */
 static void one_that_waits_for_a_loan_takes_it(void **state) {
   (void)state;
-  pthread_t thread;
-  begin(long_ns);
-  atomic_store_release(&waits, 0u);
-  REQUIRE(pthread_create(&thread, NULL, borrow_lock, NULL) == 0, "pthread_create");
-  while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
-  sleep_ms(PATIENT_MS);
-  REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
-  atomic_store_release(&driver.may_offer, true);
-  end(true);
-  pthread_join(thread, NULL);
-  REQUIRE(step.taker != mutator_self() && waits == 2, "another has taken it");
+  one_that_waits_takes_it(borrow);
 }
 
 static int go_on(void *unused) {
