@@ -182,9 +182,9 @@ static void run_threads(struct rng *rng) {
 /* ---- many ---- */
 
 NOINLINE_TEST static void descend(uintptr_t depth, struct cell *cell) {
+  /* Filled, or what an earlier fiber left on this stack would keep fibers alive, and their stacks others. */
   volatile char room[256];
-  room[0] = (char)depth;
-  __asm__ volatile("" : : "r"(room) : "memory"); /* or a compiler makes it one byte */
+  for (size_t i = 0; i < sizeof(room); i++) room[i] = (char)depth;
   if (depth == 0) {
     midden_fiber_yield(NULL);
   } else {
@@ -219,7 +219,7 @@ static void run_many(uintptr_t depth) {
   for (size_t i = 0; i < PARKED; i += 7) REQUIRE(midden_fiber_resume(fibers[i], NULL, NULL) == 0, "fiber %zu", i);
   midden_clear_range(fibers, PARKED);
   for (int i = 0; i < 2; i++) test_collect_clean();
-  REQUIRE(test_stats().fibers < 100, "%zu fibers are left", test_stats().fibers);
+  REQUIRE(test_stats().fibers < PARKED / 50, "%zu fibers are left", test_stats().fibers);
 }
 
 /* ---- stacks of our own, switched by swapcontext ---- */
