@@ -241,7 +241,8 @@ target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
 # What test_dirty.c does before the written pages are reported; test_dirty_missing.c runs its program.
-target_link_options(test_stress_dirty PRIVATE "LINKER:--wrap=written_visit,--wrap=os_dirty_join")
+target_link_options(test_stress_dirty PRIVATE 
+  "LINKER:--wrap=written_visit,--wrap=written_visit_outside,--wrap=os_dirty_join")
 
 # Where the library leaves a stop before all is settled: test_dirty_finalizers.c makes it do so, and lingers.
 target_link_options(test_stress_dirty_finalizers PRIVATE

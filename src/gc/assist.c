@@ -157,11 +157,14 @@ static unsigned workers_of_epoch(const struct cycle *cycle) {
   return workers;
 }
 
+void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker), void *argument) {
+  markers_run(workers_of_epoch(cycle), job, argument);
+}
+
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */
 static bool run_epoch(struct cycle *cycle) {
-  unsigned workers = workers_of_epoch(cycle);
   atomic_store_relaxed(&assist.unfinished, 0u);
-  markers_run(workers, work_job, NULL);
+  assist_run(cycle, work_job, NULL);
   size_t scanned_bytes = scanned_by_workers(cycle);
   atomic_add_relaxed(&assist.credit_bytes, (int64_t)(scanned_bytes - assist.background_bytes));
   assist.background_bytes = scanned_bytes;

@@ -22,6 +22,9 @@ void assist_forget(void);
 /* Where the next cycle starts, to end at the goal. */
 size_t assist_trigger(size_t goal_bytes, size_t live_bytes);
 
+/* The driver: has each of its workers run a job of some hundred microseconds, as in markers_run. */
+void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker), void *argument);
+
 /* The driver: marks until the pool is empty and no marker holds anything. */
 void assist_drain(struct cycle *cycle);
 

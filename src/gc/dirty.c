@@ -44,8 +44,8 @@ enum {
 /* The collector lock's holder's. */
 static NOT_A_ROOT struct {
   bool is_lost;           /* atomic; what was written is not known any more */
-  size_t next_part;       /* atomic; of the stop */
-  size_t left_bytes;      /* atomic; written, as the stop found it */
+  size_t next_part;       /* atomic; of the heap, in a round or the stop */
+  size_t written_bytes;   /* atomic; as the round or the stop found it */
   size_t rests;           /* atomic; of threads that were slowed in this cycle */
   bool is_little;         /* what was written, as of the last round */
   size_t allowance_bytes; /* of what only finalizers reach, that may still be marked in the stop */
@@ -85,25 +85,44 @@ static bool protect(size_t *joins) {
 
 static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
 
+static void scan_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
+
 static struct os_range part_range(size_t part) {
   uintptr_t start = heap_arena.start + (part << WRITTEN_PART_SHIFT);
   return (struct os_range){start, min_size(start + ((uintptr_t)1 << WRITTEN_PART_SHIFT), heap_arena.used)};
 }
 
-static size_t scan_all_of(struct midden_tracer *tracer, size_t part) {
+static void begin_parts(void) {
+  atomic_store_relaxed(&dirty.next_part, (size_t)0);
+  atomic_store_relaxed(&dirty.written_bytes, (size_t)0);
+}
+
+static bool take_part(size_t *part) {
+  *part = atomic_add_relaxed(&dirty.next_part, (size_t)1);
+  return *part < written_part_count();
+}
+
+/* False where it is lost. */
+static bool scan_part(struct midden_tracer *tracer, size_t part, bool protect) {
+  ptrdiff_t written = atomic_load_relaxed(&dirty.is_lost) ? -1 : written_visit(part, protect, scan_again, tracer);
+  if (written >= 0) {
+    atomic_add_relaxed(&dirty.written_bytes, (size_t)written);
+  } else {
+    atomic_store_relaxed(&dirty.is_lost, true);
+  }
+  return written >= 0;
+}
+
+static void scan_all_of(struct midden_tracer *tracer, size_t part) {
   struct os_range range = part_range(part);
   mark_range_again(tracer, range);
-  return range.end - range.start;
+  atomic_add_relaxed(&dirty.written_bytes, range.end - range.start);
 }
 
 /* The rest, in the stop: by each marker for its share. */
 static void scan_share_of_written(struct midden_tracer *tracer) {
-  size_t count = written_part_count();
-  for (size_t part; (part = atomic_add_relaxed(&dirty.next_part, (size_t)1)) < count;) {
-    ptrdiff_t written = atomic_load_relaxed(&dirty.is_lost) ? -1 : written_visit(part, false, scan_again, tracer);
-    if (written < 0) atomic_store_relaxed(&dirty.is_lost, true);
-    size_t bytes = written < 0 ? scan_all_of(tracer, part) : (size_t)written;
-    atomic_add_relaxed(&dirty.left_bytes, bytes);
+  for (size_t part; take_part(&part);) {
+    if (!scan_part(tracer, part, false)) scan_all_of(tracer, part);
   }
 }
 
@@ -152,21 +171,38 @@ static void mark_roots(struct cycle *cycle) {
   mark_publish(first);
 }
 
-/* One round beside the program.  In bytes, what was written. */
-static size_t scan_written(struct cycle *cycle) {
+static void scan_part_job(void *argument, unsigned marker) {
+  (void)argument;
+  struct midden_tracer *tracer = &collector.tracers[marker];
+  size_t part;
+  if (!take_part(&part)) return;
+  uint64_t cpu_ns = cycle_begin_share(marker);
+  memcheck_quiet_begin();
+  scan_part(tracer, part, true);
+  memcheck_quiet_end();
+  mark_publish(tracer);
+  cycle_end_share(marker, cpu_ns);
+}
+
+static size_t scan_written_static(void) {
   struct midden_tracer *tracer = &collector.tracers[0];
-  size_t bytes = 0;
-  for (size_t part = 0; part < written_part_count() && !dirty.is_lost; part++) {
-    memcheck_quiet_begin();
-    ptrdiff_t written = written_visit(part, true, scan_again, tracer);
-    memcheck_quiet_end();
-    mark_publish(tracer);
-    if (written < 0) dirty.is_lost = true;
-    if (written > 0) bytes += (size_t)written;
+  memcheck_quiet_begin();
+  size_t bytes = roots_visit_written_running(scan_static, tracer);
+  memcheck_quiet_end();
+  mark_publish(tracer);
+  return bytes;
+}
+
+/* One round beside the program, by the workers.  In bytes, what was written. */
+static size_t scan_written(struct cycle *cycle) {
+  size_t static_bytes = scan_written_static();
+  begin_parts();
+  while (dirty.next_part < written_part_count() && !dirty.is_lost) {
+    assist_run(cycle, scan_part_job, NULL);
     slow_growth();
     loan_offer(cycle->self);
   }
-  return bytes;
+  return dirty.written_bytes + static_bytes;
 }
 
 static size_t run_round(struct cycle *cycle) {
@@ -198,6 +234,7 @@ static unsigned markers_of_stop(const struct cycle *cycle) {
 static void mark_beside(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
+  roots_protect();
   mark_roots(cycle);
   if (cycle->report.minor) scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
@@ -217,8 +254,7 @@ static void become_stopped(const struct cycle *cycle, unsigned markers) {
   }
   work_begin();
   settle_begin_stw();
-  atomic_store_relaxed(&dirty.next_part, (size_t)0);
-  atomic_store_relaxed(&dirty.left_bytes, (size_t)0);
+  begin_parts();
 }
 
 static void mark_job(void *argument, unsigned marker) {
@@ -315,7 +351,7 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_STOPPED);
   cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle->report.signalled = world_signalled();
-  cycle->given_up = !roots_known || !rootset_collect_stw();
+  cycle->given_up = !roots_known || !rootset_collect_stw(!dirty.is_lost);
   if (cycle->given_up) {
     concurrent_take_back();
   } else {
@@ -325,7 +361,7 @@ static void stop_and_finish(struct cycle *cycle) {
   if (collector_verifier != NULL && !cycle->was_left) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
   cycle->report.pause_ns = os_now_ns() - start_ns;
-  cycle->report.written_bytes = dirty.left_bytes;
+  cycle->report.written_bytes = dirty.written_bytes;
   cycle->report.rests = atomic_load_relaxed(&dirty.rests);
   if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
   collector_resume_world();

@@ -93,11 +93,13 @@ static void visit_kinds(rootset_visit_fn *visit, void *argument) {
   }
 }
 
-void rootset_visit_stw(rootset_visit_fn *visit, void *argument) {
+typedef void modules_visit_fn(roots_visit_fn *visit, void *argument);
+
+static void visit_all(modules_visit_fn *visit_modules, rootset_visit_fn *visit, void *argument) {
   struct visit pass = {visit, argument, {.origin = ROOT_ADDED}};
   roots_visit_added(pass_on, &pass);
   pass.root.origin = ROOT_STATIC;
-  roots_visit_modules(pass_on, &pass);
+  visit_modules(pass_on, &pass);
   pass.root.origin = ROOT_STACK;
   stacks_visit_parked_stw(pass_on, &pass);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
@@ -107,6 +109,8 @@ void rootset_visit_stw(rootset_visit_fn *visit, void *argument) {
   visit_kinds(visit, argument);
 }
 
+void rootset_visit_stw(rootset_visit_fn *visit, void *argument) { visit_all(roots_visit_modules, visit, argument); }
+
 /* ---- while the world is stopped ---- */
 
 static void add_root(void *argument, const struct root *root) {
@@ -114,11 +118,11 @@ static void add_root(void *argument, const struct root *root) {
   add_jobs(root->range, root_is_stack(root));
 }
 
-bool rootset_collect_stw(void) {
+bool rootset_collect_stw(bool written_only) {
   set.count = 0;
   set.is_partial = false;
   atomic_store_relaxed(&set.next, (size_t)0);
-  rootset_visit_stw(add_root, NULL);
+  visit_all(written_only ? roots_visit_modules_written : roots_visit_modules, add_root, NULL);
   return !set.is_partial;
 }
 

@@ -29,8 +29,9 @@ typedef void rootset_visit_fn(void *argument, const struct root *root);
 /* The world stopped: visits all ranges of roots. */
 void rootset_visit_stw(rootset_visit_fn *visit, void *argument);
 
-/* The world stopped: gathers the ranges.  False where there was no memory to hold them all. */
-bool rootset_collect_stw(void);
+/* The world stopped: gathers the ranges; with `written_only`, of static data what was written since it was protected
+ * (roots_protect).  False where there was no memory to hold them all. */
+bool rootset_collect_stw(bool written_only);
 
 /* The same while the world runs, the collector lock held: what is not a thread's own is marked at once.  All threads have
  * been scanned, so that what they allocate from now on is black.  False where there was no memory to learn all of them. */

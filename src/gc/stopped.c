@@ -110,7 +110,7 @@ void stopped_run(struct cycle *cycle) {
   forget_old();
   flush_caches();
   cycle_begin_marking(cycle, cycle->markers > 1 ? MARK_PARALLEL : MARK_ALONE);
-  cycle->given_up = !roots_known || !rootset_collect_stw() || is_stop_asked_for(cycle);
+  cycle->given_up = !roots_known || !rootset_collect_stw(false) || is_stop_asked_for(cycle);
   if (cycle->given_up) {
     abandon();
   } else {

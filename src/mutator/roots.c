@@ -8,6 +8,7 @@
 #include "meta/persist.h"
 #include "mutator/ranges.h"
 #include "mutator/world.h"
+#include "mutator/written.h"
 
 enum { TLS_MODULES_MAX = 512, PIECE_BYTES = 32 * 1024 };
 
@@ -109,6 +110,61 @@ void roots_visit_modules(roots_visit_fn *visit, void *argument) {
     ranges_visit_outside(&excluded, modules.data.items[i], visit, argument);
 }
 
+/* ---- what was written ---- */
+
+size_t roots_long_bytes = 128 << 10;
+
+/* The pages of a range that belong to nothing else; none, if it is short. */
+static struct os_range long_part(struct os_range range) {
+  size_t page_bytes = os_page_bytes();
+  struct os_range pages = {round_up(range.start, page_bytes), round_down(range.end, page_bytes)};
+  bool is_long = pages.start < pages.end && pages.end - pages.start >= roots_long_bytes;
+  return is_long ? pages : (struct os_range){range.end, range.end};
+}
+
+/* The loader's lock is held. */
+static bool protect_here(void *argument, uint64_t generation) {
+  (void)argument;
+  for (size_t i = 0; i < modules.data.count && generation == modules.generation; i++) {
+    struct os_range pages = long_part(modules.data.items[i]);
+    if (pages.start < pages.end) written_protect_outside(pages);
+  }
+  return false;
+}
+
+void roots_protect(void) {
+  if (atomic_load_acquire(&scan_modules)) os_visit_modules(protect_here, NULL, NULL);
+}
+
+struct included {
+  roots_visit_fn *visit;
+  void *argument;
+};
+
+static void visit_included(void *argument, struct os_range range) {
+  const struct included *included = argument;
+  ranges_visit_outside(&excluded, range, included->visit, included->argument);
+}
+
+/* In bytes. */
+static size_t visit_written(struct os_range pages, bool protect, struct included *included) {
+  ptrdiff_t bytes = written_visit_outside(pages, protect, visit_included, included);
+  if (bytes >= 0) return (size_t)bytes;
+  visit_included(included, pages);
+  return pages.end - pages.start;
+}
+
+void roots_visit_modules_written(roots_visit_fn *visit, void *argument) {
+  struct included included = {visit, argument};
+  if (!atomic_load_acquire(&scan_modules)) return;
+  for (size_t i = 0; i < modules.data.count; i++) {
+    struct os_range range = modules.data.items[i], pages = long_part(range);
+    visit_included(&included, (struct os_range){range.start, pages.start});
+    if (pages.start < pages.end) visit_written(pages, false, &included);
+    visit_included(&included, (struct os_range){pages.end, range.end});
+  }
+}
+
 const struct os_tls_module *roots_tls_modules(size_t *count) {
   *count = modules.tls_count;
   return modules.tls;
@@ -207,4 +263,36 @@ bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, str
     if (!roots_learn(self)) return false;
   }
   return true;
+}
+
+/* Where an object is loaded or unloaded meanwhile, the rest is left to the next visit. */
+struct written_visit {
+  struct included included;
+  struct os_range piece;
+  size_t bytes;
+  bool changed;
+};
+
+static bool visit_written_piece_here(void *argument, uint64_t generation) {
+  struct written_visit *visit = argument;
+  visit->changed = generation != modules.generation;
+  if (visit->changed) return false;
+  lock_acquire(&lock);
+  visit->bytes += visit_written(visit->piece, true, &visit->included);
+  lock_release(&lock);
+  return false;
+}
+
+size_t roots_visit_written_running(roots_visit_fn *visit, void *argument) {
+  size_t piece_bytes = max_size(PIECE_BYTES, os_page_bytes());
+  struct written_visit each = {.included = {visit, argument}};
+  if (!atomic_load_acquire(&scan_modules)) return 0;
+  for (size_t i = 0; i < modules.data.count; i++) {
+    struct os_range pages = long_part(modules.data.items[i]);
+    for (; pages.start < pages.end && !each.changed; pages.start += piece_bytes) {
+      each.piece = (struct os_range){pages.start, min_size(pages.end, pages.start + piece_bytes)};
+      os_visit_modules(visit_written_piece_here, NULL, &each);
+    }
+  }
+  return each.bytes;
 }

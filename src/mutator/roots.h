@@ -40,4 +40,17 @@ void roots_visit_added(roots_visit_fn *visit, void *argument);
 void roots_visit_modules(roots_visit_fn *visit, void *argument);
 const struct os_tls_module *roots_tls_modules(size_t *count);
 
+/* ---- what was written of the data of loaded objects (mutator/written.h) ----
+ *
+ * Of long ranges; short ones are read in no time, and so are those of which the system does not tell. */
+
+/* Before a cycle visits any, the collector lock held: protects the long ones. */
+void roots_protect(void);
+
+/* While the world runs: visits what was written since, of the long ones, and protects it again.  In bytes, how much. */
+size_t roots_visit_written_running(roots_visit_fn *visit, void *argument);
+
+/* The world stopped, in the place of roots_visit_modules: leaves out what was not written. */
+void roots_visit_modules_written(roots_visit_fn *visit, void *argument);
+
 #endif

@@ -142,7 +142,6 @@ static ptrdiff_t visit_run(struct os_range run, bool protect, written_visit_fn *
     int error = os_dirty_scan(&run, protect, written, RANGES, &count);
     if (error != 0) return error;
     for (size_t i = 0; i < count; i++) {
-      note_written(written[i]);
       visit(argument, written[i]);
       bytes += (ptrdiff_t)(written[i].end - written[i].start);
     }
@@ -150,10 +149,22 @@ static ptrdiff_t visit_run(struct os_range run, bool protect, written_visit_fn *
   return bytes;
 }
 
+struct noting {
+  written_visit_fn *visit;
+  void *argument;
+};
+
+static void note_and_visit(void *argument, struct os_range range) {
+  const struct noting *noting = argument;
+  note_written(range);
+  noting->visit(noting->argument, range);
+}
+
 static ptrdiff_t visit_pages(size_t page, size_t end, bool protect, written_visit_fn *visit, void *argument) {
+  struct noting noting = {visit, argument};
   ptrdiff_t all_bytes = 0;
   for (struct os_range run; next_run(&page, end, &run);) {
-    ptrdiff_t bytes = visit_run(run, protect, visit, argument);
+    ptrdiff_t bytes = visit_run(run, protect, note_and_visit, &noting);
     if (bytes < 0) return bytes;
     all_bytes += bytes;
   }
@@ -183,4 +194,18 @@ int written_protect(size_t *joins) {
   if (error == 0 && *joins != 0) error = protect_all(); /* joined ones count as written */
   forget_written();
   return error;
+}
+
+/* ---- outside the heap ---- */
+
+/* What was protected before stays so; no cycle has read any of it since this one began. */
+void written_protect_outside(struct os_range pages) {
+  void *start = (void *)pages.start;
+  size_t bytes = pages.end - pages.start;
+  if (os_dirty_protect(start, bytes) == 0 || os_dirty_watch(start, bytes) != 0) return;
+  os_dirty_protect(start, bytes);
+}
+
+ptrdiff_t written_visit_outside(struct os_range pages, bool protect, written_visit_fn *visit, void *argument) {
+  return visit_run(pages, protect, visit, argument);
 }

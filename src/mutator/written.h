@@ -1,4 +1,5 @@
-/* Which parts of the heap were written: the pages that hold pointers, protected and read again by os_dirty.h.
+/* Which parts of the heap were written, and of other memory that the program may write: the pages that hold pointers,
+ * protected and read again by os_dirty.h.
  *
  * A cycle protects all of them when it begins, before it scans anything.  What is reported later, once or several times, is
  * all that may have been written since then (or since it was last reported and protected again): pages of spans that came
@@ -40,6 +41,11 @@ size_t written_part_count(void);
  * much that was; or -errno: then some ranges may never be reported. */
 typedef void written_visit_fn(void *argument, struct os_range range);
 ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void *argument);
+
+/* The same outside the heap: of whole pages of private memory, which stay mapped meanwhile.  A cycle that wants to hear of them
+ * protects them before it reads any, after written_protect.  Where the system refuses, the visit fails, then or later: -errno. */
+void written_protect_outside(struct os_range pages);
+ptrdiff_t written_visit_outside(struct os_range pages, bool protect, written_visit_fn *visit, void *argument);
 
 /* In a fork's child. */
 void written_forked(void);

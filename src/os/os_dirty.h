@@ -4,19 +4,21 @@
  *
  * A watched OS page is one of
  *
- *   EMPTY    no memory stands behind it (never touched, or released), or the kernel's page of zeros: reads as zero
+ *   EMPTY    no memory stands behind it (never touched, or released), or the kernel's page of zeros: reads as zero, or
+ *            as the file of which it is a private mapping
  *   WRITTEN  it has memory, and may have been written since it was protected last, or never was protected
  *   CLEAN    it has memory, and was not written since it was protected
  *
- *   EMPTY -> WRITTEN    a write, by the program or by the kernel for it; with huge pages, to any page of the same one
+ *   EMPTY -> WRITTEN    a write, by the program or by the kernel for it; with huge pages, to any page of the same one;
+ *                       a read, where it shows a file
  *   WRITTEN -> CLEAN    protected by os_dirty_protect, or by an os_dirty_scan that has reported it
  *   CLEAN -> WRITTEN    a write; being populated (os_populate); os_dirty_join
  *   any -> EMPTY        released (os_release), unmapped; made a guard, though a guard may be reported; of a huge page
  *                       that the kernel takes apart for want of memory, what holds only zeros
  *
- * and a scan reports the WRITTEN ones: so what it leaves out holds what it held when it was protected, or zeros.  What
- * is written while a scan protects is reported by that scan, or by the next one; in the first case a read that follows
- * the scan sees it.
+ * and a scan reports the WRITTEN ones: so what it leaves out holds what it held when it was protected, or zeros, or what
+ * the file holds.  What is written while a scan protects is reported by that scan, or by the next one; in the first case
+ * a read that follows the scan sees it.
  *
  * Huge pages are protected and reported whole.  The first write to a protected one splits it: the kernel maps the same
  * memory by small pages, one of which is WRITTEN, and never joins them again by itself.
@@ -48,8 +50,8 @@ int os_dirty_check(void);
  * memory.  Same as os_dirty_close; os_dirty_open and os_dirty_watch begin anew. */
 void os_dirty_forked(void);
 
-/* Watches a range of whole pages: private memory without a file, which need not be accessible yet.  Its pages stay as
- * they are: EMPTY or WRITTEN.  May be called again for what is watched. */
+/* Watches a range of whole pages: private memory, which need not be accessible yet.  Its pages stay as they are: EMPTY or
+ * WRITTEN.  May be called again for what is watched. */
 int os_dirty_watch(void *start, size_t bytes);
 
 /* Makes every WRITTEN page of a range CLEAN. */

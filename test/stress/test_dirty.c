@@ -83,15 +83,17 @@ typedef void written_visit_fn(void *argument, struct os_range range);
 bool written_is_available(void);
 void os_init(void);
 extern size_t dirty_join_least_bytes; /* smaller heaps have no huge pages joined */
+extern size_t roots_long_bytes;       /* of shorter ranges of static data it is not asked what was written */
 int __real_os_dirty_join(void *start, size_t bytes);
 int __wrap_os_dirty_join(void *start, size_t bytes);
 
-enum fault { FAULT_NONE, FAULT_ALL, FAULT_STOP, FAULT_HALF };
-static const char *const fault_names[] = {"sound", "missing", "missing-stop", "missing-half"};
+enum fault { FAULT_NONE, FAULT_ALL, FAULT_STOP, FAULT_HALF, FAULT_STATIC };
+static const char *const fault_names[] = {"sound", "missing", "missing-stop", "missing-half", "missing-static"};
 static enum fault fault; /* constant after start */
 
 static size_t rounds, written_in_rounds, written_in_stops; /* atomic; the first counts parts, the others bytes */
 static size_t joined;                                      /* atomic; huge pages */
+static size_t static_told; /* atomic; how often it was heard what was written of static data */
 
 int __wrap_os_dirty_join(void *start, size_t bytes) {
   int error = __real_os_dirty_join(start, bytes);
@@ -127,6 +129,17 @@ ptrdiff_t __wrap_written_visit(size_t part, bool protect, written_visit_fn *func
   if (bytes >= 0 && protect) __atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED);
   if (bytes > 0) __atomic_fetch_add(protect ? &written_in_rounds : &written_in_stops, (size_t)bytes, __ATOMIC_RELAXED);
   if (protect) pause_us(ROUND_PAUSE_US);
+  return bytes;
+}
+
+ptrdiff_t __real_written_visit_outside(struct os_range pages, bool protect, written_visit_fn *function, void *argument);
+ptrdiff_t __wrap_written_visit_outside(struct os_range pages, bool protect, written_visit_fn *function, void *argument);
+
+ptrdiff_t __wrap_written_visit_outside(struct os_range pages, bool protect, written_visit_fn *function,
+                                       void *argument) {
+  if (fault == FAULT_STATIC) return 0;
+  ptrdiff_t bytes = __real_written_visit_outside(pages, protect, function, argument);
+  if (bytes >= 0) __atomic_fetch_add(&static_told, 1, __ATOMIC_RELAXED);
   return bytes;
 }
 
@@ -558,7 +571,7 @@ static void start(struct rng *rng) {
                                    .idle_collect_ms = -1};
   int error = midden_init(&options);
   REQUIRE(error == 0, "midden_init: %s", strerror(-error));
-  dirty_join_least_bytes = 0;
+  dirty_join_least_bytes = roots_long_bytes = 0;
   node_make_kinds();
   places_start(chosen->callbacks);
   if (chosen->callbacks) midden_set_event_callback(hear, NULL);
@@ -609,6 +622,7 @@ static void run_chosen(void) {
          written_in_stops >> 20, joined);
   fflush(stdout);
   REQUIRE(written_in_rounds != 0 || fault != FAULT_NONE, "no cycle ran beside the program");
+  REQUIRE(static_told != 0 || fault != FAULT_NONE, "nothing was heard of static data");
   REQUIRE(stats.collections_minor != 0 || !chosen->minor || fault != FAULT_NONE, "no cycle was minor");
 }
 

@@ -316,6 +316,33 @@ static void paged_out_memory_is_told_too(void **state) {
   os_unmap(start, PAGES * page);
 }
 
+/* As static data is: what was not written shows the file, and reading it brings nothing that must be told. */
+static void private_memory_of_a_file_is_told_too(void **state) {
+  (void)state;
+  enum { FILE_PAGES = 8, BSS_PAGES = 4 };
+  int file = memfd_create("data", MFD_CLOEXEC);
+  assert_true(file >= 0 && ftruncate(file, (off_t)(FILE_PAGES * page)) == 0);
+  char *start = os_map((FILE_PAGES + BSS_PAGES) * page);
+  assert_ptr_equal(mmap(start, FILE_PAGES * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 0), start);
+  touch(start, 2, 1);
+  assert_int_equal(os_dirty_watch(start, (FILE_PAGES + BSS_PAGES) * page), 0);
+  for (size_t i = 0; i < FILE_PAGES; i++) assert_int_equal(((volatile char *)start)[i * page], i == 2);
+  assert_int_equal(os_dirty_protect(start, (FILE_PAGES + BSS_PAGES) * page), 0);
+  ASSERT_NONE_WRITTEN(start, FILE_PAGES + BSS_PAGES);
+  touch(start, 2, 1); /* has a copy */
+  touch(start, 3, 1); /* shows the file */
+  ASSERT_WRITTEN(start, FILE_PAGES + BSS_PAGES, 2, 2);
+  assert_int_equal(os_dirty_protect(start, (FILE_PAGES + BSS_PAGES) * page), 0);
+  touch(start, FILE_PAGES, 1);
+  ASSERT_WRITTEN(start, FILE_PAGES + BSS_PAGES, FILE_PAGES, 1);
+  assert_int_equal(start[3 * page], 1);
+  char byte = 1;
+  assert_int_equal(pread(file, &byte, 1, (off_t)(3 * page)), 1);
+  assert_int_equal(byte, 0);
+  os_unmap(start, (FILE_PAGES + BSS_PAGES) * page);
+  close(file);
+}
+
 static void holes_are_passed_over(void **state) {
   (void)state;
   char *start = map_clean(PAGES);
@@ -640,6 +667,7 @@ int main(void) {
       cmocka_unit_test(access_taken_away_changes_no_state),
       cmocka_unit_test(locked_memory_is_told_too),
       cmocka_unit_test(paged_out_memory_is_told_too),
+      cmocka_unit_test(private_memory_of_a_file_is_told_too),
       cmocka_unit_test(holes_are_passed_over),
       cmocka_unit_test(unwatched_memory_is_refused),
       cmocka_unit_test(the_first_write_to_a_huge_page_splits_it),
