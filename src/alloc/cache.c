@@ -36,11 +36,20 @@ bool cache_find_object(struct cache *cache, const void *address, struct object *
   return bytes == 0 || (uintptr_t)address - object->start < bytes; /* 0: damaged; let its freeing tell */
 }
 
-static bool add_bins(struct cache *cache, unsigned kind) {
-  if (kind < CACHE_INLINE_KINDS || cache->more_bins[kind] != NULL) return true;
-  struct cache_bin *bins = persist_alloc(SIZE_CLASS_COUNT * sizeof *bins, CACHE_LINE_BYTES, PERSIST_MUTATOR);
-  atomic_store_release(&cache->more_bins[kind], bins); /* pairs with cache_read_allocated */
-  return bins != NULL;
+static bool add_row(struct cache *cache, unsigned kind) {
+  if (kind < CACHE_INLINE_KINDS || cache->more_rows[kind] != NULL) return true;
+  struct cache_row *row = persist_alloc(sizeof *row, CACHE_LINE_BYTES, PERSIST_MUTATOR);
+  atomic_store_release(&cache->more_rows[kind], row); /* pairs with cache_row_of */
+  return row != NULL;
+}
+
+static void set_used(struct cache_row *row, unsigned size_class, bool used) {
+  uint64_t *word = &row->used[size_class / 64], bit = UINT64_C(1) << size_class % 64;
+  if (((*word & bit) != 0) != used) atomic_store_relaxed(word, *word ^ bit);
+}
+
+static bool is_empty(const struct cache_bin *bin) {
+  return bin->span == NULL && bin->freed == NULL && bin->next == bin->limit;
 }
 
 void cache_account(struct cache *cache) {
@@ -70,6 +79,7 @@ void cache_count_large(struct cache *cache, unsigned kind, size_t bytes) {
 
 void cache_count_large_freed(struct cache *cache, unsigned kind, size_t bytes) {
   enum tally_row row = tally_row_of(kind);
+  atomic_store_relaxed(&cache->has_freed, 1u);
   tally_count(&cache->freed.objects[row][0], 1);
   tally_count(&cache->freed.large_bytes[row], bytes);
 }
@@ -119,7 +129,8 @@ static struct span *fresh_span(unsigned kind, unsigned size_class) {
 /* A window of at most `window_bytes`, but one slot at least. */
 static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsigned size_class, size_t window_bytes) {
   struct central *central = central_of(kind, size_class);
-  if (central == NULL || !add_bins(cache, kind)) return CACHE_NO_MEMORY;
+  if (central == NULL || !add_row(cache, kind)) return CACHE_NO_MEMORY;
+  set_used(cache_row_of(cache, kind), size_class, true);
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   if (reopen_freed(cache, bin, kind, size_class)) return CACHE_FILLED;
   bool zeroed = kind_table[kind].zeroed && !guard_active;
@@ -164,9 +175,10 @@ bool cache_samples_large(struct cache *cache, size_t bytes) {
 
 /* Keeps a freed slot for the next window; false where there is no room for it. */
 static bool keep_freed(struct cache *cache, const struct span *span, uintptr_t slot) {
-  if (!add_bins(cache, span->kind)) return false;
+  if (!add_row(cache, span->kind)) return false;
   struct cache_bin *bin = cache_bin_of(cache, span->kind, span->size_class);
   if (bin->freed_count * (size_t)span->slot_bytes_small >= FREED_BYTES_MAX) return false;
+  set_used(cache_row_of(cache, span->kind), span->size_class, true);
   *(void **)slot = bin->freed;
   bin->freed = (void *)slot;
   bin->freed_count++;
@@ -188,6 +200,7 @@ bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
   if (UNLIKELY(guard_active)) guard_freed(span, slot);
   if (!mark_bit_clear(&heap_arena, alloc_side(), slot)) return false;
   sticky_forget(span, slot, slot + slot_bytes);
+  atomic_store_relaxed(&cache->has_freed, 1u);
   tally_count(&cache->freed.objects[tally_row_of(span->kind)][span->size_class], 1);
   /* What is not kept while it could be counts as live still: the next collection finds it.  A guarded slot is never
    * kept, so that its use after the free shows for as long as possible. */
@@ -195,41 +208,49 @@ bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
   return true;
 }
 
-typedef void bin_function(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class);
+typedef void bin_function(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                          void *argument);
 
-static void each_bin(struct cache *cache, bin_function *function) {
+/* Those that hold anything. */
+static void each_bin(struct cache *cache, bin_function *function, void *argument) {
   unsigned kinds = atomic_load_acquire(&kind_count);
   for (unsigned kind = 0; kind < kinds; kind++) {
-    if (kind >= CACHE_INLINE_KINDS && cache->more_bins[kind] == NULL) continue;
-    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) function(cache, cache_bin_of(cache, kind, i), kind, i);
+    struct cache_row *row = cache_row_of(cache, kind);
+    for (unsigned word = 0; row != NULL && word < CACHE_USED_WORDS; word++) {
+      for (uint64_t rest = atomic_load_relaxed(&row->used[word]); rest != 0; rest &= rest - 1) {
+        unsigned size_class = word * 64 + lowest_bit(rest);
+        function(cache, &row->bins[size_class], kind, size_class, argument);
+      }
+    }
   }
 }
 
-static void return_span(struct cache_bin *bin, unsigned kind, unsigned size_class) {
+static void return_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
   if (bin->span != NULL) central_give(central_if_exists(kind, size_class), bin->span);
   bin->span = NULL;
   bin->freed = NULL;
   bin->freed_count = 0;
+  set_used(cache_row_of(cache, kind), size_class, !is_empty(bin));
 }
 
-static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
-  (void)cache;
+static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
+  (void)argument;
   mark_bits_set_slots(&heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit,
                       size_class_bytes[size_class]);
-  return_span(bin, kind, size_class);
+  return_span(cache, bin, kind, size_class);
 }
 
 void cache_flush_stw(struct cache *cache) {
   cache_account(cache);
-  each_bin(cache, flush_bin);
+  each_bin(cache, flush_bin, NULL);
 }
 
-static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
-  (void)cache;
-  return_span(bin, kind, size_class);
+static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
+  (void)argument;
+  return_span(cache, bin, kind, size_class);
 }
 
-void cache_give_spans(struct cache *cache) { each_bin(cache, give_span); }
+void cache_give_spans(struct cache *cache) { each_bin(cache, give_span, NULL); }
 
 /* Slots that were claimed and not allocated. */
 static uint64_t window_slots(const struct cache_bin *bin, unsigned size_class) {
@@ -237,18 +258,18 @@ static uint64_t window_slots(const struct cache_bin *bin, unsigned size_class) {
   return slots_in((size_t)(limit - next), size_class);
 }
 
+static void blacken_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                        void *argument) {
+  (void)cache;
+  struct tally *marked = argument;
+  if (bin->next == bin->limit) return;
+  marked->objects[tally_row_of(kind)][size_class] -= mark_bits_set_slots(
+      &heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[size_class]);
+}
+
 void cache_blacken(struct cache *cache, struct tally *marked) {
-  unsigned kinds = atomic_load_acquire(&kind_count);
   cache->black_cycle = cache_black_cycle;
-  for (unsigned kind = 0; kind < kinds; kind++) {
-    if (kind >= CACHE_INLINE_KINDS && cache->more_bins[kind] == NULL) continue;
-    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
-      const struct cache_bin *bin = cache_bin_of(cache, kind, i);
-      if (bin->next == bin->limit) continue;
-      marked->objects[tally_row_of(kind)][i] -= mark_bits_set_slots(&heap_arena, mark_side(), (uintptr_t)bin->next,
-                                                                    (uintptr_t)bin->limit, size_class_bytes[i]);
-    }
-  }
+  each_bin(cache, blacken_bin, marked);
 }
 
 /* The window's slots count as never claimed. */
@@ -262,7 +283,8 @@ static void close_window(struct cache *cache, struct cache_bin *bin, unsigned ki
   end_change(cache);
 }
 
-static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
+static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
+  (void)argument;
   uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
   if (next < limit) {
     close_window(cache, bin, kind, size_class);
@@ -275,27 +297,28 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
       sticky_forget(span, next, limit);
     }
   }
-  return_span(bin, kind, size_class);
+  return_span(cache, bin, kind, size_class);
 }
 
 void cache_retire(struct cache *cache) {
   cache_account(cache);
-  each_bin(cache, retire_bin);
+  each_bin(cache, retire_bin, NULL);
 }
 
 /* ---- counting ---- */
 
-static void subtract_windows(struct cache *cache, struct tally *allocated, uint64_t *tiny_slots) {
-  unsigned kinds = atomic_load_acquire(&kind_count);
-  for (unsigned kind = 0; kind < kinds; kind++) {
-    if (kind >= CACHE_INLINE_KINDS && atomic_load_acquire(&cache->more_bins[kind]) == NULL) continue;
-    uint64_t *objects = allocated->objects[tally_row_of(kind)];
-    for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
-      uint64_t left = window_slots(cache_bin_of(cache, kind, i), i);
-      objects[i] -= left;
-      if (kind == KIND_TINY) *tiny_slots -= left;
-    }
-  }
+struct counting {
+  struct tally allocated;
+  uint64_t tiny_slots;
+};
+
+static void subtract_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                            void *argument) {
+  (void)cache;
+  struct counting *counting = argument;
+  uint64_t left = window_slots(bin, size_class);
+  counting->allocated.objects[tally_row_of(kind)][size_class] -= left;
+  if (kind == KIND_TINY) counting->tiny_slots -= left;
 }
 
 /* Two tiny objects for each slot that left its window, less the one that the last slot still has room for. */
@@ -305,24 +328,25 @@ static uint64_t count_tiny(const struct cache *cache, uint64_t slots) {
 }
 
 void cache_read_allocated(struct cache *cache, struct tally *allocated, uint64_t *tiny_allocations) {
-  struct tally sum;
-  uint64_t tiny_slots;
+  struct counting counting;
   for (;;) {
     uint32_t version = atomic_load_acquire(&cache->version);
+    if (version == 0) return; /* nothing was ever claimed */
     if (version % 2 == 0) {
-      sum = (struct tally){0};
-      tally_add(&sum, &cache->claimed);
-      tiny_slots = atomic_load_acquire(&cache->tiny_slots);
-      subtract_windows(cache, &sum, &tiny_slots);
+      counting = (struct counting){.tiny_slots = atomic_load_acquire(&cache->tiny_slots)};
+      tally_add(&counting.allocated, &cache->claimed);
+      each_bin(cache, subtract_window, &counting);
       if (atomic_load_relaxed(&cache->version) == version) break;
     }
     wait_yield(); /* a few stores, and it is even again */
   }
-  tally_add(allocated, &sum);
-  *tiny_allocations += count_tiny(cache, tiny_slots);
+  tally_add(allocated, &counting.allocated);
+  *tiny_allocations += count_tiny(cache, counting.tiny_slots);
 }
 
-void cache_read_freed(const struct cache *cache, struct tally *freed) { tally_add(freed, &cache->freed); }
+void cache_read_freed(const struct cache *cache, struct tally *freed) {
+  if (atomic_load_relaxed(&cache->has_freed) != 0) tally_add(freed, &cache->freed);
+}
 
 void cache_fold_counts_locked(struct cache *cache) {
   cache_read_allocated(cache, &cache_retired.allocated, &cache_retired.tiny_allocations);

@@ -57,9 +57,18 @@ struct cache_bin {
   uint32_t freed_count;
 };
 
+/* The bins of a kind.  Most are empty, and whoever looks through many threads' caches does not touch those. */
+enum { CACHE_USED_WORDS = (SIZE_CLASS_COUNT + 63) / 64 };
+
+struct cache_row {
+  uint64_t
+      used[CACHE_USED_WORDS]; /* atomic; a bit for each bin that may hold anything, set before its slots are counted */
+  struct cache_bin bins[SIZE_CLASS_COUNT];
+};
+
 struct cache {
-  struct cache_bin bins[CACHE_INLINE_KINDS][SIZE_CLASS_COUNT];
-  struct cache_bin *more_bins[MIDDEN_KINDS_MAX]; /* by kind, from CACHE_INLINE_KINDS on; NULL until used */
+  struct cache_row rows[CACHE_INLINE_KINDS];
+  struct cache_row *more_rows[MIDDEN_KINDS_MAX]; /* by kind, from CACHE_INLINE_KINDS on; NULL until used */
   char *tiny_next, *tiny_limit;                  /* rest of a slot that several tiny objects share; a root */
   uintptr_t clearing;                            /* a large object whose memory is being cleared, or 0; its owner */
   size_t unaccounted_bytes; /* handed out and not yet in account_live_bytes; atomic, written by the owner */
@@ -68,6 +77,7 @@ struct cache {
   uint64_t tiny_slots;      /* claimed for tiny objects, ever; counted in `claimed` too */
   struct tally claimed;     /* slots that came into windows, and large objects, ever */
   struct tally freed;       /* by midden_free, ever */
+  uint32_t has_freed;       /* atomic; set before the first is counted */
   struct sampler sampler;   /* last: allocation does not look at it */
 };
 
@@ -97,10 +107,16 @@ extern struct cache cache_none;
  * objects are guarded. */
 extern bool cache_single_slots;
 
+/* NULL until used. */
+static inline struct cache_row *cache_row_of(struct cache *cache, unsigned kind) {
+  if (LIKELY(kind < CACHE_INLINE_KINDS)) return &cache->rows[kind];
+  return atomic_load_acquire(&cache->more_rows[kind]);
+}
+
 static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind, unsigned size_class) {
-  if (LIKELY(kind < CACHE_INLINE_KINDS)) return &cache->bins[kind][size_class];
-  struct cache_bin *bins = cache->more_bins[kind];
-  return bins == NULL ? NULL : &bins[size_class];
+  if (LIKELY(kind < CACHE_INLINE_KINDS)) return &cache->rows[kind].bins[size_class];
+  struct cache_row *row = cache->more_rows[kind];
+  return row == NULL ? NULL : &row->bins[size_class];
 }
 
 /* The fast path: a slot from the window, or NULL. */

@@ -28,9 +28,10 @@
 static NOT_A_ROOT struct {
   uint32_t cycle;          /* written with the gate closed */
   uint64_t news;           /* atomic; see the header */
-  struct tally ended;      /* marked by threads that ended in this cycle; under the lock of the list of mutators */
+  struct lock lock;        /* of the next one */
+  struct tally counted;    /* marked by threads in this cycle, and not kept by their tracers any more */
   size_t live_bytes_begun; /* the account when the cycle began */
-} concurrent;
+} concurrent = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
 
 static struct fixalloc tracers; /* under the lock of the list of mutators */
 
@@ -57,6 +58,7 @@ struct midden_tracer *concurrent_tracer(struct mutator *self) {
     mark_begin(tracer, MARK_CONCURRENT);
     tracer->cycle = concurrent.cycle;
   }
+  tracer->is_counted = false;
   return tracer;
 }
 
@@ -71,6 +73,16 @@ void concurrent_publish_worked(struct midden_tracer *tracer, bool scanned) {
     tracer->counted = count;
   }
   if (news) atomic_add_acq_rel(&concurrent.news, UINT64_C(1));
+}
+
+/* Most threads mark what their stacks name, and nothing else: the end of a cycle passes them over. */
+static void count(struct midden_tracer *tracer) {
+  lock_acquire(&concurrent.lock);
+  tally_add(&concurrent.counted, &tracer->marked);
+  lock_release(&concurrent.lock);
+  tracer->marked = (struct tally){0};
+  tracer->counted = 0;
+  tracer->is_counted = true;
 }
 
 void concurrent_mark(struct mutator *self, uintptr_t address) {
@@ -107,6 +119,7 @@ static void scan(struct mutator *mutator) {
     memcheck_quiet_end();
   }
   concurrent_publish(tracer);
+  count(tracer);
 }
 
 /* ---- stacks that change hands ---- */
@@ -193,7 +206,7 @@ static void forget(struct mutator *mutator) {
   if (tracer == NULL) return;
   if (atomic_load_relaxed(&span_marking) && mutator->cache.black_cycle != concurrent.cycle)
     ledger_note_black(&mutator->cache);
-  if (tracer->cycle == concurrent.cycle) tally_add(&concurrent.ended, &tracer->marked);
+  if (tracer->cycle == concurrent.cycle) count(tracer);
   fixalloc_free(&tracers, tracer);
   mutator->tracer = NULL;
 }
@@ -233,7 +246,7 @@ void concurrent_await_sections(struct cycle *cycle) { open_gate(cycle, close_gat
 void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   uint64_t start_ns = close_gate(cycle);
   if (++concurrent.cycle == 0) concurrent.cycle = 1;
-  concurrent.ended = (struct tally){0};
+  concurrent.counted = (struct tally){0};
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
   ledger_open_notes_locked();
   if (sticky_marks && !cycle->report.minor) sticky_reset();
@@ -316,10 +329,10 @@ static bool mark_heap(struct cycle *cycle) {
 /* ---- the end ---- */
 
 static void count_threads_locked(struct tally *marked) {
-  tally_add(marked, &concurrent.ended);
+  tally_add(marked, &concurrent.counted);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     const struct midden_tracer *tracer = mutator_from(link)->tracer;
-    if (tracer == NULL || tracer->cycle != concurrent.cycle) continue;
+    if (tracer == NULL || tracer->cycle != concurrent.cycle || tracer->is_counted) continue;
     tally_add(marked, &tracer->marked);
   }
 }

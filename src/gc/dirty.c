@@ -27,7 +27,8 @@ enum {
   JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
   JOINS_SHIFT = 24,
   ROUNDS_MOST = 16,
-  LITTLE_BYTES = 256 << 10,   /* are scanned again in a fraction of a millisecond */
+  LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
+  ROOTS_LITTLE_BYTES = 1 << 20,
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,
@@ -228,7 +229,8 @@ static void run_rounds(struct cycle *cycle) {
 
 /* A stop that has little to do does not wait for another processor. */
 static unsigned markers_of_stop(const struct cycle *cycle) {
-  return dirty.is_little && written_part_count() <= ALONE_MOST_PARTS ? 1 : cycle->markers;
+  bool is_little = dirty.is_little && written_part_count() <= ALONE_MOST_PARTS && rootset_bytes() <= ROOTS_LITTLE_BYTES;
+  return is_little ? 1 : cycle->markers;
 }
 
 static void mark_beside(struct cycle *cycle) {

@@ -20,7 +20,7 @@ struct job {
 
 static struct {
   struct job *jobs;
-  size_t count, capacity;
+  size_t count, capacity, bytes;
   size_t next;     /* atomic; the job to be taken next */
   bool is_partial; /* there was no memory for all */
 } set;
@@ -38,6 +38,7 @@ static bool grow(void) {
 }
 
 static void add_jobs(struct os_range range, bool is_stack) {
+  set.bytes += range.end - range.start;
   while (range.start < range.end) {
     if (set.count == set.capacity && !grow()) {
       set.is_partial = true;
@@ -119,12 +120,14 @@ static void add_root(void *argument, const struct root *root) {
 }
 
 bool rootset_collect_stw(bool written_only) {
-  set.count = 0;
+  set.count = set.bytes = 0;
   set.is_partial = false;
   atomic_store_relaxed(&set.next, (size_t)0);
   visit_all(written_only ? roots_visit_modules_written : roots_visit_modules, add_root, NULL);
   return !set.is_partial;
 }
+
+size_t rootset_bytes(void) { return set.bytes; }
 
 static void mark_objects_in(struct midden_tracer *tracer, const struct span *span) {
   uintptr_t end = span_end(span);

@@ -33,6 +33,9 @@ void rootset_visit_stw(rootset_visit_fn *visit, void *argument);
  * (roots_protect).  False where there was no memory to hold them all. */
 bool rootset_collect_stw(bool written_only);
 
+/* How much was gathered. */
+size_t rootset_bytes(void);
+
 /* The same while the world runs, the collector lock held: what is not a thread's own is marked at once.  All threads have
  * been scanned, so that what they allocate from now on is black.  False where there was no memory to learn all of them. */
 bool rootset_mark_running(struct mutator *self, struct midden_tracer *tracer);

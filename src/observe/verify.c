@@ -96,7 +96,12 @@ static void verify_centrals(void) {
 }
 
 /* The slots of a window belong to the cache: their allocation bits are set. */
-static void verify_bin(const struct cache_bin *bin, unsigned size_class) {
+static void verify_bin(const struct cache_row *row, unsigned size_class) {
+  const struct cache_bin *bin = &row->bins[size_class];
+  bool is_empty = bin->next == bin->limit && bin->span == NULL && bin->freed == NULL;
+  CHECK(is_empty || (row->used[size_class / 64] >> size_class % 64 & 1) != 0,
+        "verify: a bin of size class %u that counts as empty has a window at %p, span %p", size_class,
+        (const void *)bin->next, (void *)bin->span);
   for (const char *slot = bin->next; slot < bin->limit; slot += size_class_bytes[size_class])
     CHECK(mark_bit_get(&heap_arena, alloc_side(), (uintptr_t)slot), "verify: slot %p of a window is free",
           (const void *)slot);
@@ -106,10 +111,8 @@ static void verify_caches(void) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct cache *cache = &mutator_from(link)->cache;
     for (unsigned kind = 0; kind < kind_count; kind++) {
-      for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
-        const struct cache_bin *bin = cache_bin_of(cache, kind, i);
-        if (bin != NULL) verify_bin(bin, i);
-      }
+      const struct cache_row *row = cache_row_of(cache, kind);
+      for (unsigned i = 1; row != NULL && i < SIZE_CLASS_COUNT; i++) verify_bin(row, i);
     }
   }
 }
