@@ -140,8 +140,7 @@ static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsig
       open_window(cache, bin, kind, size_class, run, slots_in(run.end - run.start, size_class));
       return CACHE_FILLED;
     }
-    if (bin->span != NULL) central_give(central, bin->span);
-    bin->span = central_take(central);
+    bin->span = central_exchange(central, bin->span);
     if (bin->span == NULL) bin->span = fresh_span(kind, size_class);
     if (bin->span == NULL) return CACHE_NO_MEMORY;
   }

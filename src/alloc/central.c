@@ -145,7 +145,8 @@ void central_ensure_swept(struct span *span) {
   }
 }
 
-/* Sweeps unswept spans of `list` until one has a free slot; the lock is held on entry and exit, not meanwhile. */
+/* Sweeps unswept spans of `list` until one has a free slot: that one is in a cache, and the lock is released.  NULL where none
+ * has: the lock is held still. */
 static struct span *search_unswept_locked(struct central *central, struct list *list, int *tries) {
   while (*tries > 0) {
     struct span *span = claim_first_locked(list);
@@ -154,11 +155,14 @@ static struct span *search_unswept_locked(struct central *central, struct list *
     lock_release(&central->lock);
     uint32_t live = sweep(span);
     count_swept(SWEEPER_ALLOCATION, span->page_count);
+    if (live < span->slot_count) {
+      span->in_cache = true;
+      finish_sweep(span);
+      return span;
+    }
     lock_acquire(&central->lock);
-    bool has_room = live < span->slot_count;
-    if (!has_room) list_push_front(&central->full[central_swept_side()], &span->link);
+    list_push_front(&central->full[central_swept_side()], &span->link);
     finish_sweep(span);
-    if (has_room) return span;
   }
   return NULL;
 }
@@ -174,22 +178,27 @@ static struct span *search_all_unswept_locked(struct central *central) {
   return span;
 }
 
-struct span *central_take(struct central *central) {
-  lock_acquire(&central->lock);
-  struct link *link = list_pop_front(&central->partial[central_swept_side()]);
-  struct span *span = link != NULL ? span_from(link) : NULL;
-  if (span == NULL) span = search_all_unswept_locked(central);
-  if (span != NULL) span->in_cache = true;
-  lock_release(&central->lock);
-  return span;
+static void give_locked(struct central *central, struct span *span) {
+  span->in_cache = false;
+  bool full = span->free_index == span->slot_count * (size_t)span->slot_bytes_small;
+  list_push_front(full ? &central->full[central_swept_side()] : &central->partial[central_swept_side()], &span->link);
 }
 
 void central_give(struct central *central, struct span *span) {
   lock_acquire(&central->lock);
-  span->in_cache = false;
-  bool full = span->free_index == span->slot_count * (size_t)span->slot_bytes_small;
-  list_push_front(full ? &central->full[central_swept_side()] : &central->partial[central_swept_side()], &span->link);
+  give_locked(central, span);
   lock_release(&central->lock);
+}
+
+struct span *central_exchange(struct central *central, struct span *used_up) {
+  lock_acquire(&central->lock);
+  if (used_up != NULL) give_locked(central, used_up);
+  struct link *link = list_pop_front(&central->partial[central_swept_side()]);
+  struct span *span = link != NULL ? span_from(link) : search_all_unswept_locked(central);
+  if (link == NULL && span != NULL) return span;
+  if (span != NULL) span->in_cache = true;
+  lock_release(&central->lock);
+  return span;
 }
 
 void central_add_large(struct span *span) { list_swept(span); }

@@ -40,12 +40,12 @@ struct central *central_of(unsigned kind, unsigned size_class);
 /* The same, NULL where no span of that kind was ever allocated. */
 struct central *central_if_exists(unsigned kind, unsigned size_class);
 
-/* A swept span with free slots, for a cache; it is on no list and marked as in a cache.  Sweeps some unswept spans to
- * find one.  NULL where none was found: then a fresh one is called for. */
-struct span *central_take(struct central *central);
-
 /* Takes a swept span back from a cache. */
 void central_give(struct central *central, struct span *span);
+
+/* Takes one back that is used up, unless that is NULL, and gives another, swept and with free slots; it is on no list and
+ * marked as in a cache.  Sweeps some unswept spans to find one.  NULL where none was found: then a fresh one is called for. */
+struct span *central_exchange(struct central *central, struct span *used_up);
 
 /* Lists a swept span that holds one large object. */
 void central_add_large(struct span *span);

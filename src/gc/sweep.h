@@ -4,7 +4,7 @@
  * Who does it:
  *
  *     the collecting thread   large objects, right after the cycle, a few hundred at most: their pages serve at once
- *     allocation              the spans that a cache takes from the central lists (central_take)
+ *     allocation              the spans that a cache takes from the central lists (central_exchange)
  *     midden_free             the span of the object that is freed (central_ensure_swept)
  *     reclaiming              spans without any mark, before the page heap touches new memory (sweep_reclaim)
  *     the background thread   everything, in order of address (sweep_background)

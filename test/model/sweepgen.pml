@@ -237,7 +237,7 @@ inline find(k, l) {
   fi
 }
 
-/* central_take for central 0; the lock is held from looking at a list until the span is off it. */
+/* central_exchange for central 0, with nothing to give; the lock is held from looking at a list until the span is off it. */
 inline take() {
   acquire(lock[0]);
   atomic { find(0, SWEPT_LIST); if :: s != NONE -> list[s] = 0; in_cache[s] = true :: else fi }
@@ -254,9 +254,8 @@ inline take() {
         gen[s] = h - 1;
         release(lock[0]);
         sweep(s);
-        acquire(lock[0]);
-        atomic { gen[s] = h; in_cache[s] = true }
-        release(lock[0])
+        in_cache[s] = true;
+        gen[s] = h
 #endif
      :: else ->
         release(lock[0]);
