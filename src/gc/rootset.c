@@ -155,19 +155,26 @@ static bool is_of_root_kind(const struct span *span) {
   return kind_exists(kind) && kind_table[kind].root;
 }
 
-/* By the pages, since the central lists change.  A span that appears behind this walk holds black objects only. */
-static void mark_root_spans(struct midden_tracer *tracer) {
-  size_t page = 0;
-  for (;;) {
-    size_t pages = (atomic_load_acquire(&heap_arena.used) - heap_arena.start) >> PAGE_SHIFT;
-    if (page >= pages) return;
-    const struct span *span = arena_span_of(&heap_arena, heap_arena.start + (page << PAGE_SHIFT));
+/* Those that begin in the chunk, and the end of one that began before it. */
+static void mark_root_spans_in(struct midden_tracer *tracer, size_t chunk) {
+  uintptr_t at = heap_arena.start + chunk * CHUNK_BYTES;
+  uintptr_t end = min_size(at + CHUNK_BYTES, atomic_load_acquire(&heap_arena.used));
+  while (at < end) {
+    const struct span *span = arena_span_of(&heap_arena, at);
     if (span == NULL || span_state(span) != SPAN_IN_USE) {
-      page++;
+      at += PAGE_BYTES;
       continue;
     }
     if (is_of_root_kind(span)) mark_objects_in(tracer, span);
-    page = arena_page_of(&heap_arena, atomic_load_relaxed(&span->start)) + atomic_load_relaxed(&span->page_count);
+    at = atomic_load_relaxed(&span->start) + ((size_t)atomic_load_relaxed(&span->page_count) << PAGE_SHIFT);
+  }
+}
+
+/* By the pages, since the central lists change.  A span that appears behind this walk holds black objects only; and so does one
+ * of which its chunk does not tell yet. */
+static void mark_root_spans(struct midden_tracer *tracer) {
+  for (size_t chunk = 0; heap_arena.start + chunk * CHUNK_BYTES < atomic_load_acquire(&heap_arena.used); chunk++) {
+    if (atomic_load_relaxed(&heap_arena.chunks[chunk].root_spans) != 0) mark_root_spans_in(tracer, chunk);
   }
 }
 

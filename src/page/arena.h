@@ -26,6 +26,7 @@ struct arena_chunk {
   uint64_t freed_ns;     /* when a page of it became free last; 0 for never */
   uint16_t in_use_pages; /* pages of spans IN_USE or STACK */
   uint16_t idle_pages;   /* pages of free spans that are RESIDENT */
+  uint16_t root_spans;   /* atomic; that begin in it and hold root objects */
   bool stuck;            /* no whole OS page of what is idle could go when that was tried last */
   bool tables_released;  /* its mark bits were given back and not touched since; see pageheap_scavenge.c */
 };
@@ -52,7 +53,7 @@ struct arena {
   uint16_t *page_info;                     /* by page; 0 where no objects are; see span/page_info.h */
   uint64_t *mark_bits[2];                  /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
   uint8_t *residency;                      /* by page, enum page_residency; under the page heap's lock */
-  struct arena_chunk *chunks;              /* by chunk; under the page heap's lock */
+  struct arena_chunk *chunks;              /* by chunk; under the page heap's lock, but for what is atomic */
   struct arena_table tables[ARENA_TABLES]; /* the six above */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
   bool huge_pages;     /* advise huge pages once the heap is large; set after init */

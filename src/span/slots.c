@@ -17,6 +17,8 @@ static void count_span(const struct span *span, bool added) {
   struct slots_spans *spans = &slots_spans[span->size_class];
   atomic_add_relaxed(&spans->count, added ? (size_t)1 : -(size_t)1);
   atomic_add_relaxed(&spans->bytes, added ? span_bytes(span) : -span_bytes(span));
+  if (!kind_table[span->kind].root) return;
+  atomic_add_relaxed(&arena_chunk_of(&heap_arena, span->start)->root_spans, (uint16_t)(added ? 1 : -1));
 }
 
 void slots_init(struct span *span, unsigned size_class, unsigned kind) {
