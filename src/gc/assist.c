@@ -98,6 +98,8 @@ void assist_end(struct collector_report *report) {
   report->assist_ns = end.assist_ns;
 }
 
+void assist_note_stopped(size_t scanned_bytes) { pacer_cycle_stopped(&assist.pacers[0], scanned_bytes); }
+
 size_t assist_trigger(size_t goal_bytes, size_t live_bytes) {
   const struct pacer_cycle *next = &assist.pacers[generation_wants_minor(&collector.generation)];
   return pacer_cycle_trigger(next, goal_bytes, live_bytes);

@@ -16,6 +16,9 @@
 void assist_begin(bool minor);
 void assist_end(struct collector_report *report);
 
+/* A cycle has marked with the world stopped, and scanned so much. */
+void assist_note_stopped(size_t scanned_bytes);
+
 /* In a fork's child: the cycle that was under way is taken back. */
 void assist_forget(void);
 

@@ -89,13 +89,8 @@ void collector_resume_world(void) {
  * leaves the others as long as it stopped them. */
 static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
   static uint32_t never;
-  struct mutator *self = argument;
-  struct os_signals before;
   uint64_t until_ns = atomic_load_relaxed(&resting_until_ns), now_ns = os_now_ns();
-  if (now_ns >= until_ns) return;
-  mutator_begin_wait(self, stack_pointer, &before);
-  wait_on_word_for(&never, 0, until_ns - now_ns);
-  mutator_end_wait(self, &before);
+  if (now_ns < until_ns) mutator_wait_on_word(argument, stack_pointer, &never, 0, until_ns - now_ns);
 }
 
 static void let_others_run(struct mutator *self) {

@@ -173,9 +173,12 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   report->marked_objects = tally_objects(marked);
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
-  if (cycle->concurrent)
+  if (cycle->concurrent) {
     generation_ended(&collector.generation, report->minor, report->live_before_bytes, report->marked_bytes,
                      report->goal_bytes);
+  } else {
+    assist_note_stopped(report->marked_scanned_bytes);
+  }
   cycle_set_goal(report->goal_bytes, cycle_runs_beside(2 * report->marked_bytes)
                                          ? assist_trigger(report->goal_bytes, now_bytes)
                                          : report->goal_bytes);

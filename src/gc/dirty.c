@@ -136,12 +136,8 @@ static void set_slowing(bool slowing) {
   if (!slowing) wake_all(&dirty_slowing);
 }
 
-static void rest_while_safe(uintptr_t stack_pointer, void *argument) {
-  struct mutator *self = argument;
-  struct os_signals before;
-  mutator_begin_wait(self, stack_pointer, &before);
-  wait_on_word_for(&dirty_slowing, 1, REST_NS);
-  mutator_end_wait(self, &before);
+static void rest_while_safe(uintptr_t stack_pointer, void *self) {
+  mutator_wait_on_word(self, stack_pointer, &dirty_slowing, 1, REST_NS);
 }
 
 void dirty_forked(void) {

@@ -68,11 +68,8 @@ void handover_take(struct mutator *self) { os_call_with_registers(take, self); }
 
 /* Until the lock may be free, or somebody is wanted. */
 static void pause_while_safe(struct mutator *self, uintptr_t stack_pointer) {
-  struct os_signals before;
-  mutator_begin_wait(self, stack_pointer, &before);
   uint32_t state = atomic_load_acquire(&handover_state);
-  if (state != HANDOVER_OFFERED) wait_on_word_for(&handover_state, state, LOCK_POLL_NS);
-  mutator_end_wait(self, &before);
+  if (state != HANDOVER_OFFERED) mutator_wait_on_word(self, stack_pointer, &handover_state, state, LOCK_POLL_NS);
 }
 
 static void lock_with_registers(uintptr_t stack_pointer, void *self) {

@@ -38,8 +38,10 @@ static inline bool handover_is_offered(void) {
   return UNLIKELY(atomic_load_relaxed(&handover_state) == HANDOVER_OFFERED);
 }
 
+/* Acquire: for whom an offer is was stored before it was made. */
 static inline bool handover_is_offered_to_all(void) {
-  return handover_is_offered() && !atomic_load_relaxed(&handover_is_for_batches);
+  return UNLIKELY(atomic_load_acquire(&handover_state) == HANDOVER_OFFERED) &&
+         !atomic_load_relaxed(&handover_is_for_batches);
 }
 
 /* Takes the step, if one is offered.  By a thread that allocates, or waits for the cycle; outside critical sections. */

@@ -329,6 +329,13 @@ void mutator_end_wait(struct mutator *self, const struct os_signals *before) {
   os_restore_signals(before);
 }
 
+void mutator_wait_on_word(struct mutator *self, uintptr_t stack_pointer, uint32_t *word, uint32_t value, uint64_t ns) {
+  struct os_signals before;
+  mutator_begin_wait(self, stack_pointer, &before);
+  wait_on_word_for(word, value, ns);
+  mutator_end_wait(self, &before);
+}
+
 struct wait_for_lock {
   struct mutator *self;
   struct lock *lock;

@@ -139,6 +139,9 @@ void mutator_leave_safe(struct mutator *self);
 void mutator_begin_wait(struct mutator *self, uintptr_t stack_pointer, struct os_signals *before);
 void mutator_end_wait(struct mutator *self, const struct os_signals *before);
 
+/* One such wait, as wait_on_word_for. */
+void mutator_wait_on_word(struct mutator *self, uintptr_t stack_pointer, uint32_t *word, uint32_t value, uint64_t ns);
+
 /* Becomes SAFE until mutator_leave_safe, though the caller returns and its frame is given up: what the frame and the
  * callee-saved registers hold is copied.  `frame` is the caller's own __builtin_frame_address(0). */
 void mutator_enter_blocking(struct mutator *self, uintptr_t frame);
