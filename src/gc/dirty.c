@@ -26,6 +26,7 @@
 enum {
   JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
   JOINS_SHIFT = 24,
+  JOINS_STEP = 8,
   ROUNDS_MOST = 16,
   LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
   ROOTS_LITTLE_BYTES = 1 << 20,
@@ -70,12 +71,25 @@ static size_t joins_of_cycle(void) {
   return live_bytes < dirty_join_least_bytes ? 0 : max_size(JOINS_LEAST, live_bytes >> JOINS_SHIFT);
 }
 
-static bool protect(size_t *joins) {
+/* In steps, between which forks may happen. */
+static size_t join_quiet(struct mutator *self) {
+  size_t most = joins_of_cycle(), joined = 0, count = 1;
+  for (; joined < most && count != 0; joined += count) {
+    count = written_join(min_size(JOINS_STEP, most - joined));
+    loan_offer(self);
+  }
+  return joined;
+}
+
+static bool protect(struct cycle *cycle) {
   if (!dirty_is_possible()) return false;
   if (written_is_available()) {
     atomic_store_relaxed(&refusals, 0u);
-    *joins = joins_of_cycle();
-    return written_protect(joins) == 0;
+    if (written_protect() != 0) return false;
+    cycle->report.joined = join_quiet(cycle->self);
+    if (cycle->report.joined != 0 && written_protect() != 0) return false;
+    written_begin();
+    return true;
   }
   if (atomic_add_relaxed(&refusals, 1u) + 1 == REFUSALS_MOST && collector_reporter != NULL)
     warn("this system does not tell which pages were written: the world is stopped for the whole of each marking");
@@ -495,7 +509,7 @@ void dirty_run(struct cycle *cycle) {
   cycle->given_up = !roots_learn(cycle->self);
   if (cycle->given_up) return;
   cycle->report.minor = is_minor(cycle);
-  cycle->concurrent = cycle->report.concurrent = cycle->report.minor || protect(&cycle->report.joined);
+  cycle->concurrent = cycle->report.concurrent = cycle->report.minor || protect(cycle);
   if (cycle->concurrent) mark_running(cycle);
   cycle->was_handed_over = has_callbacks();
   if (cycle->was_handed_over) {

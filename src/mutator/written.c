@@ -112,7 +112,7 @@ static bool join_chunk(size_t chunk) {
 }
 
 /* From where the last call has stopped: each has its turn.  How many. */
-static size_t join_quiet(size_t most) {
+size_t written_join(size_t most) {
   static size_t next;
   size_t count = chunk_states == NULL ? 0 : used_pages() / CHUNK_PAGES, joined = 0;
   for (size_t i = 0; i < count && joined < most; i++) {
@@ -122,7 +122,7 @@ static size_t join_quiet(size_t most) {
   return joined;
 }
 
-static void forget_written(void) {
+void written_begin(void) {
   if (chunk_states == NULL) return;
   size_t count = (used_pages() + CHUNK_PAGES - 1) / CHUNK_PAGES;
   for (size_t i = 0; i < count; i++) chunk_states[i] &= (uint8_t)~CHUNK_WAS_WRITTEN;
@@ -180,20 +180,11 @@ ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void
 
 static void pass_over(void *argument, struct os_range range) { (void)argument, (void)range; }
 
-static int protect_all(void) {
+int written_protect(void) {
+  int error = watch();
+  if (error != 0) return error;
   ptrdiff_t bytes = visit_pages(0, used_pages(), true, pass_over, NULL);
   return bytes < 0 ? (int)bytes : 0;
-}
-
-int written_protect(size_t *joins) {
-  size_t most = *joins;
-  *joins = 0;
-  int error = watch();
-  if (error == 0) error = protect_all();
-  if (error == 0 && most != 0) *joins = join_quiet(most);
-  if (error == 0 && *joins != 0) error = protect_all(); /* joined ones count as written */
-  forget_written();
-  return error;
 }
 
 /* ---- outside the heap ---- */

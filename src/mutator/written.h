@@ -8,7 +8,7 @@
  * Pages without pointers are left out, but where they share a huge page with others: to protect a part of one splits it.
  *
  * So does the first write to a protected one, and a split one costs those who mark as much as small pages do.  Those that have
- * become quiet are joined (written_protect). */
+ * become quiet are joined (written_join). */
 #ifndef MIDDEN_MUTATOR_WRITTEN_H
 #define MIDDEN_MUTATOR_WRITTEN_H
 
@@ -30,9 +30,12 @@ bool written_is_watched(void);
 
 /* A cycle begins: protects.  Where it fails, nothing is known of any page.  0 or -errno.
  *
- * Up to *joins huge pages are joined, of those that were split and not written since the last call, and *joins is how many
- * were; each takes a fifth of a millisecond. */
-int written_protect(size_t *joins);
+ * Then huge pages may be joined that were split, up to `most` of those that were not written since the last cycle began; how
+ * many were.  Each takes a fifth of a millisecond.  With any the cycle begins anew: joined ones count as written.  What is
+ * written from written_begin on is news to the next cycle. */
+int written_protect(void);
+size_t written_join(size_t most);
+void written_begin(void);
 
 /* How many parts the heap has now. */
 size_t written_part_count(void);
