@@ -37,6 +37,14 @@ bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, si
   return false;
 }
 
+bool mark_bits_cover(const struct arena *arena, unsigned side, unsigned other, uintptr_t start, size_t bytes) {
+  const uint64_t *word = mark_word_of(arena, side, start), *what = mark_word_of(arena, other, start);
+  for (size_t i = 0; i < bytes >> MARK_WORD_SHIFT; i++) {
+    if ((atomic_load_relaxed(&what[i]) & ~atomic_load_relaxed(&word[i])) != 0) return false;
+  }
+  return true;
+}
+
 uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end) {
   if (from >= end) return end;
   const uint64_t *word = mark_word_of(arena, side, from);

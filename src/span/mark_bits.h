@@ -69,6 +69,9 @@ void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, 
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 
+/* Whether each bit that is set in side `other` is set in `side`. */
+bool mark_bits_cover(const struct arena *arena, unsigned side, unsigned other, uintptr_t start, size_t bytes);
+
 /* The first address in [from, end) whose bit is set, or `end`.  An acquire of those before it. */
 uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end);
 
