@@ -57,12 +57,12 @@ struct cache_bin {
   uint32_t freed_count;
 };
 
-/* The bins of a kind.  Most are empty, and whoever looks through many threads' caches does not touch those. */
+/* The bins of a kind.  Most are empty, and whoever looks through many threads' caches does not touch those: a bin that may hold
+ * anything has its bit in `used`, set before its slots are counted; atomic. */
 enum { CACHE_USED_WORDS = (SIZE_CLASS_COUNT + 63) / 64 };
 
 struct cache_row {
-  uint64_t
-      used[CACHE_USED_WORDS]; /* atomic; a bit for each bin that may hold anything, set before its slots are counted */
+  uint64_t used[CACHE_USED_WORDS];
   struct cache_bin bins[SIZE_CLASS_COUNT];
 };
 
