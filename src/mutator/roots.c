@@ -10,7 +10,7 @@
 #include "mutator/world.h"
 #include "mutator/written.h"
 
-enum { TLS_MODULES_MAX = 512, PIECE_BYTES = 32 * 1024 };
+enum { TLS_MODULES_MAX = 512, PIECE_BYTES = 32 * 1024, PROTECTED_BYTES = 4 << 20 };
 
 static struct lock lock = LOCK_INIT(LOCK_RANK_ROOTS);
 static struct ranges added, excluded; /* under lock; read while the world is stopped */
@@ -123,17 +123,20 @@ static struct os_range long_part(struct os_range range) {
 }
 
 /* The loader's lock is held. */
-static bool protect_here(void *argument, uint64_t generation) {
-  (void)argument;
-  for (size_t i = 0; i < modules.data.count && generation == modules.generation; i++) {
-    struct os_range pages = long_part(modules.data.items[i]);
-    if (pages.start < pages.end) written_protect_outside(pages);
-  }
+static bool protect_here(void *piece, uint64_t generation) {
+  if (generation == modules.generation) written_protect_outside(*(const struct os_range *)piece);
   return false;
 }
 
 void roots_protect(void) {
-  if (atomic_load_acquire(&scan_modules)) os_visit_modules(protect_here, NULL, NULL);
+  if (!atomic_load_acquire(&scan_modules)) return;
+  for (size_t i = 0; i < modules.data.count; i++) {
+    struct os_range pages = long_part(modules.data.items[i]), piece;
+    for (; pages.start < pages.end; pages.start = piece.end) {
+      piece = (struct os_range){pages.start, min_size(pages.end, pages.start + PROTECTED_BYTES)};
+      os_visit_modules(protect_here, NULL, &piece);
+    }
+  }
 }
 
 struct included {
