@@ -240,6 +240,9 @@ target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 # What test_barrier_modules.c does behind the learning of what is loaded.
 target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
+# What test_dirty_static.c does around the reading of static data.
+target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
+
 # What test_dirty.c does before the written pages are reported; test_dirty_missing.c runs its program.
 target_link_options(test_stress_dirty PRIVATE 
   "LINKER:--wrap=written_visit,--wrap=written_visit_outside,--wrap=os_dirty_join")
@@ -275,7 +278,7 @@ if(NOT CMAKE_CROSSCOMPILING)
   set(CHECKED stress/threads stress/fibers stress/many stress/coroutines stress/clearing model/specials)
   foreach(name ${CHECKED} stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers stress/free
           stress/stats model/graph model/finalizers model/fibers model/sweep unit/fiber unit/api_arguments unit/guard
-          unit/handshake unit/profile unit/background)
+          unit/handshake unit/profile unit/background fault/os_failures)
     if(MIDDEN_SANITIZE AND name MATCHES "^(stress/threads|stress/coroutines|model/graph)$")
       continue() # half a minute each
     endif()

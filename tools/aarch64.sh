@@ -24,6 +24,7 @@ left_out=(
   '^unit/os$'
   # The emulator dies in the children of programs with threads.
   '^stress/threads' '^stress/fibers' '^compat/gc_fork$' '^unit/background$' '^model/specials$' '^model/stats$' '^stress/fork_start$'
+  '^stress/barrier_handover$'
 )
 left_out=$(IFS='|' && echo "${left_out[*]}")
 in_background='^model/sweep$|^stress/release$|^stress/spike$' # what they wait for

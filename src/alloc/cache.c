@@ -329,8 +329,8 @@ static uint64_t count_tiny(const struct cache *cache, uint64_t slots) {
 void cache_read_allocated(struct cache *cache, struct tally *allocated, uint64_t *tiny_allocations) {
   struct counting counting;
   for (;;) {
-    uint32_t version = atomic_load_acquire(&cache->version);
-    if (version == 0) return; /* nothing was ever claimed */
+    uint64_t version = atomic_load_acquire(&cache->version);
+    if (version == 0) return;
     if (version % 2 == 0) {
       counting = (struct counting){.tiny_slots = atomic_load_acquire(&cache->tiny_slots)};
       tally_add(&counting.allocated, &cache->claimed);

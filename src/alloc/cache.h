@@ -72,7 +72,7 @@ struct cache {
   char *tiny_next, *tiny_limit;                  /* rest of a slot that several tiny objects share; a root */
   uintptr_t clearing;                            /* a large object whose memory is being cleared, or 0; its owner */
   size_t unaccounted_bytes; /* handed out and not yet in account_live_bytes; atomic, written by the owner */
-  uint32_t version;         /* atomic; odd while a window and its count change */
+  uint64_t version;         /* atomic; odd while a window and its count change; 0: there was none yet */
   uint32_t black_cycle;     /* see cache_is_black; written in critical sections, or while the thread is held */
   uint64_t tiny_slots;      /* claimed for tiny objects, ever; counted in `claimed` too */
   struct tally claimed;     /* slots that came into windows, and large objects, ever */

@@ -69,8 +69,8 @@ static uint32_t sweep(struct span *span) {
 }
 
 /* The step from h - 1 to h; pairs with the acquire in generation_of: who sees h sees the bits as swept.  A span with
- * objects makes it under its central's lock when it is on its list or a cache's, not before: who waits to free a large
- * object takes the span off that list next. */
+ * objects makes it when it is a cache's, or under its central's lock when it is on its list, not before: who waits to
+ * free a large object takes the span off that list next. */
 static void finish_sweep(struct span *span) { atomic_store_release(&span->sweep_generation, span_generation_now()); }
 
 static void count_swept(enum sweeper sweeper, size_t pages) {

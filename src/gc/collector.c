@@ -187,7 +187,6 @@ static bool run_cycle(struct cycle *cycle) {
 static void put_off(size_t live_bytes) {
   size_t step_bytes = pacer_headroom(live_bytes);
   atomic_store_relaxed(&account_trigger_bytes, live_bytes > SIZE_MAX - step_bytes ? SIZE_MAX : live_bytes + step_bytes);
-  pageheap_set_limit(&heap_pages, SIZE_MAX);
 }
 
 /* A cycle that growth does not ask for, only the limit, waits where the collector had its share. */
@@ -199,6 +198,7 @@ static bool is_due(void) {
   charge_limiter(0);
   if (limiter_allows(&collector.limiter, os_process_cpu_ns())) return true;
   put_off(live_bytes);
+  pageheap_set_limit(&heap_pages, SIZE_MAX);
   return false;
 }
 
@@ -247,6 +247,8 @@ static bool run_locked(struct cycle *cycle, uint64_t collections_before) {
   bool ran = is_called_for(cycle->report.reason, collections_before) && run_cycle(cycle);
   struct marker_report marker[MARKERS_MAX];
   copy_marker_reports(&cycle->report, marker);
+  /* Or each allocation would ask for the next, which would fail alike. */
+  if (cycle->given_up && cycle->report.reason == COLLECT_HEAP) put_off(atomic_load_relaxed(&account_live_bytes));
   collector_release();
   if (!ran || cycle->given_up) return false;
   ahead_cycle_ended();

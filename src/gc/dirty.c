@@ -177,7 +177,7 @@ static void slow_growth(void) {
 static void mark_roots(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   memcheck_quiet_begin();
-  rootset_mark_running(cycle->self, first);
+  rootset_mark_running(cycle->self, first); /* where that fails, the stop reads all of it, or gives up */
   memcheck_quiet_end();
   mark_publish(first);
 }

@@ -26,6 +26,7 @@ static struct {
 
 static bool modules_stale;              /* atomic; the filter changed: ask it of every object again */
 static bool scan_modules = true;        /* atomic */
+static bool data_was_read;              /* atomic; all of modules.data, since it was protected */
 static midden_module_filter_fn *filter; /* atomic */
 
 int roots_add(struct os_range range) {
@@ -66,6 +67,7 @@ void roots_set_module_filter(midden_module_filter_fn *function) {
 static bool forget_if_stale(uint64_t generation) {
   bool stale = atomic_exchange_acquire(&modules_stale, false);
   if (modules.known && modules.generation == generation && !stale) return false;
+  atomic_store_relaxed(&data_was_read, false);
   modules.known = true;
   modules.generation = generation;
   modules.tls_count = 0;
@@ -129,11 +131,13 @@ static bool protect_here(void *piece, uint64_t generation) {
 }
 
 void roots_protect(void) {
+  atomic_store_relaxed(&data_was_read, false);
   if (!atomic_load_acquire(&scan_modules)) return;
   for (size_t i = 0; i < modules.data.count; i++) {
     struct os_range pages = long_part(modules.data.items[i]), piece;
     for (; pages.start < pages.end; pages.start = piece.end) {
-      piece = (struct os_range){pages.start, min_size(pages.end, pages.start + PROTECTED_BYTES)};
+      piece = (struct os_range){pages.start,
+                                min_size(pages.end, round_down(pages.start, PROTECTED_BYTES) + PROTECTED_BYTES)};
       os_visit_modules(protect_here, NULL, &piece);
     }
   }
@@ -157,8 +161,13 @@ static size_t visit_written(struct os_range pages, bool protect, struct included
   return pages.end - pages.start;
 }
 
+/* A page that an earlier cycle has protected says nothing of this one, unless this one has read it. */
 void roots_visit_modules_written(roots_visit_fn *visit, void *argument) {
   struct included included = {visit, argument};
+  if (!atomic_load_relaxed(&data_was_read)) {
+    roots_visit_modules(visit, argument);
+    return;
+  }
   if (!atomic_load_acquire(&scan_modules)) return;
   for (size_t i = 0; i < modules.data.count; i++) {
     struct os_range range = modules.data.items[i], pages = long_part(range);
@@ -265,6 +274,7 @@ bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, str
   while (!visit_modules(visit, argument)) {
     if (!roots_learn(self)) return false;
   }
+  atomic_store_relaxed(&data_was_read, true);
   return true;
 }
 

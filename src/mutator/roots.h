@@ -50,7 +50,8 @@ void roots_protect(void);
 /* While the world runs: visits what was written since, of the long ones, and protects it again.  In bytes, how much. */
 size_t roots_visit_written_running(roots_visit_fn *visit, void *argument);
 
-/* The world stopped, in the place of roots_visit_modules: leaves out what was not written. */
+/* The world stopped, in the place of roots_visit_modules: leaves out what was not written since roots_visit_running has read it.
+ * Where that has not read all there is now (objects came or went, the program's filter changed, static data was no root), all. */
 void roots_visit_modules_written(roots_visit_fn *visit, void *argument);
 
 #endif
