@@ -36,7 +36,8 @@ enum {
   FINALIZERS_MOST_BYTES = 256 << 10, /* what only they reach; more of it, or of them, is settled after the stop */
   FINALIZERS_MOST = 4096,
   FINALIZERS_SLICE_BYTES = 1 << 20,
-  ALONE_MOST_PARTS = 16, /* a gigabyte: to read what was written in it takes a third of a millisecond */
+  ALONE_MOST_NS =
+      150 * 1000, /* of reading what was written: about as long as another processor takes to wake up, twice */
   REST_NS = 400 * 1000,
   BATCHES_NS = 2 * 1000 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
@@ -50,6 +51,7 @@ static NOT_A_ROOT struct {
   size_t written_bytes;   /* atomic; as the round or the stop found it */
   size_t rests;           /* atomic; of threads that were slowed in this cycle */
   bool is_little;         /* what was written, as of the last round */
+  uint64_t round_ns;      /* how long that took to read it */
   size_t allowance_bytes; /* of what only finalizers reach, that may still be marked in the stop */
 } dirty;
 
@@ -217,7 +219,9 @@ static size_t scan_written(struct cycle *cycle) {
 }
 
 static size_t run_round(struct cycle *cycle) {
+  uint64_t start_ns = os_now_ns();
   size_t bytes = scan_written(cycle);
+  dirty.round_ns = os_now_ns() - start_ns;
   assist_drain(cycle);
   cycle->report.rounds++;
   return bytes;
@@ -239,7 +243,7 @@ static void run_rounds(struct cycle *cycle) {
 
 /* A stop that has little to do does not wait for another processor. */
 static unsigned markers_of_stop(const struct cycle *cycle) {
-  bool is_little = dirty.is_little && written_part_count() <= ALONE_MOST_PARTS && rootset_bytes() <= ROOTS_LITTLE_BYTES;
+  bool is_little = dirty.is_little && dirty.round_ns <= ALONE_MOST_NS && rootset_bytes() <= ROOTS_LITTLE_BYTES;
   return is_little ? 1 : cycle->markers;
 }
 

@@ -22,6 +22,10 @@ static struct {
   void (*job)(void *argument, unsigned marker);
   void *argument;
   unsigned started; /* helper threads that exist */
+  struct helper {
+    uint32_t thread; /* atomic; 0: not yet known */
+    struct os_placement placement;
+  } helpers[MARKERS_MAX];
 } pool CACHE_ALIGNED;
 
 static bool enter(void) {
@@ -39,6 +43,7 @@ static void leave(void) {
 static void helper(void *argument) {
   unsigned number = (unsigned)(uintptr_t)argument;
   uint32_t seen = 0;
+  atomic_store_relaxed(&pool.helpers[number].thread, os_thread_id());
   for (;;) {
     uint32_t generation = atomic_load_acquire(&pool.generation);
     if (generation == seen) {
@@ -76,6 +81,14 @@ static void shut_door(void) {
   }
 }
 
+/* Each processor is to have one marker: on this one a helper would take the caller's place. */
+static void place_helpers(unsigned count) {
+  for (unsigned i = 1; i < count; i++) {
+    uint32_t thread = atomic_load_relaxed(&pool.helpers[i].thread);
+    if (thread != 0) os_place_elsewhere(thread, &pool.helpers[i].placement);
+  }
+}
+
 void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument) {
   if (count <= 1) {
     job(argument, 0);
@@ -84,6 +97,7 @@ void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), v
   pool.job = job;
   pool.argument = argument;
   pool.wanted = count;
+  place_helpers(count);
   atomic_store_release(&pool.door, DOOR_OPEN);
   atomic_add_acq_rel(&pool.generation, 1u);
   wake_all(&pool.generation);
@@ -92,6 +106,7 @@ void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), v
 }
 
 void markers_forget(void) {
+  for (unsigned i = 1; i <= pool.started; i++) pool.helpers[i] = (struct helper){0};
   pool.started = 0;
   pool.door = 0;
   pool.generation = 0;

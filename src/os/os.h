@@ -93,6 +93,18 @@ int os_current_stack(struct os_range *stack);
 /* The calling thread's thread pointer, which names its thread-local storage to os_visit_thread_storage. */
 uintptr_t os_thread_pointer(void);
 
+/* Where a thread of the library's own may run; zeros at first.  One thread at a time uses it. */
+enum { OS_PROCESSORS_MAX = 1024 };
+struct os_placement {
+  uint64_t allowed[OS_PROCESSORS_MAX / 64]; /* by whoever looks after such things: the program, its user */
+  uint64_t set[OS_PROCESSORS_MAX / 64];     /* by us */
+  unsigned avoided;                         /* one more than the number of a processor; 0: none */
+};
+
+/* Has such a thread, which sleeps, wake up on another processor than the caller's, if it may run on another.  A system may take a
+ * processor that sleeps for a busy one (virtual machines do), and have two threads share one instead. */
+void os_place_elsewhere(uint32_t thread_id, struct os_placement *placement);
+
 /* Starts a thread of the library itself: detached, every signal blocked, `name` of at most 15 characters shown by the
  * system's tools.  May allocate and take locks. */
 int os_start_thread(void (*run)(void *argument), void *argument, const char *name);

@@ -281,6 +281,26 @@ int os_current_stack(struct os_range *stack) {
   return 0;
 }
 
+static bool is_any(const uint64_t *processors) {
+  for (size_t i = 0; i < OS_PROCESSORS_MAX / 64; i++) {
+    if (processors[i] != 0) return true;
+  }
+  return false;
+}
+
+/* A set that is not as we left it is somebody else's wish. */
+void os_place_elsewhere(uint32_t thread_id, struct os_placement *placement) {
+  unsigned here = (unsigned)sched_getcpu();
+  uint64_t now[OS_PROCESSORS_MAX / 64] = {0};
+  if (here >= OS_PROCESSORS_MAX || placement->avoided == here + 1) return;
+  if (syscall(SYS_sched_getaffinity, thread_id, sizeof now, now) < 0) return;
+  if (memcmp(now, placement->set, sizeof now) != 0) memcpy(placement->allowed, now, sizeof now);
+  memcpy(placement->set, placement->allowed, sizeof now);
+  placement->set[here / 64] &= ~(UINT64_C(1) << here % 64);
+  if (!is_any(placement->set)) memcpy(placement->set, placement->allowed, sizeof now);
+  if (syscall(SYS_sched_setaffinity, thread_id, sizeof now, placement->set) == 0) placement->avoided = here + 1;
+}
+
 /* Lives on the stack of os_start_thread, which waits until the new thread has copied it. */
 struct thread_start {
   void (*run)(void *argument);
