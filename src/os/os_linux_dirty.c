@@ -6,8 +6,9 @@
  *
  * It is asked for entries with memory behind them, the page of zeros left out.  To be asked for written ones alone
  * would do otherwise, by kernel: empty entries count as written then, or only where there is a page table, and
- * protecting puts markers into them, after which no huge page can come to stand there.  It is never asked without a
- * place for the answer: kernels up to 6.17 could crash of that. */
+ * protecting puts markers into them, after which no huge page can come to stand there.  But the kernel has a loop of its
+ * own for that question, which takes less than half the time: so what does not protect asks it first, and then once more
+ * of the runs that it names.  It is never asked without a place for the answer: kernels up to 6.17 could crash of that. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
@@ -135,25 +136,35 @@ static uintptr_t slice_end(uintptr_t address) {
 }
 
 /* One system call.  The number of regions, or -errno. */
+static int ask(struct scan_request *request, struct os_range *rest, struct scan_region *regions, size_t capacity) {
+  request->size = sizeof *request;
+  request->flags |= SCAN_FAILS_WHERE_UNWATCHED;
+  request->start = rest->start;
+  request->end = min_size(rest->end, slice_end(rest->start));
+  request->regions = (uintptr_t)regions;
+  request->region_count = min_size(capacity, SCAN_BATCH);
+  request->returned = PAGE_WRITTEN;
+  int found = ioctl(dirty.pagemap.number, SCAN_PAGEMAP, request);
+  if (found < 0) return -errno;
+  bool is_sane = request->walk_end <= request->end && (request->walk_end > rest->start || found > 0);
+  if (!is_sane) return -EIO;
+  rest->start = request->walk_end;
+  return found;
+}
+
 static int scan_some(struct os_range *rest, bool protect, struct scan_region *regions, size_t capacity) {
   struct scan_request request = {
-      .size = sizeof request,
-      .flags = SCAN_FAILS_WHERE_UNWATCHED | (protect ? SCAN_PROTECTS : 0),
-      .start = rest->start,
-      .end = min_size(rest->end, slice_end(rest->start)),
-      .regions = (uintptr_t)regions,
-      .region_count = min_size(capacity, SCAN_BATCH),
+      .flags = protect ? SCAN_PROTECTS : 0,
       .inverted = PAGE_OF_ZEROS,
       .all_of = PAGE_WATCHED | PAGE_WRITTEN | PAGE_OF_ZEROS,
       .any_of = PAGE_PRESENT | PAGE_SWAPPED,
-      .returned = PAGE_WRITTEN,
   };
-  int found = ioctl(dirty.pagemap.number, SCAN_PAGEMAP, &request);
-  if (found < 0) return -errno;
-  bool is_sane = request.walk_end <= request.end && (request.walk_end > rest->start || found > 0);
-  if (!is_sane) return -EIO;
-  rest->start = request.walk_end;
-  return found;
+  return ask(&request, rest, regions, capacity);
+}
+
+/* WRITTEN ones, and some that are EMPTY. */
+static int scan_roughly(struct os_range *rest, struct scan_region *regions) {
+  return ask(&(struct scan_request){.all_of = PAGE_WRITTEN}, rest, regions, SCAN_BATCH);
 }
 
 /* Joins what two system calls have cut. */
@@ -166,17 +177,39 @@ static size_t append(struct os_range *ranges, size_t count, const struct scan_re
   return count + 1;
 }
 
-int os_dirty_scan(struct os_range *rest, bool protect, struct os_range *written, size_t capacity, size_t *count) {
+static int scan_exactly(struct os_range *rest, bool protect, struct os_range *written, size_t capacity, size_t *count) {
   struct scan_region regions[SCAN_BATCH];
-  ASSERT(is_aligned(rest->start | rest->end, os_page_bytes()) && rest->start <= rest->end && capacity != 0);
-  *count = 0;
-  if (os_linux_fault_due()) return -ENOMEM;
   while (rest->start < rest->end && *count < capacity) {
     int found = scan_some(rest, protect, regions, capacity - *count);
     if (found < 0) return found;
     for (int i = 0; i < found; i++) *count = append(written, *count, &regions[i]);
   }
   return 0;
+}
+
+static int scan_in_two_steps(struct os_range *rest, struct os_range *written, size_t capacity, size_t *count) {
+  struct scan_region roughly[SCAN_BATCH];
+  while (rest->start < rest->end && *count < capacity) {
+    struct os_range all = *rest;
+    int found = scan_roughly(&all, roughly), error = 0;
+    if (found < 0) return found;
+    for (int i = 0; i < found && *count < capacity && error == 0; i++) {
+      *rest = (struct os_range){roughly[i].start, roughly[i].end};
+      error = scan_exactly(rest, false, written, capacity, count);
+    }
+    if (error != 0) return error;
+    rest->end = all.end;
+    if (*count < capacity) rest->start = all.start;
+  }
+  return 0;
+}
+
+int os_dirty_scan(struct os_range *rest, bool protect, struct os_range *written, size_t capacity, size_t *count) {
+  ASSERT(is_aligned(rest->start | rest->end, os_page_bytes()) && rest->start <= rest->end && capacity != 0);
+  *count = 0;
+  if (os_linux_fault_due()) return -ENOMEM;
+  return protect ? scan_exactly(rest, true, written, capacity, count)
+                 : scan_in_two_steps(rest, written, capacity, count);
 }
 
 int os_dirty_protect(void *start, size_t bytes) {
