@@ -187,12 +187,19 @@ static int scan_exactly(struct os_range *rest, bool protect, struct os_range *wr
   return 0;
 }
 
+/* To ask once of so many pages takes as long as to ask of one alone. */
+enum { PAGES_A_CALL = 256 };
+
 static int scan_in_two_steps(struct os_range *rest, struct os_range *written, size_t capacity, size_t *count) {
   struct scan_region roughly[SCAN_BATCH];
   while (rest->start < rest->end && *count < capacity) {
     struct os_range all = *rest;
     int found = scan_roughly(&all, roughly), error = 0;
     if (found < 0) return found;
+    if ((size_t)found > (all.start - rest->start) / os_page_bytes() / PAGES_A_CALL) {
+      roughly[0] = (struct scan_region){.start = rest->start, .end = all.start};
+      found = 1;
+    }
     for (int i = 0; i < found && *count < capacity && error == 0; i++) {
       *rest = (struct os_range){roughly[i].start, roughly[i].end};
       error = scan_exactly(rest, false, written, capacity, count);
