@@ -5,6 +5,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -579,6 +580,93 @@ static void test_long_name_is_cut(void **state) {
   assert_string_equal(started.name, "a-name-that-goe");
 }
 
+/* ---- where a thread runs ---- */
+
+struct placed {
+  uint32_t thread_id, round, reported; /* atomic; round 0: not begun; OVER: end */
+  unsigned processor;
+};
+
+enum { OVER = UINT32_MAX >> 1, ROUNDS = 20 };
+
+static void report_processor(void *opaque) {
+  struct placed *placed = opaque;
+  atomic_store_relaxed(&placed->thread_id, os_thread_id());
+  for (uint32_t round = 0;;) {
+    announce(&placed->reported, round);
+    while (atomic_load_acquire(&placed->round) == round) wait_on_word(&placed->round, round);
+    round = atomic_load_acquire(&placed->round);
+    if (round == OVER) break;
+    placed->processor = (unsigned)sched_getcpu();
+  }
+  announce(&placed->reported, OVER);
+}
+
+static unsigned wake_and_ask(struct placed *placed, uint32_t round) {
+  announce(&placed->round, round);
+  await(&placed->reported, round);
+  return placed->processor;
+}
+
+static cpu_set_t only(unsigned processor) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(processor, &set);
+  return set;
+}
+
+static void move_to(uint32_t thread_id, unsigned processor) {
+  cpu_set_t set = only(processor);
+  assert_int_equal(sched_setaffinity((pid_t)thread_id, sizeof set, &set), 0);
+}
+
+static bool may_only_run_on(uint32_t thread_id, unsigned processor) {
+  cpu_set_t set, expected = only(processor);
+  assert_int_equal(sched_getaffinity((pid_t)thread_id, sizeof set, &set), 0);
+  return CPU_EQUAL(&set, &expected);
+}
+
+/* Two of those on which this thread may run; false if there is but one. */
+static bool find_two(unsigned *first, unsigned *second) {
+  cpu_set_t set;
+  unsigned found[2], count = 0;
+  assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+  for (unsigned i = 0; i < CPU_SETSIZE && count < 2; i++) {
+    if (CPU_ISSET(i, &set)) found[count++] = i;
+  }
+  *first = found[0];
+  *second = count < 2 ? found[0] : found[1];
+  return count == 2;
+}
+
+static void test_place_elsewhere(void **state) {
+  (void)state;
+  cpu_set_t before;
+  struct placed placed = {0};
+  struct os_placement placement = {0};
+  unsigned first, second;
+  if (!find_two(&first, &second)) skip();
+  assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+  assert_int_equal(os_start_thread(report_processor, &placed, "placed"), 0);
+  while (atomic_load_acquire(&placed.thread_id) == 0) wait_yield();
+  for (uint32_t round = 1; round <= ROUNDS; round++) {
+    unsigned here = round % 3 == 0 ? second : first;
+    move_to(0, here);
+    os_place_elsewhere(placed.thread_id, &placement);
+    assert_int_not_equal(wake_and_ask(&placed, round), here);
+  }
+  /* Somebody else's wish comes first. */
+  move_to(placed.thread_id, first);
+  for (int i = 0; i < 2; i++) {
+    move_to(0, i == 0 ? first : second);
+    os_place_elsewhere(placed.thread_id, &placement);
+    assert_true(may_only_run_on(placed.thread_id, first));
+  }
+  announce(&placed.round, OVER);
+  await(&placed.reported, OVER);
+  assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 static uint32_t exits;          /* atomic */
 static void *exit_argument;     /* of the last call */
 static uint32_t exit_thread_id; /* that it was in */
@@ -662,6 +750,7 @@ int main(void) {
       cmocka_unit_test(test_thread_stack_also_after_fork),
       cmocka_unit_test(test_start_thread),
       cmocka_unit_test(test_long_name_is_cut),
+      cmocka_unit_test(test_place_elsewhere),
       cmocka_unit_test(test_on_thread_exit),
       cmocka_unit_test(test_at_fork),
   };
