@@ -48,8 +48,10 @@ static void set_used(struct cache_row *row, unsigned size_class, bool used) {
   if (((*word & bit) != 0) != used) atomic_store_relaxed(word, *word ^ bit);
 }
 
+/* The owner may be emptying the window; it fills it in critical sections only. */
 static bool is_empty(const struct cache_bin *bin) {
-  return bin->span == NULL && bin->freed == NULL && bin->next == bin->limit;
+  bool has_window = atomic_load_relaxed(&bin->next) != atomic_load_relaxed(&bin->limit);
+  return bin->span == NULL && bin->freed == NULL && !has_window;
 }
 
 void cache_account(struct cache *cache) {
