@@ -281,7 +281,7 @@ size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
     unsigned size_class = size_class_of(bytes);
     count = link_window(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class], first);
   }
-  *list = first;
+  atomic_store_release(list, first); /* it may lie in an object that a trace function reads: then the links are there */
   mutator_leave(self);
   return count + 1;
 }

@@ -29,8 +29,8 @@ static int running; /* atomic */
 static void trace_holder(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *argument) {
   (void)slot_bytes, (void)argument;
   const struct holder *holder = object;
-  for (const struct element *element = holder->list; element != NULL; element = element->next)
-    midden_trace(tracer, element);
+  const struct element *first = __atomic_load_n((const struct element *const *)&holder->list, __ATOMIC_ACQUIRE);
+  for (const struct element *element = first; element != NULL; element = element->next) midden_trace(tracer, element);
   midden_trace_range(tracer, holder->kept, holder->kept + KEPT);
 }
 
