@@ -244,7 +244,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
 
 # What test_dirty.c does before the written pages are reported; test_dirty_missing.c runs its program.
-target_link_options(test_stress_dirty PRIVATE 
+target_link_options(test_stress_dirty PRIVATE
   "LINKER:--wrap=written_visit,--wrap=written_visit_outside,--wrap=os_dirty_join")
 
 # Where the library leaves a stop before all is settled: test_dirty_finalizers.c makes it do so, and lingers.

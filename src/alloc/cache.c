@@ -48,12 +48,6 @@ static void set_used(struct cache_row *row, unsigned size_class, bool used) {
   if (((*word & bit) != 0) != used) atomic_store_relaxed(word, *word ^ bit);
 }
 
-/* The owner may be emptying the window; it fills it in critical sections only. */
-static bool is_empty(const struct cache_bin *bin) {
-  bool has_window = atomic_load_relaxed(&bin->next) != atomic_load_relaxed(&bin->limit);
-  return bin->span == NULL && bin->freed == NULL && !has_window;
-}
-
 void cache_account(struct cache *cache) {
   if (cache->unaccounted_bytes == 0) return;
   account_add(cache->unaccounted_bytes);
@@ -231,7 +225,7 @@ static void return_span(struct cache *cache, struct cache_bin *bin, unsigned kin
   bin->span = NULL;
   bin->freed = NULL;
   bin->freed_count = 0;
-  set_used(cache_row_of(cache, kind), size_class, !is_empty(bin));
+  set_used(cache_row_of(cache, kind), size_class, !cache_bin_is_empty(bin));
 }
 
 static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {

@@ -119,6 +119,12 @@ static inline struct cache_bin *cache_bin_of(struct cache *cache, unsigned kind,
   return row == NULL ? NULL : &row->bins[size_class];
 }
 
+/* The owner may be emptying the window; it fills it in critical sections only. */
+static inline bool cache_bin_is_empty(const struct cache_bin *bin) {
+  bool has_window = atomic_load_relaxed(&bin->next) != atomic_load_relaxed(&bin->limit);
+  return bin->span == NULL && bin->freed == NULL && !has_window;
+}
+
 /* The fast path: a slot from the window, or NULL. */
 ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
   char *slot = bin->next;

@@ -167,13 +167,18 @@ static struct span *search_unswept_locked(struct central *central, struct list *
   return NULL;
 }
 
-static struct span *search_all_unswept_locked(struct central *central) {
+/* Releases the lock. */
+static struct span *search_all_unswept(struct central *central) {
   unsigned unswept = central_unswept_side();
   int tries = SEARCH_LIMIT;
-  if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) return NULL;
+  if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) {
+    lock_release(&central->lock);
+    return NULL;
+  }
   uint64_t start = os_now_ns();
   struct span *span = search_unswept_locked(central, &central->partial[unswept], &tries);
   if (span == NULL) span = search_unswept_locked(central, &central->full[unswept], &tries);
+  if (span == NULL) lock_release(&central->lock);
   account_work(ACCOUNT_SWEEPING_BY_ALLOCATION, os_now_ns() - start);
   return span;
 }
@@ -194,9 +199,9 @@ struct span *central_exchange(struct central *central, struct span *used_up) {
   lock_acquire(&central->lock);
   if (used_up != NULL) give_locked(central, used_up);
   struct link *link = list_pop_front(&central->partial[central_swept_side()]);
-  struct span *span = link != NULL ? span_from(link) : search_all_unswept_locked(central);
-  if (link == NULL && span != NULL) return span;
-  if (span != NULL) span->in_cache = true;
+  if (link == NULL) return search_all_unswept(central);
+  struct span *span = span_from(link);
+  span->in_cache = true;
   lock_release(&central->lock);
   return span;
 }

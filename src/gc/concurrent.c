@@ -29,7 +29,7 @@ static NOT_A_ROOT struct {
   uint32_t cycle;          /* written with the gate closed */
   uint64_t news;           /* atomic; see the header */
   struct lock lock;        /* of the next one */
-  struct tally counted;    /* marked by threads in this cycle, and not kept by their tracers any more */
+  struct tally added_up;   /* marked by threads in this cycle, and not kept by their tracers any more */
   size_t live_bytes_begun; /* the account when the cycle began */
 } concurrent = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
 
@@ -58,7 +58,7 @@ struct midden_tracer *concurrent_tracer(struct mutator *self) {
     mark_begin(tracer, MARK_CONCURRENT);
     tracer->cycle = concurrent.cycle;
   }
-  tracer->is_counted = false;
+  tracer->is_added_up = false;
   return tracer;
 }
 
@@ -76,13 +76,13 @@ void concurrent_publish_worked(struct midden_tracer *tracer, bool scanned) {
 }
 
 /* Most threads mark what their stacks name, and nothing else: the end of a cycle passes them over. */
-static void count(struct midden_tracer *tracer) {
+static void add_up(struct midden_tracer *tracer) {
   lock_acquire(&concurrent.lock);
-  tally_add(&concurrent.counted, &tracer->marked);
+  tally_add(&concurrent.added_up, &tracer->marked);
   lock_release(&concurrent.lock);
   tracer->marked = (struct tally){0};
   tracer->counted = 0;
-  tracer->is_counted = true;
+  tracer->is_added_up = true;
 }
 
 void concurrent_mark(struct mutator *self, uintptr_t address) {
@@ -119,7 +119,7 @@ static void scan(struct mutator *mutator) {
     memcheck_quiet_end();
   }
   concurrent_publish(tracer);
-  count(tracer);
+  add_up(tracer);
 }
 
 /* ---- stacks that change hands ---- */
@@ -206,7 +206,7 @@ static void forget(struct mutator *mutator) {
   if (tracer == NULL) return;
   if (atomic_load_relaxed(&span_marking) && mutator->cache.black_cycle != concurrent.cycle)
     ledger_note_black(&mutator->cache);
-  if (tracer->cycle == concurrent.cycle) count(tracer);
+  if (tracer->cycle == concurrent.cycle) add_up(tracer);
   fixalloc_free(&tracers, tracer);
   mutator->tracer = NULL;
 }
@@ -246,7 +246,7 @@ void concurrent_await_sections(struct cycle *cycle) { open_gate(cycle, close_gat
 void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   uint64_t start_ns = close_gate(cycle);
   if (++concurrent.cycle == 0) concurrent.cycle = 1;
-  concurrent.counted = (struct tally){0};
+  concurrent.added_up = (struct tally){0};
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
   ledger_open_notes_locked();
   if (sticky_marks && !cycle->report.minor) sticky_reset();
@@ -329,10 +329,10 @@ static bool mark_heap(struct cycle *cycle) {
 /* ---- the end ---- */
 
 static void count_threads_locked(struct tally *marked) {
-  tally_add(marked, &concurrent.counted);
+  tally_add(marked, &concurrent.added_up);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     const struct midden_tracer *tracer = mutator_from(link)->tracer;
-    if (tracer == NULL || tracer->cycle != concurrent.cycle || tracer->is_counted) continue;
+    if (tracer == NULL || tracer->cycle != concurrent.cycle || tracer->is_added_up) continue;
     tally_add(marked, &tracer->marked);
   }
 }

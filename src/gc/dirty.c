@@ -36,8 +36,7 @@ enum {
   FINALIZERS_MOST_BYTES = 256 << 10, /* what only they reach; more of it, or of them, is settled after the stop */
   FINALIZERS_MOST = 4096,
   FINALIZERS_SLICE_BYTES = 1 << 20,
-  ALONE_MOST_NS =
-      150 * 1000, /* of reading what was written: about as long as another processor takes to wake up, twice */
+  ALONE_MOST_NS = 150 * 1000, /* of reading what was written: twice what another processor takes to wake up */
   REST_NS = 400 * 1000,
   BATCHES_NS = 2 * 1000 * 1000,
   OFFER_NS = 10 * 1000 * 1000,

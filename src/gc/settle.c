@@ -14,6 +14,7 @@
 #include "span/kind.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
+#include "span/slots.h"
 
 enum {
   PARALLEL_LEAST_SETS = 32, /* fewer are settled before another marker has woken up */
@@ -215,16 +216,10 @@ static bool clear_unreachable(struct special *record, bool marked, void *argumen
   return false;
 }
 
-/* Two bits for each granule are read sooner than its records: most spans with specials lose no object. */
-static bool has_only_marked(const struct span *span) {
-  size_t bytes = span->size_class == 0 ? PAGE_BYTES : span_bytes(span);
-  return mark_bits_cover(&heap_arena, mark_side(), alloc_side(), span->start, bytes);
-}
-
 static void clear_set(struct special_set *set, void *argument, unsigned marker) {
   (void)argument;
   set->has_dead = false;
-  if (has_only_marked(set->span)) return;
+  if (slots_all_marked(set->span)) return; /* most spans; their bits are read sooner than their records */
   special_filter_stw(set, clear_unreachable, &(struct clearing){&settling.found[marker], set});
 }
 

@@ -124,25 +124,6 @@ static struct os_range long_part(struct os_range range) {
   return is_long ? pages : (struct os_range){range.end, range.end};
 }
 
-/* The loader's lock is held. */
-static bool protect_here(void *piece, uint64_t generation) {
-  if (generation == modules.generation) written_protect_outside(*(const struct os_range *)piece);
-  return false;
-}
-
-void roots_protect(void) {
-  atomic_store_relaxed(&data_was_read, false);
-  if (!atomic_load_acquire(&scan_modules)) return;
-  for (size_t i = 0; i < modules.data.count; i++) {
-    struct os_range pages = long_part(modules.data.items[i]), piece;
-    for (; pages.start < pages.end; pages.start = piece.end) {
-      piece = (struct os_range){pages.start,
-                                min_size(pages.end, round_down(pages.start, PROTECTED_BYTES) + PROTECTED_BYTES)};
-      os_visit_modules(protect_here, NULL, &piece);
-    }
-  }
-}
-
 struct included {
   roots_visit_fn *visit;
   void *argument;
@@ -233,39 +214,49 @@ static void visit_added(void (*visit)(void *argument, struct os_range range), vo
   }
 }
 
-struct piece_visit {
-  void (*visit)(void *argument, struct os_range range);
+/* A walk over ranges of modules.data, piece by piece: each is there while it is acted on. */
+struct piece_walk {
+  void (*act)(struct piece_walk *walk);
+  roots_visit_fn *visit;
   void *argument;
   struct os_range piece;
-  bool changed;
+  size_t bytes; /* that were written */
+  bool changed; /* an object was loaded or unloaded meanwhile: the walk is over */
 };
 
 /* The loader's lock is held: what was learned is still there if the generation is. */
-static bool visit_piece_here(void *argument, uint64_t generation) {
-  struct piece_visit *visit = argument;
-  visit->changed = generation != modules.generation;
-  if (visit->changed) return false;
-  lock_acquire(&lock);
-  ranges_visit_outside(&excluded, visit->piece, visit->visit, visit->argument);
-  lock_release(&lock);
+static bool act_here(void *argument, uint64_t generation) {
+  struct piece_walk *walk = argument;
+  walk->changed = generation != modules.generation;
+  if (!walk->changed) walk->act(walk);
   return false;
 }
 
-/* False if an object was loaded or unloaded meanwhile. */
-static bool visit_module_range(struct os_range range, struct piece_visit *visit) {
-  for (uintptr_t from = range.start; from < range.end && !visit->changed; from += PIECE_BYTES) {
-    visit->piece = (struct os_range){from, min_size(range.end, from + PIECE_BYTES)};
-    os_visit_modules(visit_piece_here, NULL, visit);
+/* `piece_bytes` is a power of two. */
+static void walk_range(struct piece_walk *walk, struct os_range range, size_t piece_bytes) {
+  for (; range.start < range.end && !walk->changed; range.start = walk->piece.end) {
+    walk->piece.start = range.start;
+    walk->piece.end = min_size(range.end, round_down(range.start, piece_bytes) + piece_bytes);
+    os_visit_modules(act_here, NULL, walk);
   }
-  return !visit->changed;
 }
 
-static bool visit_modules(void (*visit)(void *argument, struct os_range range), void *argument) {
-  struct piece_visit each = {.visit = visit, .argument = argument};
-  for (size_t i = 0; i < modules.data.count; i++) {
-    if (!visit_module_range(modules.data.items[i], &each)) return false;
-  }
-  return true;
+static void walk_long_parts(struct piece_walk *walk, size_t piece_bytes) {
+  if (!atomic_load_acquire(&scan_modules)) return;
+  for (size_t i = 0; i < modules.data.count; i++) walk_range(walk, long_part(modules.data.items[i]), piece_bytes);
+}
+
+static void visit_piece(struct piece_walk *walk) {
+  lock_acquire(&lock);
+  ranges_visit_outside(&excluded, walk->piece, walk->visit, walk->argument);
+  lock_release(&lock);
+}
+
+/* False if an object was loaded or unloaded meanwhile. */
+static bool visit_modules(roots_visit_fn *visit, void *argument) {
+  struct piece_walk walk = {.act = visit_piece, .visit = visit, .argument = argument};
+  for (size_t i = 0; i < modules.data.count; i++) walk_range(&walk, modules.data.items[i], PIECE_BYTES);
+  return !walk.changed;
 }
 
 bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument) {
@@ -278,34 +269,23 @@ bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, str
   return true;
 }
 
-/* Where an object is loaded or unloaded meanwhile, the rest is left to the next visit. */
-struct written_visit {
-  struct included included;
-  struct os_range piece;
-  size_t bytes;
-  bool changed;
-};
+static void protect_piece(struct piece_walk *walk) { written_protect_outside(walk->piece); }
 
-static bool visit_written_piece_here(void *argument, uint64_t generation) {
-  struct written_visit *visit = argument;
-  visit->changed = generation != modules.generation;
-  if (visit->changed) return false;
-  lock_acquire(&lock);
-  visit->bytes += visit_written(visit->piece, true, &visit->included);
-  lock_release(&lock);
-  return false;
+void roots_protect(void) {
+  atomic_store_relaxed(&data_was_read, false);
+  walk_long_parts(&(struct piece_walk){.act = protect_piece}, PROTECTED_BYTES);
 }
 
+static void visit_written_piece(struct piece_walk *walk) {
+  struct included included = {walk->visit, walk->argument};
+  lock_acquire(&lock);
+  walk->bytes += visit_written(walk->piece, true, &included);
+  lock_release(&lock);
+}
+
+/* Where an object is loaded or unloaded meanwhile, the rest is left to the next visit. */
 size_t roots_visit_written_running(roots_visit_fn *visit, void *argument) {
-  size_t piece_bytes = max_size(PIECE_BYTES, os_page_bytes());
-  struct written_visit each = {.included = {visit, argument}};
-  if (!atomic_load_acquire(&scan_modules)) return 0;
-  for (size_t i = 0; i < modules.data.count; i++) {
-    struct os_range pages = long_part(modules.data.items[i]);
-    for (; pages.start < pages.end && !each.changed; pages.start += piece_bytes) {
-      each.piece = (struct os_range){pages.start, min_size(pages.end, pages.start + piece_bytes)};
-      os_visit_modules(visit_written_piece_here, NULL, &each);
-    }
-  }
-  return each.bytes;
+  struct piece_walk walk = {.act = visit_written_piece, .visit = visit, .argument = argument};
+  walk_long_parts(&walk, max_size(PIECE_BYTES, os_page_bytes()));
+  return walk.bytes;
 }

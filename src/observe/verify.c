@@ -98,8 +98,7 @@ static void verify_centrals(void) {
 /* The slots of a window belong to the cache: their allocation bits are set. */
 static void verify_bin(const struct cache_row *row, unsigned size_class) {
   const struct cache_bin *bin = &row->bins[size_class];
-  bool is_empty = bin->next == bin->limit && bin->span == NULL && bin->freed == NULL;
-  CHECK(is_empty || (row->used[size_class / 64] >> size_class % 64 & 1) != 0,
+  CHECK(cache_bin_is_empty(bin) || (row->used[size_class / 64] >> size_class % 64 & 1) != 0,
         "verify: a bin of size class %u that counts as empty has a window at %p, span %p", size_class,
         (const void *)bin->next, (void *)bin->span);
   for (const char *slot = bin->next; slot < bin->limit; slot += size_class_bytes[size_class])

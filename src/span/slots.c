@@ -43,6 +43,10 @@ static size_t range_bits_bytes(size_t page_count, unsigned size_class) {
 
 static size_t bits_bytes(const struct span *span) { return range_bits_bytes(span->page_count, span->size_class); }
 
+bool slots_all_marked(const struct span *span) {
+  return mark_bits_cover(&heap_arena, mark_side(), alloc_side(), span->start, bits_bytes(span));
+}
+
 void slots_destroy(struct span *span) {
   ASSERT(span->specials == NULL);
   page_info_clear(&heap_arena, span);

@@ -26,6 +26,9 @@ extern struct slots_spans slots_spans[];
 /* Makes a fresh span of the page heap hold objects of a class (0: one large object) and kind. */
 void slots_init(struct span *span, unsigned size_class, unsigned kind);
 
+/* Whether each of its objects is marked. */
+bool slots_all_marked(const struct span *span);
+
 /* Takes its role away before the pages go back to the page heap: no bit of it stays set. */
 void slots_destroy(struct span *span);
 
