@@ -27,6 +27,7 @@
 #include "gc/scavenger.h"
 #include "gc/settle.h"
 #include "gc/sweep.h"
+#include "midden/barrier.h"
 #include "mutator/handshake.h"
 #include "page/pageheap.h"
 #include "span/guard.h"
@@ -427,6 +428,23 @@ static void *realloc_tiny(void *address, size_t bytes) {
   return address;
 }
 
+/* Zeroes an object from byte `from` on.  A reference that goes is told to the collector, which may be beside: it may have
+ * been loaded.  So is one of which the first bytes stay. */
+static void cut_off(char *object, unsigned kind, size_t from, size_t end) {
+  if (kind_table[kind].scan == SCAN_NONE) {
+    memset(object + from, 0, end - from);
+    return;
+  }
+  size_t part = from % sizeof(midden_word), words_from = round_up(from, sizeof(midden_word));
+  if (part != 0) {
+    midden_word *slot = (midden_word *)(object + from - part);
+    void *word = atomic_load_relaxed(slot);
+    memset((char *)&word + part, 0, sizeof word - part);
+    midden_store(slot, word);
+  }
+  midden_clear_range(object + words_from, (end - words_from) / sizeof(midden_word));
+}
+
 void *midden_realloc(void *address, size_t bytes) {
   if (address == NULL) return midden_alloc(bytes);
   struct object object;
@@ -442,6 +460,6 @@ void *midden_realloc(void *address, size_t bytes) {
   size_t usable = object_usable_bytes(&object);
   bool stays = !guard_active && bytes <= usable && (bytes >= usable / 2 || usable <= 2 * GRANULE_BYTES);
   if (!stays) return move(address, usable, kind, bytes);
-  if (kind_table[kind].zeroed) memset((char *)address + bytes, 0, usable - bytes);
+  if (kind_table[kind].zeroed) cut_off(address, kind, bytes, usable);
   return address;
 }
