@@ -257,10 +257,10 @@ static size_t link_window(struct cache_bin *bin, size_t slot_bytes, void *first)
   size_t count = 0;
   void **last = first, *slot;
   for (; (slot = cache_bump(bin, slot_bytes)) != NULL; count++) {
-    *last = slot;
+    atomic_store_relaxed(last, slot);
     last = slot;
   }
-  *last = NULL;
+  atomic_store_relaxed(last, NULL);
   return count;
 }
 
@@ -277,7 +277,7 @@ size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
   }
   struct mutator *self = start_self();
   mutator_enter(self);
-  *(void **)first = NULL;
+  atomic_store_relaxed((void **)first, NULL);
   if (bytes <= SIZE_CLASS_MAX_BYTES && !guard_active) {
     unsigned size_class = size_class_of(bytes);
     count = link_window(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class], first);
@@ -413,10 +413,25 @@ void midden_free(void *address) {
 
 /* ---- resizing ---- */
 
+/* To a fresh object, whole words each at once: a marker may read it meanwhile [birth]. */
+static void copy_words(midden_word *to, const midden_word *from, size_t bytes) {
+  size_t count = bytes / sizeof(midden_word), rest = bytes % sizeof(midden_word);
+  for (size_t i = 0; i < count; i++) atomic_store_relaxed(&to[i], atomic_load_relaxed(&from[i]));
+  if (rest == 0) return;
+  void *last = atomic_load_relaxed(&to[count]);
+  memcpy(&last, &from[count], rest);
+  atomic_store_relaxed(&to[count], last);
+}
+
 static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
   void *to = alloc_any(kind, bytes);
   if (to == NULL) return NULL;
-  memcpy(to, from, min_size(old_bytes, bytes));
+  size_t kept = min_size(old_bytes, bytes);
+  if (kind_table[kind].scan == SCAN_NONE) {
+    memcpy(to, from, kept);
+  } else {
+    copy_words(to, from, kept);
+  }
   midden_free(from);
   return to;
 }

@@ -162,9 +162,9 @@ static inline void *node_load(const void *slot) {
   return name;
 }
 
-/* Fills a slot of a node that nobody else has seen. */
+/* Fills a slot of a node that no other thread of the program has seen; a marker may have, as of the header. */
 static inline void node_fill(struct node *node, size_t i, const void *name) {
-  *node_slot(node, i) = (void *)(uintptr_t)name;
+  __atomic_store_n(node_slot(node, i), (void *)(uintptr_t)name, __ATOMIC_RELAXED);
 }
 
 /* ---- making ---- */
