@@ -649,7 +649,7 @@ struct midden_stats {
   uint64_t collector_cpu_ns;       /* the sum of the next five */
   uint64_t marking_cpu_ns;         /* of all markers while they mark in parallel */
   uint64_t sweeping_cycle_ns;      /* by collecting threads, around a collection */
-  uint64_t sweeping_allocation_ns; /* by threads that look for free slots */
+  uint64_t sweeping_allocation_ns; /* by threads that look for free slots; estimated: one search in 16 is timed */
   uint64_t sweeping_background_ns; /* by the library's own thread, where there is one */
   uint64_t releasing_ns;           /* giving free pages back to the system */
   uint64_t finalizers_run;

@@ -18,11 +18,11 @@ enum {
   FREED_BYTES_MAX = 64 * 1024, /* most that a bin keeps of freed slots; the rest waits for the next collection */
 };
 
-struct cache cache_none;
+NOT_A_ROOT struct cache cache_none;
 THREAD_LOCAL struct cache *cache_self = &cache_none;
 bool cache_single_slots;
 uint32_t cache_black_cycle;
-struct cache_retired cache_retired;
+NOT_A_ROOT struct cache_retired cache_retired;
 
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot) {
   const struct cache_bin *bin = cache_bin_of(cache, span->kind, span->size_class);
@@ -122,27 +122,35 @@ static struct span *fresh_span(unsigned kind, unsigned size_class) {
   return span;
 }
 
-/* A window of at most `window_bytes`, but one slot at least. */
-static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsigned size_class, size_t window_bytes) {
+/* A span for the bin in the place of the one that it has used up, if any; false where there is no memory. */
+static bool next_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
   struct central *central = central_of(kind, size_class);
-  if (central == NULL || !add_row(cache, kind)) return CACHE_NO_MEMORY;
+  if (central == NULL) return false;
   set_used(cache_row_of(cache, kind), size_class, true);
+  bin->span = central_exchange(central, bin->span);
+  if (bin->span == NULL) bin->span = fresh_span(kind, size_class);
+  return bin->span != NULL;
+}
+
+/* A window of at most `most` bytes, but one slot at least. */
+static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsigned size_class, size_t most) {
+  if (UNLIKELY(!add_row(cache, kind))) return CACHE_NO_MEMORY;
   struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   if (reopen_freed(cache, bin, kind, size_class)) return CACHE_FILLED;
   bool zeroed = kind_table[kind].zeroed && !guard_active;
-  for (;;) {
+  do {
     struct slot_run run;
-    if (bin->span != NULL && slots_claim(bin->span, window_bytes, zeroed, cache_is_black(cache), &run)) {
+    if (bin->span != NULL && slots_claim(bin->span, most, zeroed, cache_is_black(cache), &run)) {
       open_window(cache, bin, kind, size_class, run, slots_in(run.end - run.start, size_class));
       return CACHE_FILLED;
     }
-    bin->span = central_exchange(central, bin->span);
-    if (bin->span == NULL) bin->span = fresh_span(kind, size_class);
-    if (bin->span == NULL) return CACHE_NO_MEMORY;
-  }
+  } while (next_span(cache, bin, kind, size_class));
+  return CACHE_NO_MEMORY;
 }
 
-static size_t window_bytes_max(void) { return cache_single_slots ? 1 : CACHE_WINDOW_BYTES; }
+static size_t window_bytes(const struct cache *cache, unsigned size_class) {
+  return cache_single_slots ? 1 : cache_window_bytes(cache, size_class_bytes[size_class]);
+}
 
 void cache_follow_profile(struct cache *cache) {
   if (sampler_follow(&cache->sampler)) cache_retire(cache);
@@ -150,8 +158,8 @@ void cache_follow_profile(struct cache *cache) {
 
 static NOINLINE enum cache_filled fill_and_sample(struct cache *cache, unsigned kind, unsigned size_class) {
   cache_follow_profile(cache);
-  size_t window_bytes = sampler_window_bytes(&cache->sampler, window_bytes_max());
-  if (fill(cache, kind, size_class, window_bytes) == CACHE_NO_MEMORY) return CACHE_NO_MEMORY;
+  size_t most = sampler_window_bytes(&cache->sampler, window_bytes(cache, size_class));
+  if (fill(cache, kind, size_class, most) == CACHE_NO_MEMORY) return CACHE_NO_MEMORY;
   const struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   bool is_sampled = sampler_pass(&cache->sampler, (size_t)(bin->limit - bin->next));
   return is_sampled ? CACHE_SAMPLED : CACHE_FILLED;
@@ -159,7 +167,7 @@ static NOINLINE enum cache_filled fill_and_sample(struct cache *cache, unsigned 
 
 enum cache_filled cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   if (UNLIKELY(atomic_load_relaxed(&sample_distance) != 0)) return fill_and_sample(cache, kind, size_class);
-  return fill(cache, kind, size_class, window_bytes_max());
+  return fill(cache, kind, size_class, window_bytes(cache, size_class));
 }
 
 bool cache_samples_large(struct cache *cache, size_t bytes) {
@@ -258,7 +266,7 @@ static void blacken_bin(struct cache *cache, struct cache_bin *bin, unsigned kin
   (void)cache;
   struct tally *marked = argument;
   if (bin->next == bin->limit) return;
-  marked->objects[tally_row_of(kind)][size_class] -= mark_bits_set_slots(
+  marked->objects[tally_row_of(kind)][size_class] -= mark_bits_count_and_set_slots(
       &heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[size_class]);
 }
 

@@ -38,6 +38,7 @@
 
 #include "alloc/sample.h"
 #include "base/attr.h"
+#include "base/bits.h"
 #include "page/span.h"
 #include "span/kind.h"
 #include "span/object.h"
@@ -46,9 +47,6 @@
 
 /* Kinds up to this one have their bins inside the cache; the others' are allocated when first used. */
 enum { CACHE_INLINE_KINDS = MIDDEN_RAW + 1 };
-
-/* Zeroed and handed out at a time: a part of the first-level cache. */
-enum { CACHE_WINDOW_BYTES = 2048 };
 
 struct cache_bin {
   char *next, *limit;
@@ -97,6 +95,16 @@ extern uint32_t cache_black_cycle;
 static inline bool cache_is_black(const struct cache *cache) {
   uint32_t cycle = atomic_load_relaxed(&cache_black_cycle);
   return UNLIKELY(cycle != 0) && cache->black_cycle == cycle;
+}
+
+/* Slots are zeroed and handed out so many bytes at a time: enough of them for the cost to be shared, and a small part of the
+ * first-level cache.  Half as many while a cycle is beside the program: who assists, does so by the window. */
+enum { CACHE_WINDOW_SLOTS = 16, CACHE_WINDOW_BYTES_LEAST = 4096, CACHE_WINDOW_BYTES_MOST = 8192 };
+
+/* The most bytes of a window, or one slot. */
+static inline size_t cache_window_bytes(const struct cache *cache, size_t slot_bytes) {
+  size_t bytes = max_size(CACHE_WINDOW_SLOTS * slot_bytes, CACHE_WINDOW_BYTES_LEAST);
+  return max_size(min_size(bytes, CACHE_WINDOW_BYTES_MOST) >> cache_is_black(cache), slot_bytes);
 }
 
 /* The calling thread's cache.  A thread that has none yet sees an empty one, whose windows send it to the slow path. */

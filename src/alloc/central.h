@@ -27,6 +27,7 @@ struct central {
   struct lock lock;
   struct list partial[2]; /* by central_side; under lock */
   struct list full[2];
+  uint32_t searches; /* for a swept span, ever; under lock */
 } CACHE_ALIGNED;
 
 /* Index of the swept lists; the unswept ones have the other. */

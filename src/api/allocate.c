@@ -75,13 +75,14 @@ static void stress(void) {
   if (atomic_add_relaxed(&count, 1u) % start_stress_interval == 0) collector_collect(COLLECT_STRESS, NULL, NULL);
 }
 
+/* Before about `bytes` are handed out. */
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
   if (handover_is_offered_to_all()) handover_take(self);
   if (UNLIKELY(atomic_load_relaxed(&handover_is_untold))) handover_tell(self);
   if (UNLIKELY(atomic_load_relaxed(&dirty_slowing) != 0)) dirty_rest(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
-  if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, max_size(bytes, CACHE_WINDOW_BYTES));
+  if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, bytes);
   if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);
   if (UNLIKELY(start_stress_interval != 0)) stress();
 }
@@ -140,7 +141,7 @@ static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_
   struct mutator *self = start_self_or_null();
   if (UNLIKELY(self == NULL)) return fail(bytes);
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
-  pay_dues(self, size_class_bytes[size_class]);
+  pay_dues(self, cache_window_bytes(&self->cache, size_class_bytes[size_class]));
   for (unsigned attempt = 0;; attempt++) {
     mutator_enter(self);
     enum cache_filled filled = cache_refill(&self->cache, kind, size_class);

@@ -15,8 +15,9 @@
  * call.  The library's few bytes fit the space that loaders keep for libraries opened later by dlopen. */
 #define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
-/* For variables that hold addresses of objects, or what looks like them, without being roots: where the library is linked
- * into the program its data would otherwise be scanned with the program's.  Between the two symbols lie all of them. */
+/* For variables that hold addresses of objects, or what looks like them, without being roots, and for large ones: where the
+ * library is linked into the program its data would otherwise be scanned with the program's.  Between the two symbols lie all
+ * of them. */
 #define NOT_A_ROOT __attribute__((section("midden_private")))
 extern char attr_not_a_root_start[] __asm__("__start_midden_private") __attribute__((visibility("hidden")));
 extern char attr_not_a_root_end[] __asm__("__stop_midden_private") __attribute__((visibility("hidden")));

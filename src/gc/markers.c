@@ -15,7 +15,7 @@ enum { SPINS = 100 };
  * because the machine had other things to run, finds it shut and nobody waits for it. */
 #define DOOR_OPEN UINT32_C(0x80000000)
 
-static struct {
+static NOT_A_ROOT struct {
   uint32_t door;       /* atomic; the release that opens it hands out the job, the acquire of a helper takes it */
   uint32_t generation; /* atomic; counts the jobs; what helpers sleep on */
   unsigned wanted;     /* how many may take part, the caller included */

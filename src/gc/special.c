@@ -33,7 +33,7 @@ struct watch {
 static const uint16_t set_buckets[] = {1, 4, 16, 64, 256, 512};
 enum { SET_SIZES = COUNT_OF(set_buckets) };
 
-static struct { struct lock lock; } CACHE_ALIGNED stripes[STRIPES];
+static NOT_A_ROOT struct { struct lock lock; } CACHE_ALIGNED stripes[STRIPES];
 
 static struct fixalloc small_records, records, set_pools[SET_SIZES];
 

@@ -16,7 +16,7 @@ static struct lock lock = LOCK_INIT(LOCK_RANK_ROOTS);
 static struct ranges added, excluded; /* under lock; read while the world is stopped */
 
 /* Written while the world is stopped. */
-static struct {
+static NOT_A_ROOT struct {
   struct ranges data;
   struct os_tls_module tls[TLS_MODULES_MAX];
   size_t tls_count;

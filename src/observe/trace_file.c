@@ -21,7 +21,7 @@ enum {
 
 static const char closing[] = "\n]\n";
 
-static struct {
+static NOT_A_ROOT struct {
   struct lock lock;
   bool is_open;
   uint32_t process;           /* whose file it is */

@@ -24,8 +24,10 @@ void mark_bits_copy(const struct arena *arena, unsigned side, uintptr_t start, s
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes) {
   size_t count = 0;
   const uint64_t *end = mark_word_of(arena, side, start) + (bytes >> MARK_WORD_SHIFT);
-  for (const uint64_t *word = mark_word_of(arena, side, start); word < end; word++)
-    count += count_bits(atomic_load_relaxed(word));
+  for (const uint64_t *word = mark_word_of(arena, side, start); word < end; word++) {
+    uint64_t bits = atomic_load_relaxed(word);
+    if (bits != 0) count += count_bits(bits); /* a loop, where the processor's instruction may not be relied on */
+  }
   return count;
 }
 
@@ -59,20 +61,49 @@ uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t fro
   return found < end ? found : end;
 }
 
+/* The bits of a word in which every `slot_bytes` a slot starts, the first of them at bit 0. */
+static uint64_t slot_pattern(size_t slot_bytes) {
+  uint64_t pattern = 1;
+  for (size_t stride = slot_bytes >> GRANULE_SHIFT; stride < 64; stride *= 2) pattern |= pattern << stride;
+  return pattern;
+}
+
 /* The bits of the slots in one word, from `slot` on; moves `slot` past them. */
-static uint64_t slot_mask(uintptr_t *slot, uintptr_t end, size_t slot_bytes) {
-  uintptr_t word_end = min_size(round_down(*slot, MARK_WORD_BYTES) + MARK_WORD_BYTES, end);
-  uint64_t mask = 0;
-  for (; *slot < word_end; *slot += slot_bytes) mask |= mark_mask_of(*slot);
+static uint64_t slot_mask(uint64_t pattern, uintptr_t *slot, uintptr_t end, size_t slot_bytes) {
+  uintptr_t word_start = round_down(*slot, MARK_WORD_BYTES);
+  uint64_t mask = pattern << (*slot >> GRANULE_SHIFT & 63);
+  if (end - word_start < MARK_WORD_BYTES) mask &= (UINT64_C(1) << ((end - word_start) >> GRANULE_SHIFT)) - 1;
+  *slot = word_start + ((uintptr_t)highest_bit(mask) << GRANULE_SHIFT) + slot_bytes;
   return mask;
 }
 
-size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
-                           size_t slot_bytes) {
-  size_t before = 0;
+uintptr_t mark_bits_next_free(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end,
+                              size_t slot_bytes) {
+  uint64_t pattern = slot_pattern(slot_bytes);
+  for (uintptr_t slot = from; slot < end;) {
+    uintptr_t word_start = round_down(slot, MARK_WORD_BYTES);
+    uint64_t bits = atomic_load_acquire(mark_word_of(arena, side, slot));
+    uint64_t free = slot_mask(pattern, &slot, end, slot_bytes) & ~bits;
+    if (free != 0) return word_start + ((uintptr_t)lowest_bit(free) << GRANULE_SHIFT);
+  }
+  return end;
+}
+
+void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes) {
+  uint64_t pattern = slot_pattern(slot_bytes);
   for (uintptr_t slot = start; slot < end;) {
     uint64_t *word = mark_word_of(arena, side, slot);
-    uint64_t mask = slot_mask(&slot, end, slot_bytes);
+    atomic_or_release(word, slot_mask(pattern, &slot, end, slot_bytes));
+  }
+}
+
+size_t mark_bits_count_and_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                     size_t slot_bytes) {
+  size_t before = 0;
+  uint64_t pattern = slot_pattern(slot_bytes);
+  for (uintptr_t slot = start; slot < end;) {
+    uint64_t *word = mark_word_of(arena, side, slot);
+    uint64_t mask = slot_mask(pattern, &slot, end, slot_bytes);
     before += count_bits(atomic_or_release(word, mask) & mask);
   }
   return before;
@@ -81,9 +112,10 @@ size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t s
 size_t mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
                              size_t slot_bytes) {
   size_t before = 0;
+  uint64_t pattern = slot_pattern(slot_bytes);
   for (uintptr_t slot = start; slot < end;) {
     uint64_t *word = mark_word_of(arena, side, slot);
-    uint64_t mask = slot_mask(&slot, end, slot_bytes);
+    uint64_t mask = slot_mask(pattern, &slot, end, slot_bytes);
     before += count_bits(atomic_and_release(word, ~mask) & mask);
   }
   return before;

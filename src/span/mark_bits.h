@@ -75,8 +75,15 @@ bool mark_bits_cover(const struct arena *arena, unsigned side, unsigned other, u
 /* The first address in [from, end) whose bit is set, or `end`.  An acquire of those before it. */
 uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end);
 
-/* Sets or clears the bits of the slots in [start, end), `slot_bytes` apart; a release.  How many were set before. */
-size_t mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
+/* The first slot in [from, end) whose bit is not set, or `end`; slots start `slot_bytes` apart, the first at `from`.  An
+ * acquire of the bits up to it. */
+uintptr_t mark_bits_next_free(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end,
+                              size_t slot_bytes);
+
+/* Set or clear the bits of the slots in [start, end), `slot_bytes` apart; releases.  Two return how many were set before. */
+void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
+size_t mark_bits_count_and_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                     size_t slot_bytes);
 size_t mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
                              size_t slot_bytes);
 

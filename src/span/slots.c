@@ -57,17 +57,11 @@ void slots_destroy(struct span *span) {
   memcheck_hide(span->start, span_bytes(span));
 }
 
-/* The first free slot at or after `slot`, or `end`. */
-static uintptr_t first_free(uintptr_t slot, uintptr_t end, size_t slot_bytes) {
-  unsigned side = alloc_side();
-  while (slot < end && mark_bit_get_acquire(&heap_arena, side, slot)) slot += slot_bytes;
-  return min_size(slot, end);
-}
-
 bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, struct slot_run *run) {
   size_t slot_bytes = span->slot_bytes_small;
   uintptr_t slots_end = span->start + span->slot_count * slot_bytes;
-  uintptr_t start = first_free(span->start + span->free_index, slots_end, slot_bytes);
+  uintptr_t start =
+      mark_bits_next_free(&heap_arena, alloc_side(), span->start + span->free_index, slots_end, slot_bytes);
   if (start == slots_end) {
     atomic_store_release(&span->free_index, slots_end - span->start);
     return false;

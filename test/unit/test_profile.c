@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "alloc/cache.h"
 #include "alloc/sample.h"
 #include "base/atomic.h"
 #include "gc/profile.h"
@@ -442,7 +443,7 @@ static void *run_before_and_after(void *argument) {
 /* What a thread had set aside before the start is not seen, and nothing else is missed. */
 static void test_threads_that_ran_before(void **state) {
   (void)state;
-  enum { WINDOW_SLOTS = 2048 / 16 };
+  enum { WINDOW_SLOTS = CACHE_WINDOW_BYTES_LEAST / 16 };
   pthread_t thread;
   pthread_barrier_init(&barrier, NULL, 2);
   assert_int_equal(pthread_create(&thread, NULL, run_before_and_after, NULL), 0);
