@@ -77,8 +77,9 @@ bool calls_take(struct due_call *due) {
     lock_release(special_lock(span));
   }
   special_free(record);
-  /* From the queue, a root, to the thread's stack, which may have been scanned. */
-  barrier_note(due->object, due->argument);
+  /* Both from the queue, a root, to the thread's stack, which may have been scanned. */
+  barrier_note(due->object, NULL);
+  barrier_note(due->argument, NULL);
   return true;
 }
 

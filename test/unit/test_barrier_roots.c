@@ -1,0 +1,136 @@
+/* Barrier mode and what is a root no more, on a forced schedule: all stacks are scanned, no root and nothing of the heap is,
+ * when the main thread gets a reference from a root and has the library give that root up.  From then on its stack alone
+ * holds what it got, and nobody will look there: it is kept by what the library marks, or tells the collector. */
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "midden/barrier.h"
+#include "mutator/roots.h"
+#include "support/heap_test.h"
+
+static struct {
+  bool waits; /* before the next marking of the roots */
+  sem_t begun, dropped, over;
+} plan;
+
+static void await(sem_t *semaphore) {
+  while (sem_wait(semaphore) != 0) continue; /* interrupted by a handshake */
+}
+
+/* ---- the collector's side ---- */
+
+typedef void visit_fn(void *argument, struct os_range range);
+bool __real_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
+bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
+
+bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument) {
+  if (plan.waits) {
+    plan.waits = false;
+    sem_post(&plan.begun);
+    await(&plan.dropped);
+  }
+  return __real_roots_visit_running(self, visit, argument);
+}
+
+static void *collect(void *unused) {
+  (void)unused;
+  midden_collect();
+  sem_post(&plan.over);
+  return NULL;
+}
+
+/* ---- the program's side ---- */
+
+static struct midden_weak *weak, *dropped;
+static uintptr_t got; /* hidden */
+
+NOINLINE_TEST static bool is_kept(uintptr_t hidden) { return test_hide(midden_weak_get(weak)) == hidden; }
+NOINLINE_TEST static bool is_dropped_gone(void) { return midden_weak_get(dropped) == NULL; }
+
+NOINLINE_TEST static void *new_object(void) {
+  void *object = midden_alloc(64);
+  REQUIRE(object != NULL, "out of memory");
+  midden_store(&weak, midden_weak_new(object));
+  midden_store(&dropped, midden_weak_new(midden_alloc(64)));
+  return object;
+}
+
+/* A cycle in which `drop`, which notes in `got` what it got, gives up what `make` has made to hold a new object. */
+static void keeps(void (*make)(void), void (*drop)(void)) {
+  make();
+  test_scrub_stack();
+  plan.waits = true;
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, collect, NULL) == 0, "pthread_create");
+  await(&plan.begun);
+  drop();
+  test_scrub_stack();
+  sem_post(&plan.dropped);
+  await(&plan.over);
+  pthread_join(thread, NULL);
+  assert_true(is_kept(got));
+  assert_true(is_dropped_gone());
+  test_collect_clean();
+  assert_false(is_kept(got));
+}
+
+/* ---- calls that are due ---- */
+
+static void note_argument(void *argument) { got = test_hide(argument); }
+
+static void note_finalizer(void *object, void *argument) {
+  (void)object;
+  got = test_hide(argument);
+}
+
+NOINLINE_TEST static void add_cleanup(void) {
+  REQUIRE(midden_cleanup_add(midden_alloc(32), note_argument, new_object(), NULL) == 0, "midden_cleanup_add");
+}
+
+NOINLINE_TEST static void add_finalizer(void) {
+  REQUIRE(midden_finalizer_set(midden_alloc(32), note_finalizer, new_object(), MIDDEN_FINALIZE_ORDERED, NULL, NULL) == 0,
+          "midden_finalizer_set");
+}
+
+static void make_cleanup(void) {
+  add_cleanup();
+  test_collect_clean();
+  REQUIRE(midden_finalizers_ready(), "the cleanup is not ready");
+}
+
+static void make_finalizer(void) {
+  add_finalizer();
+  test_collect_clean();
+  REQUIRE(midden_finalizers_ready(), "the finalizer is not ready");
+}
+
+NOINLINE_TEST static void run_one(void) { REQUIRE(midden_finalizers_run(1) == 1, "midden_finalizers_run"); }
+
+static void the_argument_of_a_cleanup_is_kept(void **state) {
+  (void)state;
+  keeps(make_cleanup, run_one);
+}
+
+static void the_argument_of_a_finalizer_is_kept(void **state) {
+  (void)state;
+  keeps(make_finalizer, run_one);
+}
+
+int main(void) {
+  midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
+  sem_init(&plan.begun, 0, 0);
+  sem_init(&plan.dropped, 0, 0);
+  sem_init(&plan.over, 0, 0);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_argument_of_a_cleanup_is_kept),
+      cmocka_unit_test(the_argument_of_a_finalizer_is_kept),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
