@@ -5,42 +5,80 @@
 
 #include "api/start.h"
 #include "gc/collector.h"
+#include "gc/concurrent.h"
 #include "gc/mark.h"
 #include "midden/midden.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 
-typedef int range_function(struct os_range range);
+static bool is_range(const void *start, const void *end) { return (uintptr_t)start <= (uintptr_t)end; }
 
-static int with_range(range_function *function, void *start, void *end) {
-  if ((uintptr_t)end < (uintptr_t)start) return -EINVAL;
+static struct os_range range_of(const void *start, const void *end) {
+  return (struct os_range){(uintptr_t)start, (uintptr_t)end};
+}
+
+int midden_root_add(void *start, void *end) {
+  if (!is_range(start, end)) return -EINVAL;
   struct mutator *self = start_self();
   mutator_enter(self);
-  int error = function((struct os_range){(uintptr_t)start, (uintptr_t)end});
+  int error = roots_add(range_of(start, end));
   mutator_leave(self);
   return error;
 }
 
-int midden_root_add(void *start, void *end) { return with_range(roots_add, start, end); }
-void midden_root_remove(void *start, void *end) { with_range(roots_remove, start, end); }
-int midden_root_exclude(void *start, void *end) { return with_range(roots_exclude, start, end); }
+/* In one critical section: no thread is scanned between the look at what goes and its going. */
+void midden_root_remove(void *start, void *end) {
+  if (!is_range(start, end)) return;
+  struct mutator *self = start_self();
+  mutator_enter(self);
+  concurrent_mark_added(self, range_of(start, end));
+  roots_remove(range_of(start, end));
+  mutator_leave(self);
+}
 
 void midden_root_clear(void) {
   struct mutator *self = start_self();
   mutator_enter(self);
+  concurrent_mark_added(self, (struct os_range){0, UINTPTR_MAX});
   roots_clear();
   mutator_leave(self);
 }
 
-void midden_root_modules(bool scan) {
+/* In barrier mode static data ceases to be a root while no cycle runs: what it holds may have been loaded by a thread that was
+ * scanned. */
+static void *beside_no_cycle(void *(*function)(void *argument), void *argument) {
   start_ensure();
-  roots_scan_modules(scan);
+  bool with_barrier = collector.concurrent && !collector.dirty;
+  return with_barrier ? midden_locked_call(function, argument) : function(argument);
 }
 
-void midden_set_module_filter(midden_module_filter_fn *filter) {
-  start_ensure();
-  roots_set_module_filter(filter);
+static void *exclude(void *argument) {
+  struct mutator *self = mutator_self();
+  mutator_enter(self);
+  int error = roots_exclude(*(const struct os_range *)argument);
+  mutator_leave(self);
+  return (void *)(intptr_t)error;
 }
+
+int midden_root_exclude(void *start, void *end) {
+  if (!is_range(start, end)) return -EINVAL;
+  struct os_range range = range_of(start, end);
+  return (int)(intptr_t)beside_no_cycle(exclude, &range);
+}
+
+static void *scan_modules(void *scan) {
+  roots_scan_modules(*(const bool *)scan);
+  return NULL;
+}
+
+void midden_root_modules(bool scan) { beside_no_cycle(scan_modules, &scan); }
+
+static void *set_filter(void *filter) {
+  roots_set_module_filter(*(midden_module_filter_fn **)filter);
+  return NULL;
+}
+
+void midden_set_module_filter(midden_module_filter_fn *filter) { beside_no_cycle(set_filter, &filter); }
 
 void midden_set_root_callback(midden_root_fn *callback, void *argument) {
   start_ensure();

@@ -91,6 +91,17 @@ void concurrent_mark(struct mutator *self, uintptr_t address) {
   concurrent_publish(tracer);
 }
 
+static void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
+
+void concurrent_mark_added(struct mutator *self, struct os_range range) {
+  if (!concurrent_is_marking() || collector.dirty) return; /* dirty-page mode scans the stacks again */
+  struct midden_tracer *tracer = concurrent_tracer(self);
+  memcheck_quiet_begin();
+  roots_visit_added_in(range, mark_static, tracer);
+  memcheck_quiet_end();
+  concurrent_publish(tracer);
+}
+
 /* After MARK all that is recorded is marked, or garbage. */
 static void flush_words(struct mutator *mutator, const uintptr_t *words, uint32_t count) {
   if (!concurrent_is_marking()) return;

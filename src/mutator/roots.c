@@ -56,6 +56,16 @@ int roots_exclude(struct os_range range) {
   return error;
 }
 
+void roots_visit_added_in(struct os_range range, roots_visit_fn *visit, void *argument) {
+  lock_acquire(&lock);
+  for (size_t i = 0; i < added.count; i++) {
+    struct os_range item = added.items[i];
+    struct os_range part = {max_size(item.start, range.start), min_size(item.end, range.end)};
+    if (part.start < part.end) visit(argument, part);
+  }
+  lock_release(&lock);
+}
+
 void roots_scan_modules(bool scan) { atomic_store_release(&scan_modules, scan); }
 
 void roots_set_module_filter(midden_module_filter_fn *function) {

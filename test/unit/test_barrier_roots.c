@@ -15,6 +15,8 @@
 #include "mutator/roots.h"
 #include "support/heap_test.h"
 
+enum { WORDS = 64 };
+
 static struct {
   bool waits; /* before the next marking of the roots */
   sem_t begun, dropped, over;
@@ -22,6 +24,16 @@ static struct {
 
 static void await(sem_t *semaphore) {
   while (sem_wait(semaphore) != 0) continue; /* interrupted by a handshake */
+}
+
+/* For a while: where a cycle that is under way is waited for, it goes on. */
+static void await_a_while(sem_t *semaphore) {
+  enum { NS = 300000000, NS_PER_S = 1000000000 };
+  struct timespec end;
+  clock_gettime(CLOCK_REALTIME, &end);
+  end.tv_nsec += NS;
+  if (end.tv_nsec >= NS_PER_S) end.tv_sec++, end.tv_nsec -= NS_PER_S;
+  while (sem_timedwait(semaphore, &end) != 0 && errno == EINTR) continue;
 }
 
 /* ---- the collector's side ---- */
@@ -34,7 +46,7 @@ bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *arg
   if (plan.waits) {
     plan.waits = false;
     sem_post(&plan.begun);
-    await(&plan.dropped);
+    await_a_while(&plan.dropped);
   }
   return __real_roots_visit_running(self, visit, argument);
 }
@@ -75,6 +87,7 @@ static void keeps(void (*make)(void), void (*drop)(void)) {
   sem_post(&plan.dropped);
   await(&plan.over);
   pthread_join(thread, NULL);
+  while (sem_trywait(&plan.dropped) == 0) continue;
   assert_true(is_kept(got));
   assert_true(is_dropped_gone());
   test_collect_clean();
@@ -95,8 +108,9 @@ NOINLINE_TEST static void add_cleanup(void) {
 }
 
 NOINLINE_TEST static void add_finalizer(void) {
-  REQUIRE(midden_finalizer_set(midden_alloc(32), note_finalizer, new_object(), MIDDEN_FINALIZE_ORDERED, NULL, NULL) == 0,
-          "midden_finalizer_set");
+  REQUIRE(
+      midden_finalizer_set(midden_alloc(32), note_finalizer, new_object(), MIDDEN_FINALIZE_ORDERED, NULL, NULL) == 0,
+      "midden_finalizer_set");
 }
 
 static void make_cleanup(void) {
@@ -123,6 +137,51 @@ static void the_argument_of_a_finalizer_is_kept(void **state) {
   keeps(make_finalizer, run_one);
 }
 
+/* ---- ranges ---- */
+
+static void **range;
+static uintptr_t static_words[WORDS];
+
+NOINLINE_TEST static void make_range(void) {
+  if (range == NULL) range = calloc(WORDS, sizeof *range);
+  REQUIRE(midden_root_add(range, range + WORDS) == 0, "midden_root_add");
+  midden_store(&range[WORDS / 2], new_object());
+}
+
+NOINLINE_TEST static void load_and_remove(void) {
+  got = test_hide(range[WORDS / 2]);
+  midden_root_remove(range, range + WORDS);
+}
+
+NOINLINE_TEST static void load_and_remove_half(void) {
+  got = test_hide(range[WORDS / 2]);
+  midden_root_remove(range + WORDS / 2, range + WORDS);
+}
+
+NOINLINE_TEST static void load_and_clear(void) {
+  got = test_hide(range[WORDS / 2]);
+  midden_root_clear();
+}
+
+NOINLINE_TEST static void make_static(void) { midden_store(&static_words[WORDS / 2], new_object()); }
+
+NOINLINE_TEST static void load_and_ignore(void) {
+  got = test_hide((void *)static_words[WORDS / 2]);
+  REQUIRE(midden_root_exclude(static_words, static_words + WORDS) == 0, "midden_root_exclude");
+}
+
+static void what_a_range_that_goes_held_is_kept(void **state) {
+  (void)state;
+  keeps(make_range, load_and_remove);
+  keeps(make_range, load_and_remove_half);
+  keeps(make_range, load_and_clear);
+}
+
+static void what_static_data_that_is_excluded_held_is_kept(void **state) {
+  (void)state;
+  keeps(make_static, load_and_ignore);
+}
+
 int main(void) {
   midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
   sem_init(&plan.begun, 0, 0);
@@ -131,6 +190,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_argument_of_a_cleanup_is_kept),
       cmocka_unit_test(the_argument_of_a_finalizer_is_kept),
+      cmocka_unit_test(what_a_range_that_goes_held_is_kept),
+      cmocka_unit_test(what_static_data_that_is_excluded_held_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
