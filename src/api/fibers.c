@@ -146,7 +146,10 @@ int midden_stack_free(struct midden_stack *stack) {
   if (stack == NULL) return 0;
   mutator_enter(self);
   bool is_running = atomic_load_relaxed(&stack->is_running);
-  if (!is_running) stack_unregister(stack);
+  if (!is_running) {
+    fiber_announce_end(self, NULL, stack);
+    stack_unregister(stack);
+  }
   mutator_leave(self);
   return is_running ? -EBUSY : 0;
 }
@@ -160,7 +163,11 @@ int midden_stack_set_pointer(struct midden_stack *stack, void *pointer) {
   if (value < stack->low || value > stack->high) return -EINVAL;
   mutator_enter(self);
   bool is_running = atomic_load_relaxed(&stack->is_running);
-  if (!is_running) atomic_store_relaxed(&stack->pointer, value);
+  if (!is_running) {
+    fiber_announce_end(self, NULL, stack);
+    atomic_store_relaxed(&stack->pointer, value);
+    atomic_store_relaxed(&stack->scanned_cycle, 0u); /* what it holds now was not */
+  }
   mutator_leave(self);
   return is_running ? -EBUSY : 0;
 }

@@ -142,6 +142,11 @@ static void announce_switch(struct mutator *self, struct midden_fiber *to, struc
   os_call_with_registers(announce_here, &(struct announcement){self, to, registered});
 }
 
+/* As if the thread were to switch there. */
+void fiber_announce_end(struct mutator *self, struct midden_fiber *fiber, struct midden_stack *registered) {
+  announce_switch(self, fiber, registered);
+}
+
 /* In a critical section, `to` claimed.  Returns, the section ended, when something switches back. */
 static void *cross(struct mutator *self, enum fiber_state state, struct midden_fiber *to, void *value) {
   struct midden_fiber *from = self->fiber;
@@ -246,7 +251,10 @@ void fiber_finish(struct mutator *self, void *value, struct midden_fiber *next) 
 int fiber_free(struct mutator *self, struct midden_fiber *fiber) {
   mutator_enter(self);
   int error = claim(fiber, FIBER_FINISHED);
-  if (error == 0) drop_stack(fiber);
+  if (error == 0) {
+    fiber_announce_end(self, fiber, NULL);
+    drop_stack(fiber);
+  }
   mutator_leave(self);
   return error == -EBUSY ? error : 0;
 }

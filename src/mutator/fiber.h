@@ -108,6 +108,10 @@ void fiber_abandon(struct mutator *mutator);
 /* In the child of a fork: of the fibers that were not suspended, those of the calling thread go on. */
 void fiber_abandon_others(struct mutator *self);
 
+/* What a stack that is in use nowhere holds is about to be given up, a fiber's that was claimed or, NULL, a registered one's.
+ * Threads that were scanned may have loaded it: beside a mark phase it is scanned first.  Critical sections. */
+void fiber_announce_end(struct mutator *self, struct midden_fiber *fiber, struct midden_stack *registered);
+
 /* The program's own switch; see midden_stack_switch_begin.  `frame` is the public function's __builtin_frame_address(0). */
 void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from, struct midden_stack *to,
                                 uintptr_t frame);

@@ -182,6 +182,61 @@ static void what_static_data_that_is_excluded_held_is_kept(void **state) {
   keeps(make_static, load_and_ignore);
 }
 
+/* ---- stacks ---- */
+
+static struct midden_stack *stack;
+
+static void **word_of_stack(void) { return (void **)midden_stack_high(stack) - 4; }
+
+NOINLINE_TEST static void make_stack(void) {
+  stack = midden_stack_alloc(0);
+  REQUIRE(stack != NULL, "out of memory");
+  midden_store(word_of_stack(), new_object());
+  REQUIRE(midden_stack_set_pointer(stack, word_of_stack()) == 0, "midden_stack_set_pointer");
+}
+
+NOINLINE_TEST static void load_and_free_stack(void) {
+  got = test_hide(*word_of_stack());
+  REQUIRE(midden_stack_free(stack) == 0, "midden_stack_free");
+}
+
+NOINLINE_TEST static void load_and_pop(void) {
+  got = test_hide(*word_of_stack());
+  REQUIRE(midden_stack_set_pointer(stack, midden_stack_high(stack)) == 0, "midden_stack_set_pointer");
+}
+
+static void what_a_parked_stack_held_is_kept(void **state) {
+  (void)state;
+  keeps(make_stack, load_and_free_stack);
+  keeps(make_stack, load_and_pop);
+  midden_stack_free(stack);
+}
+
+static struct midden_fiber *fiber;
+static void *volatile *local; /* the fiber's */
+
+static void *hold(void *argument) {
+  void *volatile held = argument;
+  local = &held;
+  midden_fiber_yield(NULL);
+  return held;
+}
+
+NOINLINE_TEST static void make_fiber(void) {
+  midden_store(&fiber, midden_fiber_new(hold, new_object(), 0));
+  REQUIRE(fiber != NULL && midden_fiber_resume(fiber, NULL, NULL) == 0, "midden_fiber_resume");
+}
+
+NOINLINE_TEST static void load_and_free_fiber(void) {
+  got = test_hide(*local);
+  REQUIRE(midden_fiber_free(fiber) == 0, "midden_fiber_free");
+}
+
+static void what_a_suspended_fiber_held_is_kept(void **state) {
+  (void)state;
+  keeps(make_fiber, load_and_free_fiber);
+}
+
 int main(void) {
   midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
   sem_init(&plan.begun, 0, 0);
@@ -192,6 +247,8 @@ int main(void) {
       cmocka_unit_test(the_argument_of_a_finalizer_is_kept),
       cmocka_unit_test(what_a_range_that_goes_held_is_kept),
       cmocka_unit_test(what_static_data_that_is_excluded_held_is_kept),
+      cmocka_unit_test(what_a_parked_stack_held_is_kept),
+      cmocka_unit_test(what_a_suspended_fiber_held_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
