@@ -181,15 +181,21 @@ uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void 
   return target;
 }
 
-/* The flag after the loads: whoever sees it off had what it loaded in its registers when its stack was scanned, if that came
- * in between. */
+/* Begins as a store does, and answers no handshake until what was loaded is in its registers.  With the flag off no cycle can
+ * scan this thread in between, to find the target dead later; and all that the last one has cleared is seen (acquire).  (The
+ * flag after the loads would not do: a cycle may end in between.) */
 uintptr_t cell_read(const struct cell *cell, void **value) {
-  uintptr_t target = read_words(cell, value);
+  atomic_store_relaxed(&midden_barrier_inside, 1u);
   atomic_signal_barrier();
-  if (LIKELY(atomic_load_relaxed(&midden_barrier_active) == 0)) return target;
+  if (LIKELY(atomic_load_acquire(&midden_barrier_active) == 0)) {
+    uintptr_t target = read_words(cell, value);
+    midden_barrier_end();
+    return target;
+  }
+  midden_barrier_end();
   struct mutator *self = mutator_self();
   mutator_enter(self);
-  target = cell_read_entered(self, cell, value);
+  uintptr_t target = cell_read_entered(self, cell, value);
   mutator_leave(self);
   return target;
 }

@@ -52,7 +52,7 @@ void cell_object_freed(uintptr_t object);
 void cell_freed(struct cell *cell);
 
 /* What the program is handed: the target, 0 where it died or there is none, and, unless `value` is NULL, the value, NULL with
- * it.  Beside a cycle it is marked, or found dead (docs/barrier-mode.md); otherwise this is two loads.  The second form is
+ * it.  Beside a cycle it is marked, or found dead (docs/barrier-mode.md); otherwise this is three loads.  The second form is
  * for critical sections. */
 uintptr_t cell_read(const struct cell *cell, void **value);
 uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void **value);
