@@ -307,8 +307,10 @@ static bool mark_roots(struct cycle *cycle) {
   return all;
 }
 
-/* [quiet]: true if nobody made anything grey since `news` was read. */
-static bool is_quiet(uint64_t news) { return atomic_load_acquire(&concurrent.news) == news && !work_is_available(); }
+/* [quiet]: true if nobody made anything grey since `news` was read.  What found no place in a buffer is no news. */
+static bool is_quiet(uint64_t news) {
+  return atomic_load_acquire(&concurrent.news) == news && !work_is_available() && !work_has_overflowed();
+}
 
 /* One attempt to end the phase. */
 static bool try_to_finish(struct cycle *cycle) {

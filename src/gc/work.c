@@ -17,7 +17,7 @@ static NOT_A_ROOT struct {
   uint32_t full_count;              /* atomic; written under lock */
   uint32_t joined;                  /* atomic; markers that take part; only grows while marking */
   uint32_t waiting;                 /* atomic; those of them without work */
-  bool overflowed;                  /* under lock */
+  bool overflowed;                  /* atomic; written under lock */
   uintptr_t low, high;              /* under lock; inclusive */
 } pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
 
@@ -123,16 +123,18 @@ void work_overflow(uintptr_t object) {
   lock_acquire(&pool.lock);
   if (!pool.overflowed || object < pool.low) pool.low = object;
   if (!pool.overflowed || object > pool.high) pool.high = object;
-  pool.overflowed = true;
+  atomic_store_release(&pool.overflowed, true);
   lock_release(&pool.lock);
 }
+
+bool work_has_overflowed(void) { return atomic_load_acquire(&pool.overflowed); }
 
 bool work_take_overflow(uintptr_t *low, uintptr_t *high) {
   lock_acquire(&pool.lock);
   bool overflowed = pool.overflowed;
   *low = pool.low;
   *high = pool.high;
-  pool.overflowed = false;
+  atomic_store_relaxed(&pool.overflowed, false);
   lock_release(&pool.lock);
   return overflowed;
 }

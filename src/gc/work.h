@@ -54,6 +54,9 @@ struct work_buffer *work_take_or_finish(void);
 /* Notes a grey object that no buffer had room for. */
 void work_overflow(uintptr_t object);
 
+/* Whether any is noted that nobody has taken. */
+bool work_has_overflowed(void);
+
 /* Takes the range of addresses noted since the last call; false if none. */
 bool work_take_overflow(uintptr_t *low, uintptr_t *high);
 
