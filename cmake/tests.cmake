@@ -252,6 +252,9 @@ target_link_options(test_unit_barrier_weak_read PRIVATE "LINKER:--wrap=roots_vis
 # What test_barrier_overflow.c does behind the marking of the roots.
 target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=roots_visit_running")
 
+# What test_barrier_batch.c does before the scan of the stacks, and behind the marking of the roots.
+target_link_options(test_unit_barrier_batch PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
+
 # What test_dirty_static.c does around the reading of static data.
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
 
