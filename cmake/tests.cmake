@@ -255,6 +255,9 @@ target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=roots_visi
 # What test_barrier_batch.c does before the scan of the stacks, and behind the marking of the roots.
 target_link_options(test_unit_barrier_batch PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
+# What test_barrier_races.c does behind the marking of the roots.
+target_link_options(test_unit_barrier_races PRIVATE "LINKER:--wrap=roots_visit_running")
+
 # What test_dirty_static.c does around the reading of static data.
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
 
@@ -319,7 +322,7 @@ endif()
 # Barrier mode, with fewer steps: the label and the target "tsan".  docs/sanitizers.md says why not more.
 if(MIDDEN_SANITIZE MATCHES "thread")
   add_custom_target(tsan)
-  foreach(name unit/lock stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers
+  foreach(name unit/lock unit/barrier_races stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers
           stress/many.barrier stress/stats.barrier)
     string(REGEX REPLACE "\\.barrier$" "" program "${name}")
     string(REPLACE "/" "_" target "test_${program}")

@@ -114,7 +114,7 @@ static void replace_places_locked(struct table *table, struct cell **places, siz
     struct cell *cell = table->places[i];
     void *key = cell == NULL ? NULL : key_of(cell);
     if (key == NULL) continue;
-    *find(places, capacity, key) = cell;
+    atomic_store_relaxed(find(places, capacity, key), cell); /* a marker may read the new array [birth] */
     used++;
   }
   midden_store(&table->places, places);

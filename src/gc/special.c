@@ -165,7 +165,7 @@ static struct special_set *make_set(struct span *span) {
     free_set(set);
     return NULL;
   }
-  span->has_specials = true;
+  atomic_store_relaxed(&span->has_specials, true);
   atomic_store_relaxed(&span->specials, set);
   return set;
 }

@@ -15,8 +15,12 @@
 /* How far into its span an offset from the arena's start lies.  `info` is its page's information, not 0. */
 ALWAYS_INLINE size_t object_offset_in_span(uintptr_t offset, uint16_t info) {
   unsigned index = page_info_index(info);
-  if (UNLIKELY(index == PAGE_INDEX_MAX))
-    return heap_arena.start + offset - heap_arena.spans[offset >> PAGE_SHIFT]->start;
+  if (UNLIKELY(index == PAGE_INDEX_MAX)) {
+    /* Who asks beside the thread that makes the span has read `info` in no order: an acquire of it sees the span entered. */
+    (void)atomic_load_acquire(&heap_arena.page_info[offset >> PAGE_SHIFT]);
+    const struct span *span = atomic_load_relaxed(&heap_arena.spans[offset >> PAGE_SHIFT]);
+    return heap_arena.start + offset - atomic_load_relaxed(&span->start);
+  }
   return ((size_t)index << PAGE_SHIFT) | (offset & (PAGE_BYTES - 1));
 }
 

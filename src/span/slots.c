@@ -29,7 +29,7 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   span->live_count = 0;
   span->free_index = 0;
   span->in_cache = false;
-  span->has_specials = kind_is_cell(kind);
+  atomic_store_relaxed(&span->has_specials, kind_is_cell(kind));
   ASSERT(span->specials == NULL);
   if (UNLIKELY(guard_active)) guard_span_ready(span);
   page_info_set(&heap_arena, span);
