@@ -255,8 +255,9 @@ target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=roots_visi
 # What test_barrier_batch.c does before the scan of the stacks, and behind the marking of the roots.
 target_link_options(test_unit_barrier_batch PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
-# What test_barrier_races.c does behind the marking of the roots.
-target_link_options(test_unit_barrier_races PRIVATE "LINKER:--wrap=roots_visit_running")
+# What test_barrier_races.c does behind the marking of the roots, and between a handshake and a large object that is made.
+target_link_options(test_unit_barrier_races PRIVATE
+  "LINKER:--wrap=roots_visit_running,--wrap=handshake_run,--wrap=large_alloc")
 
 # What test_dirty_static.c does around the reading of static data.
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")

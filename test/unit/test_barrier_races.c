@@ -11,7 +11,10 @@
 
 #include <cmocka.h>
 
+#include "alloc/large.h"
+#include "gc/collector.h"
 #include "midden/barrier.h"
+#include "mutator/handshake.h"
 #include "mutator/roots.h"
 #include "support/heap_test.h"
 
@@ -116,13 +119,77 @@ static void a_marker_meets_it(void **state) {
   assert_true(midden_owns(holder[0]));
 }
 
+/* ---- a large object that is marked before it is cleared ---- */
+
+static struct {
+  int rounds_left; /* of handshakes, to the one that waits */
+  bool waits;      /* in the next allocation of a large object */
+  sem_t inside, over;
+} clearing;
+
+void __real_handshake_run(struct mutator *self, handshake_fn *action);
+void __wrap_handshake_run(struct mutator *self, handshake_fn *action);
+bool __real_large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large);
+bool __wrap_large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large);
+
+/* The round that scans the stacks begins when the thread is in the critical section that makes its object. */
+void __wrap_handshake_run(struct mutator *self, handshake_fn *action) {
+  if (clearing.rounds_left != 0 && --clearing.rounds_left == 0) {
+    while (sem_wait(&clearing.inside) != 0) continue;
+  }
+  __real_handshake_run(self, action);
+}
+
+bool __wrap_large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large) {
+  if (clearing.waits) {
+    clearing.waits = false;
+    sem_post(&clearing.inside);
+    while (!atomic_load_relaxed(&mutator_self()->stop_pending)) linger(1);
+  }
+  return __real_large_alloc(cache, kind, bytes, alignment, large);
+}
+
+static void *collect_to_clear(void *unused) {
+  (void)unused;
+  midden_collect();
+  sem_post(&clearing.over);
+  return NULL;
+}
+
+/* By the handshake that comes as it is made it is on the stack alone, and grey. */
+static void a_marker_reads_what_is_cleared(void **state) {
+  (void)state;
+  pthread_t thread;
+  char *old = midden_alloc(LARGE_BYTES);
+  memset(old, 'x', LARGE_BYTES);
+  midden_free(old);
+  clearing.rounds_left = 3; /* ARM, ARM, SCAN */
+  REQUIRE(pthread_create(&thread, NULL, collect_to_clear, NULL) == 0, "pthread_create");
+  while (collector_phase() != COLLECTOR_SCAN) {
+    midden_blocking_enter();
+    linger(1);
+    midden_blocking_leave();
+  }
+  clearing.waits = true;
+  char *large = midden_alloc(LARGE_BYTES);
+  linger(4 * WHILE_MS);
+  for (size_t i = 0; i < LARGE_BYTES; i++) REQUIRE(large[i] == 0, "not cleared");
+  await(&clearing.over);
+  midden_blocking_enter();
+  pthread_join(thread, NULL);
+  midden_blocking_leave();
+}
+
 int main(void) {
   midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
   sem_init(&plan.begun, 0, 0);
   sem_init(&plan.over, 0, 0);
+  sem_init(&clearing.inside, 0, 0);
+  sem_init(&clearing.over, 0, 0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_object_is_freed_beside_the_first_special_of_its_span),
       cmocka_unit_test(a_marker_meets_it),
+      cmocka_unit_test(a_marker_reads_what_is_cleared),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
