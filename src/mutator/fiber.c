@@ -6,6 +6,7 @@
 #include "alloc/account.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "mutator/barrier.h"
 
 /* What a new stack counts for in the account of what was allocated: about the memory that its top takes.  Garbage fibers
  * must bring a collection about. */
@@ -169,7 +170,7 @@ static void run(void *arrival) {
   struct midden_fiber *own = crossing->self->fiber;
   arrive(crossing);
   void *argument = own->argument;
-  atomic_store_relaxed(&own->argument, (void *)NULL);
+  midden_store(&own->argument, NULL); /* the thread may have been scanned since it has left the section */
   void *result = own->function(argument);
   fiber_finish(mutator_self(), result, NULL);
 }
@@ -182,8 +183,11 @@ static void check_may_switch(const struct mutator *self) {
   CHECK(self->foreign == NULL, "a fiber is switched on a stack that midden_stack_switch_begin switched to");
 }
 
+/* Told to the barrier: who waits is handed from one fiber to another, and may be known to nobody else. */
 static void set_resumer(struct midden_fiber *fiber, struct midden_fiber *resumer) {
+  struct midden_fiber *before = fiber->resumer;
   atomic_store_relaxed(&fiber->resumer, resumer);
+  barrier_note(before, resumer);
 }
 
 int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
