@@ -262,6 +262,9 @@ target_link_options(test_unit_barrier_races PRIVATE
 # What test_barrier_resumer.c does behind the marking of the roots, and as a fiber begins.
 target_link_options(test_unit_barrier_resumer PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=os_context_arrive")
 
+# What test_barrier_locals.c does before the scan of the stacks.
+target_link_options(test_unit_barrier_locals PRIVATE "LINKER:--wrap=roots_learn")
+
 # What test_dirty_static.c does around the reading of static data.
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
 

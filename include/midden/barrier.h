@@ -7,6 +7,11 @@
  *     below: fields of objects, static data, thread-local storage, added roots, registered stacks, the local variables of
  *     another thread.
  *
+ * A local variable that another thread reads, or another fiber, is none of its own in that sense: it is cleared, by midden_store,
+ * before its function returns (what a thread is handed at its start by its creator's stack is a case of it).  So is, before
+ * dlclose, what the static data of the library refers to that is held on.  Functions of midden.h that store a reference where
+ * they are told to (`result`, `old_argument`) do it plainly: to a local variable.
+ *
  * Exempt is the first filling of a new object by the thread that allocated it, before anybody else can see it: each word once,
  * while it is NULL.  Copying by memcpy into such an object is a first filling too.  In the other modes the functions are plain
  * stores; a program that uses them runs in every mode.
