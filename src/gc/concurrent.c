@@ -275,11 +275,12 @@ static bool arm(struct cycle *cycle) {
   return roots_learn(cycle->self);
 }
 
-/* No handshake is done with the driver, which holds nothing between cycles; but a notification of finalizers may have
- * allocated. */
-static void blacken_driver(struct mutator *self) {
+/* No handshake is done with the driver, whose stack holds nothing between cycles; but a notification of finalizers may have
+ * allocated, and stored to thread-local storage. */
+static void scan_driver(struct mutator *self) {
   mutator_enter(self);
-  blacken(self);
+  self->stack_pointer = self->stack_base;
+  scan(self);
   mutator_leave(self);
 }
 
@@ -288,7 +289,7 @@ void concurrent_scan_threads(struct cycle *cycle) {
   atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
-  blacken_driver(cycle->self);
+  scan_driver(cycle->self);
   handshake_run(cycle->self, answer_scan);
   step(cycle, COLLECTOR_MARK);
 }
