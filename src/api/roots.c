@@ -80,10 +80,21 @@ static void *set_filter(void *filter) {
 
 void midden_set_module_filter(midden_module_filter_fn *filter) { beside_no_cycle(set_filter, &filter); }
 
+struct root_callback {
+  midden_root_fn *function;
+  void *argument;
+};
+
+static void *set_root_callback(void *argument) {
+  const struct root_callback *callback = argument;
+  collector_hooks.roots_argument = callback->argument;
+  atomic_store_release(&collector_hooks.roots, callback->function);
+  return NULL;
+}
+
+/* As with static data: what the callback before would have reported is a root no more. */
 void midden_set_root_callback(midden_root_fn *callback, void *argument) {
-  start_ensure();
-  collector_hooks.roots_argument = argument;
-  atomic_store_release(&collector_hooks.roots, callback);
+  beside_no_cycle(set_root_callback, &(struct root_callback){callback, argument});
 }
 
 void midden_trace(struct midden_tracer *tracer, const void *reference) { mark_address(tracer, (uintptr_t)reference); }

@@ -182,6 +182,31 @@ static void what_static_data_that_is_excluded_held_is_kept(void **state) {
   keeps(make_static, load_and_ignore);
 }
 
+/* ---- the root callback ---- */
+
+static void **reported;
+
+static void report(struct midden_tracer *tracer, void *unused) {
+  (void)unused;
+  midden_trace(tracer, __atomic_load_n(reported, __ATOMIC_RELAXED));
+}
+
+NOINLINE_TEST static void make_reported(void) {
+  if (reported == NULL) reported = calloc(1, sizeof *reported);
+  midden_set_root_callback(report, NULL);
+  midden_store(reported, new_object());
+}
+
+NOINLINE_TEST static void load_and_take_back(void) {
+  got = test_hide(*reported);
+  midden_set_root_callback(NULL, NULL);
+}
+
+static void what_a_root_callback_reported_is_kept(void **state) {
+  (void)state;
+  keeps(make_reported, load_and_take_back);
+}
+
 /* ---- stacks ---- */
 
 static struct midden_stack *stack;
@@ -247,6 +272,7 @@ int main(void) {
       cmocka_unit_test(the_argument_of_a_finalizer_is_kept),
       cmocka_unit_test(what_a_range_that_goes_held_is_kept),
       cmocka_unit_test(what_static_data_that_is_excluded_held_is_kept),
+      cmocka_unit_test(what_a_root_callback_reported_is_kept),
       cmocka_unit_test(what_a_parked_stack_held_is_kept),
       cmocka_unit_test(what_a_suspended_fiber_held_is_kept),
   };
