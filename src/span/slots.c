@@ -66,8 +66,8 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
     atomic_store_release(&span->free_index, slots_end - span->start);
     return false;
   }
-  size_t most = max_size(max_bytes / slot_bytes, 1) * slot_bytes;
-  uintptr_t end = mark_bits_next(&heap_arena, alloc_side(), start, min_size(start + most, slots_end));
+  uintptr_t most = min_size(start + max_size(max_bytes / slot_bytes, 1) * slot_bytes, slots_end);
+  uintptr_t end = most - start > slot_bytes ? mark_bits_next(&heap_arena, alloc_side(), start, most) : most;
   if (zeroed && span->needs_zero) memset((void *)start, 0, end - start);
   if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
   mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
