@@ -17,7 +17,7 @@ enum {
 uint32_t handshake_round;
 
 static struct {
-  handshake_fn *action; /* of the round; written before its number */
+  handshake_fn *action; /* atomic; of the round; written before its number */
   uint32_t answers;     /* atomic; counts up; what the collector sleeps on */
 } shake CACHE_ALIGNED;
 
@@ -30,15 +30,19 @@ static void tell_collector(void) {
 
 void handshake_refuse(void) { tell_collector(); }
 
+static void act(struct mutator *mutator) { atomic_load_relaxed (&shake.action)(mutator); }
+
 void handshake_answer(struct mutator *self, uintptr_t stack_pointer) {
   mutator_enter(self);
-  /* Entering may have waited at the gate, or answered. */
-  if (handshake_is_wanted(self)) {
+  /* Entering may have waited at the gate, or answered.  The round may end meanwhile, if the thread attached so late that nobody
+   * waits for it: then this is no answer to the next one. */
+  uint32_t round = atomic_load_seq_cst(&handshake_round);
+  if (handshake_lacks(self, round)) {
     uintptr_t before = self->stack_pointer;
     self->stack_pointer = stack_pointer;
-    shake.action(self);
+    act(self);
     self->stack_pointer = before;
-    atomic_store_release(&self->handshake, atomic_load_relaxed(&handshake_round));
+    atomic_store_release(&self->handshake, round);
   }
   mutator_leave(self);
   tell_collector();
@@ -62,7 +66,7 @@ static bool act_for(struct mutator *mutator, uint32_t round) {
   uint32_t seen = MUTATOR_SAFE;
   if (!atomic_cas_seq_cst(&mutator->state, &seen, (uint32_t)MUTATOR_HELD)) return false;
   if (!has_answered(mutator, round)) {
-    shake.action(mutator);
+    act(mutator);
     atomic_store_release(&mutator->handshake, round);
   }
   atomic_store_seq_cst(&mutator->state, (uint32_t)MUTATOR_SAFE);
@@ -119,7 +123,7 @@ static void await_all(struct mutator *self, uint32_t round) {
 void handshake_run(struct mutator *self, handshake_fn *action) {
   ASSERT(self->critical == 0 && (handshake_round & 1) == 0);
   atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
-  shake.action = action;
+  atomic_store_relaxed(&shake.action, action);
   uint32_t round = handshake_round + 1;
   atomic_store_seq_cst(&handshake_round, round);
   await_all(self, round);

@@ -38,10 +38,13 @@ void handshake_run(struct mutator *self, handshake_fn *action);
 
 extern uint32_t handshake_round; /* atomic; odd: a round is under way */
 
-/* Whether the calling thread has not answered the round that is under way. */
-static inline bool handshake_is_wanted(const struct mutator *self) {
-  uint32_t round = atomic_load_seq_cst(&handshake_round);
+/* Whether a round is under way, if `round` is the number that was read, that the calling thread has not answered. */
+static inline bool handshake_lacks(const struct mutator *self, uint32_t round) {
   return (round & 1) != 0 && atomic_load_relaxed(&self->handshake) != round;
+}
+
+static inline bool handshake_is_wanted(const struct mutator *self) {
+  return handshake_lacks(self, atomic_load_seq_cst(&handshake_round));
 }
 
 /* The calling thread answers, its stack in use from `stack_pointer` on.  In no critical section, or in the signal's
