@@ -14,8 +14,8 @@
 
 enum {
   WORKER_SLICE_BYTES = 256 << 10, /* some hundred microseconds of scanning */
-  ASSIST_SLICE_BYTES = 24 << 10,  /* some ten */
-  DEBT_LEAST_BYTES = 8 << 10,     /* less is not worth taking work for */
+  ASSIST_SLICE_BYTES = 8 << 10,   /* some ten */
+  DEBT_LEAST_BYTES = 4 << 10,     /* less is not worth taking work for */
   SHARE_NS = 4000000,             /* how often the workers' share is thought over */
   REST_LEAST_NS = 100000,         /* shorter sleeps are longer than asked for */
   RATIO_SHIFT = 10,
