@@ -20,12 +20,15 @@
 #include "api/specials.h"
 #include "api/start.h"
 #include "base/atomic.h"
+#include "base/check.h"
 #include "base/wait.h"
 #include "gc/calls.h"
 #include "midden/midden.h"
+#include "mutator/mutator.h"
 #include "os/os.h"
 
 enum { NONE, RUNNING, STOPPING };
+enum { END_POLL_NS = 10000000 };
 
 static struct {
   uint32_t state;  /* atomic; see above */
@@ -76,20 +79,21 @@ int midden_dispatcher_start(void) {
   return error;
 }
 
-static void *wait_for_end(void *argument) {
-  (void)argument;
-  while (atomic_load_acquire(&dispatcher.state) == STOPPING) wait_on_word(&dispatcher.state, STOPPING);
-  return NULL;
+/* Handlers of signals wait while this thread counts as stopped, but not for as long as a finalizer may run. */
+static void wait_for_end(uintptr_t stack_pointer, void *self) {
+  while (atomic_load_acquire(&dispatcher.state) == STOPPING)
+    mutator_wait_on_word(self, stack_pointer, &dispatcher.state, STOPPING, END_POLL_NS);
 }
 
 int midden_dispatcher_stop(void) {
-  start_self();
+  struct mutator *self = start_self();
+  CHECK(!self->is_blocked, "midden_dispatcher_stop: this thread is blocking");
   if (atomic_load_acquire(&dispatcher.thread) == os_thread_id()) return -EDEADLK;
   uint32_t running = RUNNING;
   bool stopping = atomic_cas_acq_rel(&dispatcher.state, &running, (uint32_t)STOPPING);
   if (!stopping && running == NONE) return -ESRCH;
   wake();
-  midden_blocking_call(wait_for_end, NULL);
+  os_call_with_registers(wait_for_end, self);
   return 0;
 }
 

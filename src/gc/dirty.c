@@ -360,6 +360,8 @@ static void finish_stopped(struct cycle *cycle) {
 
 static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_STOPPING);
+  struct os_signals before;
+  os_block_signals(&before); /* as in a cycle that stops the world for all of the marking */
   uint64_t start_ns = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
   cycle->self->stack_pointer = cycle->stack_pointer;
@@ -380,6 +382,7 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle->report.rests = atomic_load_relaxed(&dirty.rests);
   if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
   collector_resume_world();
+  os_restore_signals(&before);
   cycle_announce(MIDDEN_EVENT_RESUMED);
   if (cycle->given_up) deferred_run(cycle->self);
 }

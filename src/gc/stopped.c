@@ -96,6 +96,8 @@ static void mark_and_settle(struct cycle *cycle) {
 
 void stopped_run(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_STOPPING);
+  struct os_signals before;
+  os_block_signals(&before); /* a handler of the program's would move references about under the markers */
   uint64_t start = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
@@ -131,5 +133,6 @@ void stopped_run(struct cycle *cycle) {
     cycle_count_pause(cycle->report.pause_ns);
   }
   collector_resume_world();
+  os_restore_signals(&before);
   cycle_announce(MIDDEN_EVENT_RESUMED);
 }

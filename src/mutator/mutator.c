@@ -138,9 +138,10 @@ static void start_locked(struct thread_to_start *thread) {
 
 static void start_while_safe(uintptr_t stack_pointer, void *argument) {
   struct thread_to_start *thread = argument;
-  mutator_enter_safe(thread->self, stack_pointer);
+  struct os_signals before;
+  mutator_begin_wait(thread->self, stack_pointer, &before);
   start_locked(thread);
-  mutator_leave_safe(thread->self);
+  mutator_end_wait(thread->self, &before);
 }
 
 /* Making a thread takes locks of the C library, with the stop signal blocked.  A stopped thread may hold them: this one

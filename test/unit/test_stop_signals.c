@@ -1,0 +1,211 @@
+/* Handlers of signals may move references about, but not in a thread that counts as stopped, nor in the one that marks: what
+ * is moved from where marking has not been to where it has been would be lost.
+ *
+ * The schedule is forced: the linker puts a step of this file (--wrap, see cmake/tests.cmake) before the reading of the roots
+ * in a stop, and behind it.  There the signal is sent, whose handler moves the one reference to an object. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "api/start.h"
+#include "base/atomic.h"
+#include "gc/mark.h"
+#include "mutator/mutator.h"
+#include "support/heap_test.h"
+
+enum { BEFORE_ROOTS = 1, BEHIND_ROOTS };
+
+/* Added roots, as the words of objects are. */
+static struct {
+  void *word;
+  void **holder; /* a word of an object */
+  struct midden_weak *weak, *dropped;
+} roots;
+
+static pthread_t victim;
+static unsigned armed;   /* atomic; where the signal is sent */
+static bool was_handled; /* atomic */
+
+static void sleep_ms(long ms) {
+  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+  while (nanosleep(&left, &left) != 0) continue;
+}
+
+static void move_reference(int signal) {
+  (void)signal;
+  void **from = roots.word != NULL ? &roots.word : roots.holder, **to = roots.word != NULL ? roots.holder : &roots.word;
+  *to = *from;
+  *from = NULL;
+  atomic_store_release(&was_handled, true);
+}
+
+/* A signal to this thread is handled before the sending returns; another one is given the time. */
+static void send_at(unsigned place) {
+  if (atomic_load_acquire(&armed) != place) return;
+  atomic_store_release(&armed, 0u);
+  pthread_kill(victim, SIGUSR1);
+  for (int i = 0; i < 50 && !atomic_load_acquire(&was_handled) && !pthread_equal(victim, pthread_self()); i++)
+    sleep_ms(1);
+}
+
+/* The names are the linker's. */
+void __real_rootset_mark_share(struct midden_tracer *tracer);
+void __wrap_rootset_mark_share(struct midden_tracer *tracer);
+int __real_os_start_thread(void (*run)(void *argument), void *argument, const char *name);
+int __wrap_os_start_thread(void (*run)(void *argument), void *argument, const char *name);
+
+void __wrap_rootset_mark_share(struct midden_tracer *tracer) {
+  send_at(BEFORE_ROOTS);
+  __real_rootset_mark_share(tracer);
+  send_at(BEHIND_ROOTS);
+}
+
+NOINLINE_TEST static void make_object(void **place) {
+  *place = midden_alloc(64);
+  roots.weak = midden_weak_new(*place);
+  roots.dropped = midden_weak_new(midden_alloc(64));
+  REQUIRE(roots.weak != NULL && roots.dropped != NULL, "out of memory");
+}
+
+static void prepare(void **place) {
+  roots.word = *roots.holder = NULL;
+  if (place != NULL) make_object(place);
+  test_scrub_stack();
+  atomic_store_release(&was_handled, false);
+  victim = pthread_self();
+}
+
+NOINLINE_TEST static void check_object(void) {
+  for (int i = 0; i < 1000 && !atomic_load_acquire(&was_handled); i++) sleep_ms(1);
+  assert_true(atomic_load_acquire(&was_handled));
+  assert_null(midden_weak_get(roots.dropped));
+  assert_non_null(midden_weak_get(roots.weak));
+}
+
+static void in_the_thread_that_collects(void **state) {
+  (void)state;
+  prepare(roots.holder);
+  atomic_store_release(&armed, (unsigned)BEHIND_ROOTS);
+  test_collect_clean();
+  check_object();
+}
+
+/* ---- beside the program but for its end ---- */
+
+NOINLINE_TEST static void hold_again(enum midden_event event, void *argument) {
+  (void)argument;
+  if (event == MIDDEN_EVENT_START) roots.word = midden_weak_get(roots.weak);
+}
+
+NOINLINE_TEST static void forget(void) { roots.word = NULL; }
+
+static void in_the_thread_that_ends_a_cycle(void **state) {
+  (void)state;
+  void *volatile large = midden_alloc(4 << 20); /* so that cycles run beside the program */
+  midden_collect();
+  midden_set_event_callback(hold_again, NULL);
+  prepare(NULL);
+  make_object(&roots.word);
+  forget();
+  test_scrub_stack();
+  atomic_store_release(&armed, (unsigned)BEFORE_ROOTS);
+  test_collect_clean();
+  midden_set_event_callback(NULL, NULL);
+  assert_non_null(large);
+  check_object();
+}
+
+/* ---- in a thread that waits ---- */
+
+static bool may_go_on; /* atomic */
+
+/* As soon as the victim is about to wait. */
+static void *collect_beside(void *unused) {
+  (void)unused;
+  sleep_ms(50);
+  midden_collect();
+  atomic_store_release(&may_go_on, true);
+  return NULL;
+}
+
+static pthread_t collect_later(void) {
+  pthread_t thread;
+  atomic_store_release(&may_go_on, false);
+  atomic_store_release(&armed, (unsigned)BEHIND_ROOTS);
+  REQUIRE(pthread_create(&thread, NULL, collect_beside, NULL) == 0, "pthread_create");
+  return thread;
+}
+
+static void *wait_to_go_on(void *unused) {
+  while (!atomic_load_acquire(&may_go_on)) sleep_ms(1);
+  return unused;
+}
+
+static void join(pthread_t thread) {
+  REQUIRE(pthread_join(thread, NULL) == 0, "pthread_join");
+  check_object();
+}
+
+static void wait_in_finalizer(void *object, void *argument) {
+  (void)object, (void)argument;
+  midden_blocking_call(wait_to_go_on, NULL);
+}
+
+NOINLINE_TEST static void drop_finalizable(void) {
+  midden_finalizer_set(midden_alloc(32), wait_in_finalizer, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL);
+}
+
+static void in_one_that_stops_the_dispatcher(void **state) {
+  (void)state;
+  atomic_store_release(&may_go_on, false);
+  REQUIRE(midden_dispatcher_start() == 0, "midden_dispatcher_start");
+  drop_finalizable();
+  test_collect_clean();
+  while (midden_finalizers_ready()) sleep_ms(1);
+  prepare(roots.holder);
+  pthread_t thread = collect_later();
+  REQUIRE(midden_dispatcher_stop() == 0, "midden_dispatcher_stop");
+  join(thread);
+}
+
+static bool starts_slowly;
+
+int __wrap_os_start_thread(void (*run)(void *argument), void *argument, const char *name) {
+  if (starts_slowly) wait_to_go_on(NULL);
+  return __real_os_start_thread(run, argument, name);
+}
+
+static void end_at_once(void *unused) { (void)unused; }
+
+static void in_one_that_starts_a_thread_of_the_library(void **state) {
+  (void)state;
+  prepare(roots.holder);
+  pthread_t thread = collect_later();
+  starts_slowly = true;
+  REQUIRE(mutator_start_own(end_at_once, NULL, "test") == 0, "mutator_start_own");
+  starts_slowly = false;
+  join(thread);
+}
+
+int main(void) {
+  struct midden_options options = {
+      .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .markers = 1, .background = -1, .idle_collect_ms = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  REQUIRE(midden_root_add(&roots, &roots + 1) == 0, "midden_root_add");
+  roots.holder = midden_alloc(sizeof *roots.holder);
+  struct sigaction action = {.sa_handler = move_reference, .sa_flags = SA_RESTART};
+  sigaction(SIGUSR1, &action, NULL);
+  alarm(60);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(in_the_thread_that_collects),
+      cmocka_unit_test(in_one_that_stops_the_dispatcher),
+      cmocka_unit_test(in_one_that_starts_a_thread_of_the_library),
+      cmocka_unit_test(in_the_thread_that_ends_a_cycle),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
