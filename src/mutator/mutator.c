@@ -42,14 +42,15 @@ static void on_thread_exit(void *argument) {
   mutator_detach();
 }
 
+/* A base that the program names mostly lies in the stack that the system knows. */
 static int find_stack(struct mutator *mutator, uintptr_t stack_base) {
-  if (stack_base != 0) {
-    mutator->stack_base = stack_base;
-    return 0;
-  }
-  int error = os_current_stack(&mutator->stack);
-  mutator->stack_base = mutator->stack.end;
-  return error;
+  struct os_range *stack = &mutator->stack;
+  int error = os_current_stack(stack);
+  mutator->stack_base = stack_base != 0 ? stack_base : stack->end;
+  if (stack_base == 0) return error;
+  bool is_known = error == 0 && stack->start < stack_base && stack_base <= stack->end;
+  if (!is_known) *stack = (struct os_range){0};
+  return 0;
 }
 
 /* The threads lock stands in for a critical section, which the thread cannot enter yet: no fork sees this half done. */

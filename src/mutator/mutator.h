@@ -59,7 +59,7 @@ struct mutator {
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t thread_pointer; /* constant */
   uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
-  struct os_range stack; /* the stack in use as a whole; empty where the program named the base of the thread's own */
+  struct os_range stack; /* the stack in use as a whole; empty where the program named a base in none that is known */
   /* Stacks beside the thread's own; see fiber.h and stack.h. */
   struct midden_fiber *fiber;         /* which runs on this thread, or NULL; a root */
   struct midden_stack *foreign;       /* the program's own switch runs on it, or NULL */
