@@ -268,6 +268,9 @@ target_link_options(test_unit_barrier_locals PRIVATE "LINKER:--wrap=roots_learn"
 # What test_stop_signals.c does around the reading of the roots, and before a thread starts.
 target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")
 
+# What test_dirty_protect.c is refused.
+target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
+
 # What test_dirty_static.c does around the reading of static data.
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
 

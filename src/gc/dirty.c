@@ -82,9 +82,12 @@ static size_t join_quiet(struct mutator *self) {
   return joined;
 }
 
+/* From the first page on that is protected, none tells what was written since the last cycle: where the rest is refused, and
+ * nobody comes to stop the world, no minor cycle may follow. */
 static bool protect(struct cycle *cycle) {
   if (!dirty_is_possible()) return false;
   if (written_is_available()) {
+    generation_forget(&collector.generation);
     atomic_store_relaxed(&refusals, 0u);
     if (written_protect() != 0) return false;
     cycle->report.joined = join_quiet(cycle->self);
