@@ -271,6 +271,9 @@ target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_s
 # What test_dirty_protect.c is refused.
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
 
+# The kernel that test_os_dirty_old.c stands for.
+target_link_options(test_unit_os_dirty_old PRIVATE "LINKER:--wrap=uname,--wrap=ioctl")
+
 # What test_dirty_static.c does around the reading of static data.
 target_link_options(test_unit_dirty_static PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=ranges_add")
 

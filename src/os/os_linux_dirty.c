@@ -8,16 +8,20 @@
  * would do otherwise, by kernel: empty entries count as written then, or only where there is a page table, and
  * protecting puts markers into them, after which no huge page can come to stand there.  But the kernel has a loop of its
  * own for that question, which takes less than half the time: so what does not protect asks it first, and then once more
- * of the runs that it names.  It is never asked without a place for the answer: kernels up to 6.17 could crash of that. */
+ * of the runs that it names.  Not so before 6.9: there that loop takes some entries of pages in swap space, or on their way
+ * to another place in memory, for protected ones.  It is never asked without a place for the answer: kernels up to 6.17 could
+ * crash of that. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -84,6 +88,7 @@ static struct {
   struct descriptor tracker; /* the userfaultfd */
   struct descriptor pagemap; /* /proc/self/pagemap */
   pid_t process;             /* who opened them */
+  bool may_ask_roughly;      /* the kernel answers scan_roughly right */
 } dirty = {.tracker.number = -1, .pagemap.number = -1};
 
 static bool is_ours(const struct descriptor *descriptor) {
@@ -215,8 +220,8 @@ int os_dirty_scan(struct os_range *rest, bool protect, struct os_range *written,
   ASSERT(is_aligned(rest->start | rest->end, os_page_bytes()) && rest->start <= rest->end && capacity != 0);
   *count = 0;
   if (os_linux_fault_due()) return -ENOMEM;
-  return protect ? scan_exactly(rest, true, written, capacity, count)
-                 : scan_in_two_steps(rest, written, capacity, count);
+  if (protect || !dirty.may_ask_roughly) return scan_exactly(rest, protect, written, capacity, count);
+  return scan_in_two_steps(rest, written, capacity, count);
 }
 
 int os_dirty_protect(void *start, size_t bytes) {
@@ -286,11 +291,21 @@ static int probe(void) {
   return os_dirty_check() == 0 ? -ENOSYS : -EBADF;
 }
 
+static bool is_kernel_at_least(unsigned long major, unsigned long minor) {
+  struct utsname name;
+  char *end;
+  if (uname(&name) != 0) return false;
+  unsigned long has_major = strtoul(name.release, &end, 10);
+  unsigned long has_minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+  return has_major > major || (has_major == major && has_minor >= minor);
+}
+
 int os_dirty_open(void) {
   if (os_dirty_check() == 0) return 0;
   os_dirty_close();
   if (os_linux_fault_due()) return -ENOSYS;
   dirty.process = getpid();
+  dirty.may_ask_roughly = is_kernel_at_least(6, 9);
   int error = open_tracker();
   if (error == 0) error = open_pagemap();
   if (error == 0) error = probe();
