@@ -225,7 +225,7 @@ void mutator_leave_slow(struct mutator *self) {
   if (self->critical != 0 || midden_barrier_inside != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
   (void)atomic_exchange_acquire(&self->stop_pending, false); /* pairs with world_interrupt */
   handshake_poll(self);
-  if (world_is_stopped()) os_call_with_registers(stop_here, self);
+  if (world_is_stopped() && !world_is_stopped_by(self)) os_call_with_registers(stop_here, self);
 }
 
 /* Most sections last for a microsecond. */

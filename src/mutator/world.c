@@ -15,6 +15,7 @@ static struct {
   uint32_t epoch;                /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments;      /* atomic; counts up; what the stopping thread sleeps on */
   const struct mutator *awaited; /* atomic; the thread for which it does */
+  const struct mutator *stopper; /* atomic; that thread, from before it begins until all is resumed; or NULL */
   int signal;                    /* atomic to read; written under the threads lock */
   size_t signalled;              /* threads that the last stop signalled; under the threads lock */
 } world CACHE_ALIGNED;
@@ -24,6 +25,8 @@ int world_signal(void) { return atomic_load_relaxed(&world.signal); }
 size_t world_signalled(void) { return world.signalled; }
 
 bool world_is_stopped(void) { return (atomic_load_seq_cst(&world.epoch) & 1) != 0; }
+
+bool world_is_stopped_by(const struct mutator *self) { return atomic_load_relaxed(&world.stopper) == self; }
 
 /* What it acknowledges was stored before, and the stopping thread looks at that after it has said whom it awaits, all of it
  * sequentially consistent: either that thread sees it, or this one that it is awaited. */
@@ -45,6 +48,7 @@ void world_wait_resumed(void) {
 static void on_stop_signal(const struct os_interruption *interruption) {
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return; /* a late signal */
+  if (world_is_stopped_by(self)) return;                                            /* likewise, or anybody's */
   if (!world_is_stopped() && !handshake_is_wanted(self)) return;
   if (self->critical != 0) {
     atomic_store_relaxed(&self->stop_pending, true);
@@ -146,6 +150,8 @@ static void await_safe(struct mutator *mutator) {
 void world_stop(struct mutator *self) {
   ASSERT(lock_is_held_by_me(&mutator_list_lock));
   atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
+  atomic_store_relaxed(&world.stopper, self);
+  atomic_signal_barrier();
   atomic_store_seq_cst(&world.epoch, world.epoch + 1);
   signal_running(self);
   /* The one that was signalled last comes first: when it has stopped, most others have, and this thread slept once. */
@@ -157,5 +163,7 @@ void world_stop(struct mutator *self) {
 
 void world_resume(void) {
   atomic_store_seq_cst(&world.epoch, world.epoch + 1);
+  atomic_signal_barrier();
+  atomic_store_relaxed(&world.stopper, NULL);
   wake_all(&world.epoch);
 }

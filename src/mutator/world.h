@@ -34,6 +34,9 @@ void world_resume(void);
 
 bool world_is_stopped(void);
 
+/* Whether the calling thread has stopped it, or is about to: then it is not stopped itself, whoever sends it the signal. */
+bool world_is_stopped_by(const struct mutator *self);
+
 /* Has a running thread see what is wanted of it: a stop or a handshake.  0; -ESRCH where the thread has ended; -EAGAIN. */
 int world_interrupt(struct mutator *mutator);
 

@@ -2,7 +2,9 @@
  * is moved from where marking has not been to where it has been would be lost.
  *
  * The schedule is forced: the linker puts a step of this file (--wrap, see cmake/tests.cmake) before the reading of the roots
- * in a stop, and behind it.  There the signal is sent, whose handler moves the one reference to an object. */
+ * in a stop, and behind it.  There the signal is sent, whose handler moves the one reference to an object.
+ *
+ * And the signal that stops threads does not stop the one that stops them. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -192,6 +194,32 @@ static void in_one_that_starts_a_thread_of_the_library(void **state) {
   join(thread);
 }
 
+/* ---- the signal that stops threads ---- */
+
+/* It may come from anywhere, and late: what watches the power supply sends it, or who stopped the world before. */
+static void *stop_world(void *has_resumed) {
+  midden_world_stop();
+  raise(midden_suspend_signal());
+  mutator_enter(mutator_self());
+  raise(midden_suspend_signal());
+  mutator_leave(mutator_self());
+  midden_world_resume();
+  atomic_store_release((bool *)has_resumed, true);
+  return NULL;
+}
+
+static void who_stops_the_world_is_not_stopped(void **state) {
+  (void)state;
+  static bool has_resumed; /* atomic */
+  pthread_t thread;
+  midden_blocking_enter();
+  REQUIRE(pthread_create(&thread, NULL, stop_world, &has_resumed) == 0, "pthread_create");
+  for (int i = 0; i < 5000 && !atomic_load_acquire(&has_resumed); i++) sleep_ms(1);
+  REQUIRE(atomic_load_acquire(&has_resumed), "it waits for itself");
+  pthread_join(thread, NULL);
+  midden_blocking_leave();
+}
+
 int main(void) {
   struct midden_options options = {
       .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .markers = 1, .background = -1, .idle_collect_ms = -1};
@@ -206,6 +234,7 @@ int main(void) {
       cmocka_unit_test(in_one_that_stops_the_dispatcher),
       cmocka_unit_test(in_one_that_starts_a_thread_of_the_library),
       cmocka_unit_test(in_the_thread_that_ends_a_cycle),
+      cmocka_unit_test(who_stops_the_world_is_not_stopped),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
