@@ -129,7 +129,9 @@ size_t midden_release_memory(void) {
 }
 
 void midden_set_event_callback(midden_event_fn *callback, void *argument) {
-  start_ensure();
+  struct mutator *self = start_self();
+  collector_lock_hooks(self);
   collector_hooks.event_argument = argument;
   atomic_store_release(&collector_hooks.event, callback);
+  collector_unlock_hooks(self);
 }

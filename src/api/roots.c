@@ -87,8 +87,11 @@ struct root_callback {
 
 static void *set_root_callback(void *argument) {
   const struct root_callback *callback = argument;
+  struct mutator *self = mutator_self();
+  collector_lock_hooks(self);
   collector_hooks.roots_argument = callback->argument;
   atomic_store_release(&collector_hooks.roots, callback->function);
+  collector_unlock_hooks(self);
   return NULL;
 }
 

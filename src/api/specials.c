@@ -110,24 +110,34 @@ void midden_finalizers_ready_all(void) {
   collector_notify_finalizers();
 }
 
-static struct {
-  midden_notify_fn *function; /* atomic */
+static struct notify {
+  midden_notify_fn *function;
   void *argument;
-} notify;
+} notify; /* changed and read as hooks are */
+
+static struct notify read_notify(void) {
+  struct mutator *self = start_self();
+  collector_lock_hooks(self);
+  struct notify read = notify;
+  collector_unlock_hooks(self);
+  return read;
+}
 
 /* The dispatcher comes first: where one runs, the program has nothing to do. */
 static void tell(void *unused) {
   (void)unused;
-  midden_notify_fn *function = atomic_load_acquire(&notify.function);
-  if (!dispatcher_wake() && function != NULL) function(notify.argument);
+  if (dispatcher_wake()) return;
+  struct notify read = read_notify();
+  if (read.function != NULL) read.function(read.argument);
 }
 
 void specials_listen(void) { atomic_store_release(&collector_hooks.finalizers_ready, tell); }
 
 void midden_set_finalizer_notify(midden_notify_fn *function, void *argument) {
-  start_ensure();
-  notify.argument = argument;
-  atomic_store_release(&notify.function, function);
+  struct mutator *self = start_self();
+  collector_lock_hooks(self);
+  notify = (struct notify){function, argument};
+  collector_unlock_hooks(self);
   specials_listen();
 }
 

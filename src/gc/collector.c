@@ -297,9 +297,30 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
 
 /* ---- the rest ---- */
 
+static struct lock hooks_lock = LOCK_INIT(LOCK_RANK_LEAF);
+
+void collector_lock_hooks(struct mutator *self) {
+  mutator_enter(self);
+  lock_acquire(&hooks_lock);
+}
+
+void collector_unlock_hooks(struct mutator *self) {
+  lock_release(&hooks_lock);
+  mutator_leave(self);
+}
+
+struct collector_hooks collector_read_hooks(void) {
+  struct mutator *self = mutator_self();
+  collector_lock_hooks(self);
+  struct collector_hooks hooks = collector_hooks;
+  collector_unlock_hooks(self);
+  return hooks;
+}
+
 void collector_notify_finalizers(void) {
-  midden_notify_fn *function = atomic_load_acquire(&collector_hooks.finalizers_ready);
-  if (function != NULL && calls_count() != 0) function(collector_hooks.finalizers_argument);
+  if (atomic_load_acquire(&collector_hooks.finalizers_ready) == NULL || calls_count() == 0) return;
+  struct collector_hooks hooks = collector_read_hooks();
+  if (hooks.finalizers_ready != NULL) hooks.finalizers_ready(hooks.finalizers_argument);
 }
 
 static void set_goal(size_t goal_bytes, size_t live_bytes) {

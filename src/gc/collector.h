@@ -109,6 +109,13 @@ struct collector_hooks {
 };
 
 extern struct collector_hooks collector_hooks;
+
+/* A function and its argument belong together: who changes them does so in a critical section, with these locked, and who calls
+ * one copies both.  Any thread that is attached, in no critical section. */
+void collector_lock_hooks(struct mutator *self);
+void collector_unlock_hooks(struct mutator *self);
+struct collector_hooks collector_read_hooks(void);
+
 extern struct lock collector_lock;
 
 /* Called after each cycle with the world running, by several threads at once if their cycles end shortly after each other;

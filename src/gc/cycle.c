@@ -49,8 +49,9 @@ void cycle_set_phase(enum collector_phase to) {
 }
 
 void cycle_announce(enum midden_event event) {
-  midden_event_fn *function = atomic_load_acquire(&collector_hooks.event);
-  if (function != NULL) function(event, collector_hooks.event_argument);
+  if (atomic_load_acquire(&collector_hooks.event) == NULL) return;
+  struct collector_hooks hooks = collector_read_hooks();
+  if (hooks.event != NULL) hooks.event(event, hooks.event_argument);
 }
 
 /* ---- marking ---- */
@@ -65,8 +66,9 @@ void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode) {
 }
 
 void cycle_report_program_roots(struct midden_tracer *tracer) {
-  midden_root_fn *function = atomic_load_acquire(&collector_hooks.roots);
-  if (function != NULL) function(tracer, collector_hooks.roots_argument);
+  if (atomic_load_acquire(&collector_hooks.roots) == NULL) return;
+  struct collector_hooks hooks = collector_read_hooks();
+  if (hooks.roots != NULL) hooks.roots(tracer, hooks.roots_argument);
 }
 
 uint64_t cycle_begin_share(unsigned marker) {
