@@ -244,7 +244,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 target_link_options(test_unit_barrier_realloc PRIVATE "LINKER:--wrap=roots_visit_running")
 
 # What test_barrier_roots.c does before the marking of the roots.
-target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=roots_visit_running")
+target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=mark_range")
 
 # What test_barrier_weak_read.c does behind the marking of the roots.
 target_link_options(test_unit_barrier_weak_read PRIVATE "LINKER:--wrap=roots_visit_running")

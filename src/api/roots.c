@@ -26,23 +26,37 @@ int midden_root_add(void *start, void *end) {
   return error;
 }
 
-/* In one critical section: no thread is scanned between the look at what goes and its going. */
-void midden_root_remove(void *start, void *end) {
-  if (!is_range(start, end)) return;
-  struct mutator *self = start_self();
-  mutator_enter(self);
-  concurrent_mark_added(self, range_of(start, end));
-  roots_remove(range_of(start, end));
-  mutator_leave(self);
+/* In a critical section: no thread is scanned between the look at what goes and its going.  Where it is looked at, a piece of
+ * it goes at a time, as handshakes wait.  False where all is gone. */
+static bool take_out_some(struct mutator *self, struct os_range range, bool is_all) {
+  struct os_range piece;
+  if (concurrent_marks_added() && roots_first_added_in(range, &piece)) {
+    concurrent_mark_added(self, piece);
+    if (roots_remove(piece) == 0) return true;
+    concurrent_mark_added(self, range); /* there is no memory for the rest of a range */
+  }
+  if (is_all) {
+    roots_clear();
+  } else {
+    roots_remove(range);
+  }
+  return false;
 }
 
-void midden_root_clear(void) {
+static void take_out(struct os_range range, bool is_all) {
   struct mutator *self = start_self();
-  mutator_enter(self);
-  concurrent_mark_added(self, (struct os_range){0, UINTPTR_MAX});
-  roots_clear();
-  mutator_leave(self);
+  for (bool has_more = true; has_more;) {
+    mutator_enter(self);
+    has_more = take_out_some(self, range, is_all);
+    mutator_leave(self);
+  }
 }
+
+void midden_root_remove(void *start, void *end) {
+  if (is_range(start, end)) take_out(range_of(start, end), false);
+}
+
+void midden_root_clear(void) { take_out((struct os_range){0, UINTPTR_MAX}, true); }
 
 /* In barrier mode static data ceases to be a root while no cycle runs: what it holds may have been loaded by a thread that was
  * scanned. */

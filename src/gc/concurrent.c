@@ -93,8 +93,10 @@ void concurrent_mark(struct mutator *self, uintptr_t address) {
 
 static void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
 
+bool concurrent_marks_added(void) { return concurrent_is_marking() && !collector.dirty; }
+
 void concurrent_mark_added(struct mutator *self, struct os_range range) {
-  if (!concurrent_is_marking() || collector.dirty) return; /* dirty-page mode scans the stacks again */
+  if (!concurrent_marks_added()) return;
   struct midden_tracer *tracer = concurrent_tracer(self);
   memcheck_quiet_begin();
   roots_visit_added_in(range, mark_static, tracer);

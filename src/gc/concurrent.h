@@ -55,8 +55,10 @@ bool concurrent_is_settling(void);
 /* Marks an object by the calling thread, while concurrent_is_marking.  Critical sections. */
 void concurrent_mark(struct mutator *self, uintptr_t address);
 
-/* Added roots are about to go that lie in a range: marks what they refer to, while concurrent_is_marking.  The program may have
- * loaded it, by a thread that was scanned before.  Critical sections. */
+/* Added roots are about to go that lie in a range: marks what they refer to, where that is called for (while marking; not in
+ * dirty-page mode, which scans the stacks again).  The program may have loaded it, by a thread that was scanned before.  Critical
+ * sections. */
+bool concurrent_marks_added(void);
 void concurrent_mark_added(struct mutator *self, struct os_range range);
 
 /* The calling thread's tracer for the cycle under way; give what it holds back by concurrent_publish before the critical

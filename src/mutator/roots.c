@@ -213,6 +213,14 @@ static bool added_piece_locked(uintptr_t from, struct os_range *piece) {
   return found;
 }
 
+bool roots_first_added_in(struct os_range range, struct os_range *piece) {
+  lock_acquire(&lock);
+  bool found = added_piece_locked(range.start, piece) && piece->start < range.end;
+  lock_release(&lock);
+  if (found) piece->end = min_size(piece->end, range.end);
+  return found;
+}
+
 /* Between pieces ranges may come and go. */
 static void visit_added(void (*visit)(void *argument, struct os_range range), void *argument) {
   struct os_range piece = {0};

@@ -22,6 +22,8 @@ void roots_scan_modules(bool scan);
 
 /* Critical sections.  Visits what of a range was added; the visitor takes no lock but those that come after ROOTS. */
 void roots_visit_added_in(struct os_range range, void (*visit)(void *argument, struct os_range range), void *argument);
+/* The first piece of that, of at most 32 KiB; false if there is none. */
+bool roots_first_added_in(struct os_range range, struct os_range *piece);
 void roots_set_module_filter(midden_module_filter_fn *filter);
 
 /* Stops the world at a moment when no object is being loaded or unloaded, and learns their data if they changed.  The

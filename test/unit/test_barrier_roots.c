@@ -1,6 +1,7 @@
 /* Barrier mode and what is a root no more, on a forced schedule: all stacks are scanned, no root and nothing of the heap is,
  * when the main thread gets a reference from a root and has the library give that root up.  From then on its stack alone
  * holds what it got, and nobody will look there: it is kept by what the library marks, or tells the collector. */
+#define _GNU_SOURCE 1
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -177,6 +178,50 @@ static void what_a_range_that_goes_held_is_kept(void **state) {
   keeps(make_range, load_and_clear);
 }
 
+/* A handshake waits for the end of a critical section: no large range is looked at in one. */
+
+enum { LARGE_WORDS = 1 << 19, MOST_BYTES = 64 << 10 };
+
+static void **large_range;
+static size_t largest; /* that a thread of the program looked at */
+
+void __real_mark_range(struct midden_tracer *tracer, struct os_range bytes, bool is_stack);
+void __wrap_mark_range(struct midden_tracer *tracer, struct os_range bytes, bool is_stack);
+
+void __wrap_mark_range(struct midden_tracer *tracer, struct os_range bytes, bool is_stack) {
+  if (gettid() == getpid() && bytes.end - bytes.start > largest) largest = bytes.end - bytes.start;
+  __real_mark_range(tracer, bytes, is_stack);
+}
+
+NOINLINE_TEST static void make_large(void) {
+  if (large_range == NULL) large_range = calloc(LARGE_WORDS, sizeof *large_range);
+  REQUIRE(midden_root_add(large_range, large_range + LARGE_WORDS) == 0, "midden_root_add");
+  midden_store(&large_range[LARGE_WORDS - 1], new_object());
+}
+
+static void load_from_large(void) {
+  got = test_hide(large_range[LARGE_WORDS - 1]);
+  largest = 0;
+}
+
+NOINLINE_TEST static void load_and_remove_large(void) {
+  load_from_large();
+  midden_root_remove(large_range, large_range + LARGE_WORDS);
+  REQUIRE(largest != 0 && largest <= MOST_BYTES, "%zu bytes in one critical section", largest);
+}
+
+NOINLINE_TEST static void load_and_clear_large(void) {
+  load_from_large();
+  midden_root_clear();
+  REQUIRE(largest != 0 && largest <= MOST_BYTES, "%zu bytes in one critical section", largest);
+}
+
+static void a_large_range_goes_piece_by_piece(void **state) {
+  (void)state;
+  keeps(make_large, load_and_remove_large);
+  keeps(make_large, load_and_clear_large);
+}
+
 static void what_static_data_that_is_excluded_held_is_kept(void **state) {
   (void)state;
   keeps(make_static, load_and_ignore);
@@ -271,6 +316,7 @@ int main(void) {
       cmocka_unit_test(the_argument_of_a_cleanup_is_kept),
       cmocka_unit_test(the_argument_of_a_finalizer_is_kept),
       cmocka_unit_test(what_a_range_that_goes_held_is_kept),
+      cmocka_unit_test(a_large_range_goes_piece_by_piece),
       cmocka_unit_test(what_static_data_that_is_excluded_held_is_kept),
       cmocka_unit_test(what_a_root_callback_reported_is_kept),
       cmocka_unit_test(what_a_parked_stack_held_is_kept),
