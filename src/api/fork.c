@@ -8,21 +8,28 @@
 #include "midden/midden.h"
 #include "os/os.h"
 
+/* Whether the forking thread had the collector lock before: inside midden_locked_call, which goes on in parent and child.  Under
+ * the locks of a fork. */
+static bool is_inside_call;
+
 /* With the collector and threads locks held and no thread inside a critical section, nobody else holds any lock of the
  * heap: the child may use them all as they are.  No thread of the library's is being started (mutator_start_own). */
 void midden_fork_prepare(void) {
   struct mutator *self = start_self();
-  loan_acquire(self);
+  bool is_mine = collector_is_mine(self);
+  if (!is_mine) loan_acquire(self);
   mutator_lock_safely(self, &mutator_start_lock);
   mutator_lock_safely(self, &mutator_list_lock);
+  is_inside_call = is_mine;
   mutator_close_gate(self);
 }
 
 void midden_fork_parent(void) {
+  bool keeps_lock = is_inside_call;
   mutator_open_gate();
   lock_release(&mutator_list_lock);
   lock_release(&mutator_start_lock);
-  loan_release();
+  if (!keeps_lock) loan_release();
 }
 
 void midden_fork_child(void) {
@@ -33,7 +40,8 @@ void midden_fork_child(void) {
   mutator_forget_others(self);
   lock_release(&mutator_list_lock);
   lock_release(&mutator_start_lock);
-  loan_release_in_child(self);
+  loan_keep_in_child(self);
+  if (!is_inside_call) loan_release();
 }
 
 static bool manual; /* atomic */

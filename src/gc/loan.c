@@ -68,14 +68,13 @@ void loan_release(void) {
   wake_all(&loan.state);
 }
 
-void loan_release_in_child(struct mutator *self) {
+void loan_keep_in_child(struct mutator *self) {
   if (is_borrowed()) {
     lock_adopt(&collector_lock); /* the driver's, who is not in this process */
     concurrent_forked(self);
     atomic_store_relaxed(&loan.state, (uint32_t)KEPT);
   }
   atomic_store_relaxed(&loan.waiting, 0u);
-  collector_release();
 }
 
 static void wait_for_return(uintptr_t stack_pointer, void *argument) {

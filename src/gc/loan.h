@@ -14,11 +14,11 @@
 
 #include "mutator/mutator.h"
 
-/* Holds the collector lock for a fork, as collector_acquire does; pairs with one of the next two, in the parent and in the
- * child, in which nobody marks: it takes the marks back. */
+/* Holds the collector lock for a fork, as collector_acquire does; pairs with the next one, in the parent and in the child.  There
+ * the lock is made the caller's own first: nobody marks, and the marks are taken back. */
 void loan_acquire(struct mutator *self);
 void loan_release(void);
-void loan_release_in_child(struct mutator *self);
+void loan_keep_in_child(struct mutator *self);
 
 /* The same to keep the world from being stopped for a while.  Only where the stacks are scanned again in the end: what the
  * caller finds by words that no marker reads is on its stack then. */

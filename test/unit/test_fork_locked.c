@@ -1,0 +1,91 @@
+/* A fork inside midden_locked_call, in which everything may be called: parent and child go on, and both collect afterwards; also
+ * where the lock is on loan from a cycle beside the program. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "support/heap_test.h"
+
+enum { SECONDS = 20, FORKS = 30, NODES = 100000 };
+
+struct node {
+  struct node *next;
+};
+
+static bool is_over; /* atomic */
+
+/* A thread that waits for a lock has all signals blocked: no alarm would come. */
+static void *watch(void *unused) {
+  (void)unused;
+  sleep(SECONDS);
+  REQUIRE(atomic_load_acquire(&is_over), "somebody waits for ever");
+  return NULL;
+}
+
+static void *fork_here(void *unused) {
+  (void)unused;
+  pid_t child = fork();
+  return (void *)(intptr_t)child;
+}
+
+static void fork_inside(void) {
+  pid_t child = (pid_t)(intptr_t)midden_locked_call(fork_here, NULL);
+  REQUIRE(child >= 0, "fork");
+  uint64_t before = test_stats().collections;
+  if (child == 0) {
+    midden_collect();
+    midden_verify();
+    _exit(test_stats().collections > before ? 0 : 1);
+  }
+  int status;
+  while (waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR, "waitpid");
+  assert_int_equal(status, 0);
+}
+
+static void parent_and_child_collect(void **state) {
+  (void)state;
+  fork_inside();
+  uint64_t before = test_stats().collections;
+  midden_collect();
+  assert_true(test_stats().collections > before);
+}
+
+static void *collect_all_the_time(void *unused) {
+  while (!atomic_load_acquire(&is_over)) midden_collect();
+  return unused;
+}
+
+static void so_they_do_beside_a_cycle(void **state) {
+  (void)state;
+  struct node *volatile first = NULL;
+  for (int i = 0; i < NODES; i++) {
+    struct node *node = midden_alloc(64);
+    node->next = first;
+    first = node;
+  }
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, collect_all_the_time, NULL) == 0, "pthread_create");
+  for (int i = 0; i < FORKS; i++) fork_inside();
+  atomic_store_release(&is_over, true);
+  midden_blocking_enter();
+  pthread_join(thread, NULL);
+  midden_blocking_leave();
+  assert_non_null(first);
+}
+
+int main(void) {
+  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, watch, NULL) == 0, "pthread_create");
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(parent_and_child_collect),
+      cmocka_unit_test(so_they_do_beside_a_cycle),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
