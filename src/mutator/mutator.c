@@ -30,7 +30,8 @@ void mutator_init(void) {
 
 /* ---- attaching ---- */
 
-/* The C library is back on the thread's own stack by now. */
+/* The C library is back on the thread's own stack by now.  The thread goes in the next round of destructors: what the program has
+ * by pthread_setspecific is a root until its own destructors have it. */
 static void on_thread_exit(void *argument) {
   (void)argument;
   struct mutator *self = mutator_self_if_attached();
@@ -39,7 +40,9 @@ static void on_thread_exit(void *argument) {
   if (self->fiber != NULL) os_context_unwound(&self->own_stack.context);
   fiber_abandon(self);
   mutator_leave(self);
-  mutator_detach();
+  bool is_first = !self->is_ending;
+  self->is_ending = true;
+  if (!is_first || os_on_thread_exit(on_thread_exit, self) != 0) mutator_detach();
 }
 
 /* A base that the program names mostly lies in the stack that the system knows. */

@@ -56,6 +56,7 @@ struct mutator {
   bool refused_to_stop;     /* atomic; the signal came on that way; set by the handler, taken by the stopping thread */
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
   bool is_own;              /* a thread of the library's own, which the program does not see; constant */
+  bool is_ending;           /* its destructors of thread-specific values run; its own thread */
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t thread_pointer; /* constant */
   uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
