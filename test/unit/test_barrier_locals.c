@@ -18,7 +18,7 @@
 
 static struct {
   bool waits; /* before the stacks are scanned */
-  sem_t armed, begins, loaded, ends, over;
+  sem_t armed, begins, shared, loaded, ends, over;
 } plan;
 
 static void await(sem_t *semaphore) {
@@ -63,6 +63,7 @@ static void *load(void *unused) {
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     midden_blocking_leave();
   }
+  await(&plan.shared);
   hidden = test_hide(*shared);
   sem_post(&plan.loaded);
   await(&plan.ends);
@@ -77,6 +78,7 @@ NOINLINE_TEST static void *new_object(void) {
 NOINLINE_TEST static void share_and_clear(void) {
   void *volatile local = new_object();
   shared = &local;
+  sem_post(&plan.shared);
   await(&plan.loaded);
   midden_store((void **)&local, NULL);
 }
@@ -102,7 +104,7 @@ static void what_another_thread_has_loaded_is_kept(void **state) {
 
 int main(void) {
   midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
-  sem_t *all[] = {&plan.armed, &plan.begins, &plan.loaded, &plan.ends, &plan.over};
+  sem_t *all[] = {&plan.armed, &plan.begins, &plan.shared, &plan.loaded, &plan.ends, &plan.over};
   for (size_t i = 0; i < TEST_COUNT_OF(all); i++) sem_init(all[i], 0, 0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_another_thread_has_loaded_is_kept),
