@@ -383,13 +383,15 @@ MIDDEN_API void midden_mark(const void *object);
  * before start; -ENOMEM. */
 MIDDEN_API int midden_root_add(void *start, void *end);
 
-/* Takes [start, end) out of the ranges that were added. */
+/* Takes [start, end) out of the ranges that were added.  Beside a mark phase of barrier mode it is read first: what a thread has
+ * loaded from it is kept. */
 MIDDEN_API void midden_root_remove(void *start, void *end);
 
 /* Takes every added range out. */
 MIDDEN_API void midden_root_clear(void);
 
-/* Keeps [start, end) from being scanned as static data. */
+/* Keeps [start, end) from being scanned as static data.  This one and the three below wait in barrier mode until no cycle is under
+ * way, as midden_locked_call does. */
 MIDDEN_API int midden_root_exclude(void *start, void *end);
 
 /* Whether the static data of loaded objects is a root (it is, unless the option said otherwise). */
