@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "worker/measure.h"
 #include "worker/result.h"
 #include "worker/workload.h"
 
@@ -88,6 +89,7 @@ static void start(void) {
       .mode = workload_text(&common, "mode"),
       .events = workload_choice(&common, "events", "yes", "no"),
   };
+  measure_init();
   engine_start(&setup);
   result_text("engine", engine_name());
   report_library();

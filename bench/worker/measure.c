@@ -21,15 +21,15 @@ struct span {
 static struct span pauses;
 static struct span marks;
 
-static struct histogram pauses_by_event; /* of the whole process */
-static struct histogram pauses_by_engine;
+static struct histogram *pauses_by_event; /* of the whole process */
+static struct histogram *pauses_by_engine;
 
 static struct {
   uint64_t wall_ns;
   uint64_t cpu_ns;
   uint64_t collections;
   uint64_t collector_cpu_ns;
-  struct histogram pauses;
+  struct histogram *pauses;
 } at_start;
 
 static uint64_t section_wall_ns;
@@ -65,7 +65,7 @@ static uint64_t span_end(struct span *span) {
 }
 
 void measure_pause_begin(void) { span_begin(&pauses); }
-void measure_pause_end(void) { histogram_add(&pauses_by_event, span_end(&pauses)); }
+void measure_pause_end(void) { histogram_add(pauses_by_event, span_end(&pauses)); }
 void measure_mark_begin(void) { span_begin(&marks); }
 void measure_mark_end(void) { span_end(&marks); }
 
@@ -73,15 +73,21 @@ uint64_t measure_wall_ns(void) { return section_wall_ns; }
 uint64_t measure_section_cpu_ns(void) { return section_cpu_ns; }
 uint64_t measure_mark_ns(void) { return marks.total_ns; }
 
-const struct histogram *measure_pauses(void) { return &pauses_by_event; }
+const struct histogram *measure_pauses(void) { return pauses_by_event; }
+
+void measure_init(void) {
+  pauses_by_event = histogram_new();
+  pauses_by_engine = histogram_new();
+  at_start.pauses = histogram_new();
+}
 
 void measure_start(void) {
   pauses = (struct span){0};
   marks = (struct span){0};
   at_start.collections = engine_collections();
   at_start.collector_cpu_ns = engine_collector_cpu_ns();
-  at_start.pauses = (struct histogram){0};
-  engine_pauses(&at_start.pauses);
+  *at_start.pauses = (struct histogram){0};
+  engine_pauses(at_start.pauses);
   at_start.cpu_ns = measure_cpu_ns();
   at_start.wall_ns = measure_clock_ns();
 }
@@ -103,7 +109,7 @@ void measure_end(void) {
   result_number("cpu_s", (double)section_cpu_ns / 1e9);
   result_number("rss_mib", resident_mib());
   if (!ENGINE_COLLECTS) return;
-  engine_pauses(&pauses_by_engine);
+  engine_pauses(pauses_by_engine);
   result_number("heap_mib", (double)engine_heap_bytes() / 1048576.0);
   result_number("collections", (double)(engine_collections() - at_start.collections));
   result_number("pauses", (double)pauses.count);
@@ -131,6 +137,6 @@ void measure_wait(long ms, uint64_t collections) {
 }
 
 void measure_report_pauses(void) {
-  histogram_subtract(&pauses_by_engine, &at_start.pauses);
-  histogram_report_tails(&pauses_by_engine, "pauses");
+  histogram_subtract(pauses_by_engine, at_start.pauses);
+  histogram_report_tails(pauses_by_engine, "pauses");
 }

@@ -15,6 +15,9 @@ struct histogram;
 uint64_t measure_clock_ns(void);
 uint64_t measure_cpu_ns(void);
 
+/* Before the engine starts. */
+void measure_init(void);
+
 void measure_start(void);
 void measure_end(void);
 

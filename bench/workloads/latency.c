@@ -8,6 +8,7 @@
  * Without a collector it is the control: the same walk and the same stores over the same graph, and no allocation.  What
  * delays that is the machine. */
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "engine.h"
 #include "worker/delays.h"
@@ -152,9 +153,11 @@ static void *wait_silently(void *argument) {
   return NULL;
 }
 
-static pthread_t waiters[WAITERS_MAX];
+static pthread_t *waiters; /* not among the static data, which collectors read */
 
 static void start_waiters(long blocked, long silent) {
+  waiters = calloc(WAITERS_MAX, sizeof *waiters);
+  if (waiters == NULL) workload_fail("no memory for the threads");
   for (long i = 0; i < blocked + silent; i++) {
     if (engine_thread_start(&waiters[i], i < blocked ? wait_blocked : wait_silently, NULL) != 0)
       workload_fail("no thread");
