@@ -434,12 +434,9 @@ void midden_free(void *address) {
 
 /* To a fresh object, whole words each at once: a marker may read it meanwhile [birth]. */
 static void copy_words(midden_word *to, const midden_word *from, size_t bytes) {
-  size_t count = bytes / sizeof(midden_word), rest = bytes % sizeof(midden_word);
+  size_t count = bytes / sizeof(midden_word);
   for (size_t i = 0; i < count; i++) atomic_store_relaxed(&to[i], atomic_load_relaxed(&from[i]));
-  if (rest == 0) return;
-  void *last = atomic_load_relaxed(&to[count]);
-  memcpy(&last, &from[count], rest);
-  atomic_store_relaxed(&to[count], last);
+  memcpy(&to[count], &from[count], bytes % sizeof(midden_word)); /* no reference */
 }
 
 static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {

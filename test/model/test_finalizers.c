@@ -573,11 +573,14 @@ static void test_weak_link_move_unlink(void **state) {
   free(links);
 }
 
-enum { HOLDERS = 500, HOLDER_WORDS = 6, TARGET = 0 };
+enum { HOLDERS = 500, HOLDER_WORDS = 6, APART = 10, TARGET = 0 };
 
-/* Objects without pointers that hold weak links to one box; `freed` of them are freed, the others dropped. */
-NOINLINE_TEST static void make_holders(uintptr_t *hidden, size_t freed) {
+/* Objects without pointers that hold weak links to one box; `freed` of them are freed, the others dropped.  Returns others of
+ * their kind and size, between them: their spans stay what they are. */
+NOINLINE_TEST static void **make_holders(uintptr_t *hidden, size_t freed) {
+  void **others = midden_alloc((HOLDERS / APART + 1) * sizeof(*others));
   for (size_t i = 0; i < HOLDERS; i++) {
+    if (i % APART == 0) others[i / APART] = midden_alloc_data(HOLDER_WORDS * sizeof(void *));
     void **holder = midden_alloc_data(HOLDER_WORDS * sizeof(void *));
     hidden[i] = test_hide(holder);
     for (int word = 0; word < HOLDER_WORDS; word++) {
@@ -587,6 +590,7 @@ NOINLINE_TEST static void make_holders(uintptr_t *hidden, size_t freed) {
     }
     if (i < freed) midden_free(holder);
   }
+  return others;
 }
 
 /* Fresh objects where the holders were, filled with a pattern, held by a list. */
@@ -608,10 +612,11 @@ static void test_link_in_a_dead_object(void **state) {
     size_t reused = 0;
     box_new(TARGET);
     box_weak(TARGET);
-    make_holders(hidden, freed);
+    void **others = make_holders(hidden, freed);
     test_collect_clean();
     test_collect_clean();
     uintptr_t **objects = fill_holes(&reused, hidden);
+    assert_true(midden_owns(others[0]));
     assert_true(reused > HOLDERS / 2 || guard_active); /* guarded, empty spans go back to the page heap at once */
     box_drop(TARGET);
     test_collect_clean();
