@@ -573,30 +573,33 @@ static void test_weak_link_move_unlink(void **state) {
   free(links);
 }
 
-enum { HOLDERS = 500, HOLDER_WORDS = 6, APART = 10, TARGET = 0 };
+enum { HOLDERS = 500, FILLERS = 12 * HOLDERS, HOLDER_WORDS = 6, APART = 10, TARGET = 0 };
 
 /* Objects without pointers that hold weak links to one box; `freed` of them are freed, the others dropped.  Returns others of
  * their kind and size, between them: their spans stay what they are. */
 NOINLINE_TEST static void **make_holders(uintptr_t *hidden, size_t freed) {
   void **others = midden_alloc((HOLDERS / APART + 1) * sizeof(*others));
+  void ***holders = midden_alloc(HOLDERS * sizeof(*holders));
   for (size_t i = 0; i < HOLDERS; i++) {
     if (i % APART == 0) others[i / APART] = midden_alloc_data(HOLDER_WORDS * sizeof(void *));
     void **holder = midden_alloc_data(HOLDER_WORDS * sizeof(void *));
+    holders[i] = holder;
     hidden[i] = test_hide(holder);
     for (int word = 0; word < HOLDER_WORDS; word++) {
       enum midden_weak_when when = word % 2 == 0 ? MIDDEN_WEAK_BEFORE_FINALIZERS : MIDDEN_WEAK_AFTER_FINALIZERS;
       holder[word] = (void *)shadows[TARGET].hidden;
       assert_int_equal(midden_weak_link(&holder[word], box_at(TARGET), when), 0);
     }
-    if (i < freed) midden_free(holder);
   }
+  for (size_t i = 0; i < freed; i++) midden_free(holders[i]);
+  midden_free(holders);
   return others;
 }
 
 /* Fresh objects where the holders were, filled with a pattern, held by a list. */
 NOINLINE_TEST static uintptr_t **fill_holes(size_t *reused, const uintptr_t *hidden) {
-  uintptr_t **objects = midden_alloc(4 * HOLDERS * sizeof(*objects));
-  for (size_t i = 0; i < 4 * HOLDERS; i++) {
+  uintptr_t **objects = midden_alloc(FILLERS * sizeof(*objects));
+  for (size_t i = 0; i < FILLERS; i++) {
     objects[i] = midden_alloc_kind(MIDDEN_DATA, HOLDER_WORDS * sizeof(void *));
     for (int word = 0; word < HOLDER_WORDS; word++) objects[i][word] = 0x5a5a5a5a5a5a5a5a;
     for (size_t j = 0; j < HOLDERS; j++) *reused += hidden[j] == test_hide(objects[i]);
@@ -621,7 +624,7 @@ static void test_link_in_a_dead_object(void **state) {
     box_drop(TARGET);
     test_collect_clean();
     assert_null(shadows[TARGET].after);
-    for (size_t i = 0; i < 4 * HOLDERS; i++) {
+    for (size_t i = 0; i < FILLERS; i++) {
       for (int word = 0; word < HOLDER_WORDS; word++) assert_true(objects[i][word] == 0x5a5a5a5a5a5a5a5a);
     }
     free(hidden);
