@@ -240,30 +240,18 @@ target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 # What test_barrier_modules.c does behind the learning of what is loaded.
 target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
-# What test_barrier_realloc.c does behind the marking of the roots.
-target_link_options(test_unit_barrier_realloc PRIVATE "LINKER:--wrap=roots_visit_running")
+# Where test/support/cycle_steps.h has the collector's thread wait.
+foreach(name realloc roots weak_read overflow batch resumer locals)
+  target_link_options(test_unit_barrier_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
+endforeach()
 
-# What test_barrier_roots.c does before the marking of the roots.
-target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=mark_range")
-
-# What test_barrier_weak_read.c does behind the marking of the roots.
-target_link_options(test_unit_barrier_weak_read PRIVATE "LINKER:--wrap=roots_visit_running")
-
-# What test_barrier_overflow.c does behind the marking of the roots.
-target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=roots_visit_running")
-
-# What test_barrier_batch.c does before the scan of the stacks, and behind the marking of the roots.
-target_link_options(test_unit_barrier_batch PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
+# What test_barrier_roots.c looks at besides, and what test_barrier_resumer.c does as a fiber begins.
+target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=mark_range")
+target_link_options(test_unit_barrier_resumer PRIVATE "LINKER:--wrap=os_context_arrive")
 
 # What test_barrier_races.c does behind the marking of the roots, and between a handshake and a large object that is made.
 target_link_options(test_unit_barrier_races PRIVATE
   "LINKER:--wrap=roots_visit_running,--wrap=handshake_run,--wrap=large_alloc")
-
-# What test_barrier_resumer.c does behind the marking of the roots, and as a fiber begins.
-target_link_options(test_unit_barrier_resumer PRIVATE "LINKER:--wrap=roots_visit_running,--wrap=os_context_arrive")
-
-# What test_barrier_locals.c does before the scan of the stacks.
-target_link_options(test_unit_barrier_locals PRIVATE "LINKER:--wrap=roots_learn")
 
 # What test_stop_signals.c does around the reading of the roots, and before a thread starts.
 target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")

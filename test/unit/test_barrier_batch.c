@@ -3,8 +3,6 @@
  * The list is stored to an object of another thread's that was scanned before this one: nobody reads that object in this cycle,
  * so that nothing but what the library tells the collector keeps the new objects, which are white.  And the list replaces one
  * that the thread, scanned, has just loaded. */
-#include <pthread.h>
-#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,67 +12,8 @@
 
 #include <cmocka.h>
 
-#include "midden/barrier.h"
-#include "mutator/roots.h"
 #include "span/guard.h"
-#include "support/heap_test.h"
-
-static struct {
-  bool waits_armed; /* before the stacks are scanned */
-  bool waits_roots; /* behind the next marking of the roots */
-  sem_t armed, begins, made, begun, done, over;
-} plan;
-
-static void await(sem_t *semaphore) {
-  while (sem_wait(semaphore) != 0) continue; /* interrupted by a handshake */
-}
-
-/* ---- the collector's side ---- */
-
-bool __real_roots_learn(struct mutator *self);
-bool __wrap_roots_learn(struct mutator *self);
-
-bool __wrap_roots_learn(struct mutator *self) {
-  bool learned = __real_roots_learn(self);
-  if (plan.waits_armed) {
-    plan.waits_armed = false;
-    sem_post(&plan.armed);
-    await(&plan.begins);
-  }
-  return learned;
-}
-
-typedef void visit_fn(void *argument, struct os_range range);
-bool __real_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument) {
-  bool all = __real_roots_visit_running(self, visit, argument);
-  if (plan.waits_roots) {
-    plan.waits_roots = false;
-    sem_post(&plan.begun);
-    await(&plan.done);
-  }
-  return all;
-}
-
-static void *collect(void *unused) {
-  (void)unused;
-  midden_collect();
-  sem_post(&plan.over);
-  return NULL;
-}
-
-static pthread_t begin_cycle(void) {
-  pthread_t thread;
-  REQUIRE(pthread_create(&thread, NULL, collect, NULL) == 0, "pthread_create");
-  return thread;
-}
-
-static void end_cycle(pthread_t thread) {
-  await(&plan.over);
-  pthread_join(thread, NULL);
-}
+#include "support/cycle_steps.h"
 
 /* ---- an object that is not scanned ---- */
 
@@ -82,13 +21,8 @@ static void **holder; /* holder[0]: the list */
 
 static void *make_holder(void *unused) {
   (void)unused;
-  while (!cache_is_black(&mutator_self()->cache)) {
-    midden_blocking_enter();
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    midden_blocking_leave();
-  }
+  await_own_scan();
   midden_store(&holder, midden_alloc(64));
-  sem_post(&plan.made);
   return NULL;
 }
 
@@ -111,29 +45,19 @@ NOINLINE_TEST static size_t count_living(void) {
   return living;
 }
 
-static void block_handshakes(bool block) {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, midden_suspend_signal());
-  pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
-}
-
 static void keeps_what_another_holds(midden_kind kind) {
   pthread_t maker;
   test_scrub_stack();
   fill_window(kind);
-  plan.waits_armed = true;
-  pthread_t collector = begin_cycle();
-  await(&plan.armed);
+  cycle_begin(&cycle.armed);
   block_handshakes(true);
-  sem_post(&plan.begins);
+  cycle_go_on(&cycle.armed);
   REQUIRE(pthread_create(&maker, NULL, make_holder, NULL) == 0, "pthread_create");
-  await(&plan.made);
   pthread_join(maker, NULL);
   make_list(kind);
   test_scrub_stack();
   block_handshakes(false);
-  end_cycle(collector);
+  cycle_end();
   assert_true(count > 1 || guard_active); /* guarded, a batch is one */
   assert_int_equal(count_living(), count);
 }
@@ -158,14 +82,11 @@ static void all_of_it_is_kept_where_only_trace_functions_find_it(void **state) {
 
 /* ---- what the list replaces ---- */
 
-static struct midden_weak *weak, *dropped;
-
 NOINLINE_TEST static void make_old(void) {
   void *old = midden_alloc(64);
   midden_store(&holder, midden_alloc(64));
   midden_store(&holder[0], old);
-  midden_store(&weak, midden_weak_new(old));
-  midden_store(&dropped, midden_weak_new(midden_alloc(64)));
+  watch(old);
 }
 
 NOINLINE_TEST static uintptr_t load_and_replace(void) {
@@ -174,28 +95,21 @@ NOINLINE_TEST static uintptr_t load_and_replace(void) {
   return old;
 }
 
-NOINLINE_TEST static bool is_kept(uintptr_t old) { return test_hide(midden_weak_get(weak)) == old; }
-NOINLINE_TEST static bool is_dropped_gone(void) { return midden_weak_get(dropped) == NULL; }
-
 static void what_the_list_replaces_is_kept(void **state) {
   (void)state;
   make_old();
   test_scrub_stack();
-  plan.waits_roots = true;
-  pthread_t collector = begin_cycle();
-  await(&plan.begun);
+  cycle_begin(&cycle.read);
   uintptr_t old = load_and_replace();
   test_scrub_stack();
-  sem_post(&plan.done);
-  end_cycle(collector);
+  cycle_go_on(&cycle.read);
+  cycle_end();
   assert_true(is_kept(old));
   assert_true(is_dropped_gone());
 }
 
 int main(void) {
-  midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
-  sem_t *all[] = {&plan.armed, &plan.begins, &plan.made, &plan.begun, &plan.done, &plan.over};
-  for (size_t i = 0; i < TEST_COUNT_OF(all); i++) sem_init(all[i], 0, 0);
+  cycle_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_list_in_an_object_of_a_scanned_thread_is_kept),
       cmocka_unit_test(all_of_it_is_kept_where_only_trace_functions_find_it),

@@ -6,8 +6,6 @@
  * The argument of a fiber: it is taken out of the fiber by its thread, right after that was scanned.  For that the thread is
  * stepped, one instruction after the other, to where it has left the critical section of the switch. */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,69 +16,17 @@
 
 #include <cmocka.h>
 
-#include "midden/barrier.h"
-#include "mutator/roots.h"
-#include "support/heap_test.h"
+#include "support/cycle_steps.h"
 
 enum { STACK_BYTES = 512 << 10 };
 
-static struct {
-  bool waits; /* behind the next marking of the roots */
-  sem_t begun, goes_on, over;
-} plan;
-
-static void await(sem_t *semaphore) {
-  while (sem_wait(semaphore) != 0) continue; /* interrupted by a handshake */
-}
-
-/* ---- the collector's side ---- */
-
-typedef void visit_fn(void *argument, struct os_range range);
-bool __real_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument) {
-  bool all = __real_roots_visit_running(self, visit, argument);
-  if (plan.waits) {
-    plan.waits = false;
-    sem_post(&plan.begun);
-    await(&plan.goes_on);
-  }
-  return all;
-}
-
-static void *collect(void *unused) {
-  (void)unused;
-  midden_collect();
-  sem_post(&plan.over);
-  return NULL;
-}
-
-static pthread_t collecting;
-
-static void begin_cycle(void) {
-  plan.waits = true;
-  REQUIRE(pthread_create(&collecting, NULL, collect, NULL) == 0, "pthread_create");
-  await(&plan.begun);
-}
-
-static void end_cycle(void) {
-  sem_post(&plan.goes_on);
-  await(&plan.over);
-  pthread_join(collecting, NULL);
-}
-
-static struct midden_weak *weak, *dropped;
-
 NOINLINE_TEST static void *new_object(void) {
   void *object = midden_alloc(64);
-  midden_store(&weak, midden_weak_new(object));
-  midden_store(&dropped, midden_weak_new(midden_alloc(64)));
+  watch(object);
   return object;
 }
 
-NOINLINE_TEST static bool is_kept(void) { return midden_weak_get(weak) != NULL; }
-NOINLINE_TEST static bool is_dropped_gone(void) { return midden_weak_get(dropped) == NULL; }
+NOINLINE_TEST static bool is_alive(void) { return midden_weak_get(watched) != NULL; }
 
 /* ---- who waits ---- */
 
@@ -89,9 +35,10 @@ static bool went_on; /* the one who waits */
 static void *last(void *unused) {
   (void)unused;
   midden_fiber_yield(NULL);
-  end_cycle();
+  cycle_go_on(&cycle.read);
+  cycle_end();
   REQUIRE(is_dropped_gone(), "nothing was collected");
-  REQUIRE(is_kept(), "what waits was collected, and runs next");
+  REQUIRE(is_alive(), "what waits was collected, and runs next");
   return NULL;
 }
 
@@ -102,7 +49,7 @@ static void *between(void *unused) {
   (void)unused;
   midden_fiber_yield(NULL);
   test_scrub_stack();
-  begin_cycle();
+  cycle_begin(&cycle.read);
   struct midden_fiber *next = midden_fiber_new(last, NULL, STACK_BYTES);
   REQUIRE(next != NULL && midden_fiber_resume(next, NULL, NULL) == 0, "midden_fiber_resume");
   midden_fiber_switch(next, NULL, NULL);
@@ -156,7 +103,7 @@ static void on_step(int signal, siginfo_t *information, void *context) {
   if (!steps || mutator_self()->critical != 0) return;
   steps = false;
   ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
-  begin_cycle();
+  cycle_begin(&cycle.read);
 }
 
 void *__real_os_context_arrive(void *arrival);
@@ -187,9 +134,9 @@ static void an_argument_is_kept_that_is_taken_behind_the_scan(void **state) {
   steps = true;
   REQUIRE(midden_fiber_resume(fiber, NULL, NULL) == 0, "midden_fiber_resume");
   test_scrub_stack();
-  end_cycle();
-  assert_true(is_kept());
-  assert_true(test_hide(midden_weak_get(weak)) == got);
+  cycle_go_on(&cycle.read);
+  cycle_end();
+  assert_true(is_kept(got));
   assert_true(is_dropped_gone());
 }
 
@@ -205,10 +152,7 @@ static void an_argument_is_kept_that_is_taken_behind_the_scan(void **state) { (v
 #endif
 
 int main(void) {
-  midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
-  sem_init(&plan.begun, 0, 0);
-  sem_init(&plan.goes_on, 0, 0);
-  sem_init(&plan.over, 0, 0);
+  cycle_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_argument_is_kept_that_is_taken_behind_the_scan),
       cmocka_unit_test(who_waits_is_kept_when_it_is_handed_on),

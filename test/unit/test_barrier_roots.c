@@ -2,8 +2,6 @@
  * when the main thread gets a reference from a root and has the library give that root up.  From then on its stack alone
  * holds what it got, and nobody will look there: it is kept by what the library marks, or tells the collector. */
 #define _GNU_SOURCE 1
-#include <pthread.h>
-#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,66 +10,15 @@
 
 #include <cmocka.h>
 
-#include "midden/barrier.h"
-#include "mutator/roots.h"
-#include "support/heap_test.h"
+#include "support/cycle_steps.h"
 
 enum { WORDS = 64 };
 
-static struct {
-  bool waits; /* before the next marking of the roots */
-  sem_t begun, dropped, over;
-} plan;
-
-static void await(sem_t *semaphore) {
-  while (sem_wait(semaphore) != 0) continue; /* interrupted by a handshake */
-}
-
-/* For a while: where a cycle that is under way is waited for, it goes on. */
-static void await_a_while(sem_t *semaphore) {
-  enum { NS = 300000000, NS_PER_S = 1000000000 };
-  struct timespec end;
-  clock_gettime(CLOCK_REALTIME, &end);
-  end.tv_nsec += NS;
-  if (end.tv_nsec >= NS_PER_S) end.tv_sec++, end.tv_nsec -= NS_PER_S;
-  while (sem_timedwait(semaphore, &end) != 0 && errno == EINTR) continue;
-}
-
-/* ---- the collector's side ---- */
-
-typedef void visit_fn(void *argument, struct os_range range);
-bool __real_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument) {
-  if (plan.waits) {
-    plan.waits = false;
-    sem_post(&plan.begun);
-    await_a_while(&plan.dropped);
-  }
-  return __real_roots_visit_running(self, visit, argument);
-}
-
-static void *collect(void *unused) {
-  (void)unused;
-  midden_collect();
-  sem_post(&plan.over);
-  return NULL;
-}
-
-/* ---- the program's side ---- */
-
-static struct midden_weak *weak, *dropped;
 static uintptr_t got; /* hidden */
-
-NOINLINE_TEST static bool is_kept(uintptr_t hidden) { return test_hide(midden_weak_get(weak)) == hidden; }
-NOINLINE_TEST static bool is_dropped_gone(void) { return midden_weak_get(dropped) == NULL; }
 
 NOINLINE_TEST static void *new_object(void) {
   void *object = midden_alloc(64);
-  REQUIRE(object != NULL, "out of memory");
-  midden_store(&weak, midden_weak_new(object));
-  midden_store(&dropped, midden_weak_new(midden_alloc(64)));
+  watch(object);
   return object;
 }
 
@@ -79,16 +26,11 @@ NOINLINE_TEST static void *new_object(void) {
 static void keeps(void (*make)(void), void (*drop)(void)) {
   make();
   test_scrub_stack();
-  plan.waits = true;
-  pthread_t thread;
-  REQUIRE(pthread_create(&thread, NULL, collect, NULL) == 0, "pthread_create");
-  await(&plan.begun);
+  cycle_begin(&cycle.scanned);
   drop();
   test_scrub_stack();
-  sem_post(&plan.dropped);
-  await(&plan.over);
-  pthread_join(thread, NULL);
-  while (sem_trywait(&plan.dropped) == 0) continue;
+  cycle_go_on(&cycle.scanned);
+  cycle_end();
   assert_true(is_kept(got));
   assert_true(is_dropped_gone());
   test_collect_clean();
@@ -308,10 +250,8 @@ static void what_a_suspended_fiber_held_is_kept(void **state) {
 }
 
 int main(void) {
-  midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
-  sem_init(&plan.begun, 0, 0);
-  sem_init(&plan.dropped, 0, 0);
-  sem_init(&plan.over, 0, 0);
+  cycle_init();
+  cycle.scanned.patience_ms = 300; /* where the cycle is waited for, it goes on */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_argument_of_a_cleanup_is_kept),
       cmocka_unit_test(the_argument_of_a_finalizer_is_kept),

@@ -3,8 +3,6 @@
  *
  * Where it is held up: it is stepped through the call, one instruction after the other, until a register holds the target. */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,9 +13,7 @@
 
 #include <cmocka.h>
 
-#include "midden/barrier.h"
-#include "mutator/roots.h"
-#include "support/heap_test.h"
+#include "support/cycle_steps.h"
 
 enum { SKIPPED = 77 };
 
@@ -25,51 +21,7 @@ enum { SKIPPED = 77 };
 
 enum { TRAP_FLAG = 0x100 };
 
-static struct {
-  bool waits;    /* behind the next marking of the roots */
-  bool steps;    /* the main thread, to the load */
-  bool is_ended; /* the cycle */
-  sem_t begun, loaded, over;
-} plan;
-
-static void await(sem_t *semaphore) {
-  while (sem_wait(semaphore) != 0) continue; /* interrupted by a handshake */
-}
-
-/* ---- the collector's side ---- */
-
-typedef void visit_fn(void *argument, struct os_range range);
-bool __real_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument);
-
-/* A while: a thread that holds the handshakes up in its call is not to be waited for here. */
-static void await_a_while(sem_t *semaphore) {
-  struct timespec end;
-  clock_gettime(CLOCK_REALTIME, &end);
-  end.tv_sec += 10;
-  while (sem_timedwait(semaphore, &end) != 0 && errno == EINTR) continue;
-}
-
-bool __wrap_roots_visit_running(struct mutator *self, visit_fn *visit, void *argument) {
-  bool all = __real_roots_visit_running(self, visit, argument);
-  if (plan.waits) {
-    plan.waits = false;
-    sem_post(&plan.begun);
-    await_a_while(&plan.loaded);
-  }
-  return all;
-}
-
-static void *collect(void *unused) {
-  (void)unused;
-  midden_collect();
-  __atomic_store_n(&plan.is_ended, true, __ATOMIC_RELEASE);
-  sem_post(&plan.over);
-  return NULL;
-}
-
-/* ---- the program's side ---- */
-
+static bool steps; /* the main thread, to the load */
 static struct midden_weak *weak;
 static uintptr_t target; /* hidden */
 
@@ -86,11 +38,11 @@ static bool holds_target(const greg_t *registers) {
 static void on_step(int signal, siginfo_t *information, void *context) {
   (void)signal, (void)information;
   greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-  if (!plan.steps || !holds_target(registers)) return;
-  plan.steps = false;
+  if (!steps || !holds_target(registers)) return;
+  steps = false;
   registers[REG_EFL] &= ~(greg_t)TRAP_FLAG;
-  sem_post(&plan.loaded);
-  for (int ms = 0; ms < 300 && !__atomic_load_n(&plan.is_ended, __ATOMIC_ACQUIRE); ms++)
+  cycle_go_on(&cycle.read);
+  for (int ms = 0; ms < 300 && !__atomic_load_n(&cycle.is_over, __ATOMIC_ACQUIRE); ms++)
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
@@ -119,23 +71,17 @@ static void a_dead_target_is_not_handed_out(void **state) {
   (void)state;
   make();
   test_scrub_stack();
-  plan.waits = true;
-  pthread_t thread;
-  REQUIRE(pthread_create(&thread, NULL, collect, NULL) == 0, "pthread_create");
-  await(&plan.begun);
-  plan.steps = true;
+  cycle_begin(&cycle.read);
+  steps = true;
   void *got = get_by_steps(weak);
-  plan.steps = false;
-  await(&plan.over);
-  pthread_join(thread, NULL);
+  steps = false;
+  cycle_end();
   assert_true(got == NULL || midden_owns(got));
 }
 
 int main(void) {
-  midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
-  sem_init(&plan.begun, 0, 0);
-  sem_init(&plan.loaded, 0, 0);
-  sem_init(&plan.over, 0, 0);
+  cycle_init();
+  cycle.read.patience_ms = 10000; /* a thread that holds the handshakes up in its call is not to be waited for */
   sigaction(SIGTRAP, &(struct sigaction){.sa_sigaction = on_step, .sa_flags = SA_SIGINFO | SA_RESTART}, NULL);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_dead_target_is_not_handed_out),
