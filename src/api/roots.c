@@ -28,35 +28,31 @@ int midden_root_add(void *start, void *end) {
 
 /* In a critical section: no thread is scanned between the look at what goes and its going.  Where it is looked at, a piece of
  * it goes at a time, as handshakes wait.  False where all is gone. */
-static bool take_out_some(struct mutator *self, struct os_range range, bool is_all) {
+static bool take_out_some(struct mutator *self, struct os_range range) {
   struct os_range piece;
   if (concurrent_marks_added() && roots_first_added_in(range, &piece)) {
     concurrent_mark_added(self, piece);
     if (roots_remove(piece) == 0) return true;
     concurrent_mark_added(self, range); /* there is no memory for the rest of a range */
   }
-  if (is_all) {
-    roots_clear();
-  } else {
-    roots_remove(range);
-  }
+  roots_remove(range);
   return false;
 }
 
-static void take_out(struct os_range range, bool is_all) {
+static void take_out(struct os_range range) {
   struct mutator *self = start_self();
   for (bool has_more = true; has_more;) {
     mutator_enter(self);
-    has_more = take_out_some(self, range, is_all);
+    has_more = take_out_some(self, range);
     mutator_leave(self);
   }
 }
 
 void midden_root_remove(void *start, void *end) {
-  if (is_range(start, end)) take_out(range_of(start, end), false);
+  if (is_range(start, end)) take_out(range_of(start, end));
 }
 
-void midden_root_clear(void) { take_out((struct os_range){0, UINTPTR_MAX}, true); }
+void midden_root_clear(void) { take_out((struct os_range){0, UINTPTR_MAX}); }
 
 /* In barrier mode static data ceases to be a root while no cycle runs: what it holds may have been loaded by a thread that was
  * scanned. */

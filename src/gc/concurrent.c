@@ -91,8 +91,6 @@ void concurrent_mark(struct mutator *self, uintptr_t address) {
   concurrent_publish(tracer);
 }
 
-static void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
-
 bool concurrent_marks_added(void) { return concurrent_is_marking() && !collector.dirty; }
 
 void concurrent_mark_added(struct mutator *self, struct os_range range) {

@@ -104,8 +104,6 @@ static bool protect(struct cycle *cycle) {
 
 static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
 
-static void scan_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
-
 static struct os_range part_range(size_t part) {
   uintptr_t start = heap_arena.start + (part << WRITTEN_PART_SHIFT);
   return (struct os_range){start, min_size(start + ((uintptr_t)1 << WRITTEN_PART_SHIFT), heap_arena.used)};
@@ -202,7 +200,7 @@ static void scan_part_job(void *argument, unsigned marker) {
 static size_t scan_written_static(void) {
   struct midden_tracer *tracer = &collector.tracers[0];
   memcheck_quiet_begin();
-  size_t bytes = roots_visit_written_running(scan_static, tracer);
+  size_t bytes = roots_visit_written_running(mark_static, tracer);
   memcheck_quiet_end();
   mark_publish(tracer);
   return bytes;

@@ -67,6 +67,9 @@ void mark_address(struct midden_tracer *tracer, uintptr_t address);
 /* Marks what the aligned words of a range may refer to.  `is_stack`: a word one past the end of an object refers to it. */
 void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack);
 
+/* A visitor of ranges that are no stacks. */
+static inline void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
+
 /* Makes sure that what was marked by the calls above has its mark bit. */
 void mark_settle(struct midden_tracer *tracer);
 

@@ -138,8 +138,6 @@ static void mark_objects_in(struct midden_tracer *tracer, const struct span *spa
 
 /* ---- while the world runs ---- */
 
-static void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
-
 static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
 
 static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }

@@ -42,7 +42,6 @@ int ranges_add(struct ranges *set, struct os_range range) {
 
 int ranges_remove(struct ranges *set, struct os_range range) {
   if (range.start >= range.end) return 0;
-  if (make_room(set) != 0) return -ENOMEM;
   size_t from = 0;
   while (from < set->count && set->items[from].end <= range.start) from++;
   size_t to = from;
@@ -52,6 +51,7 @@ int ranges_remove(struct ranges *set, struct os_range range) {
   size_t count = 0;
   if (set->items[from].start < range.start) rest[count++] = (struct os_range){set->items[from].start, range.start};
   if (set->items[to - 1].end > range.end) rest[count++] = (struct os_range){range.end, set->items[to - 1].end};
+  if (count > to - from && make_room(set) != 0) return -ENOMEM;
   splice(set, from, to, rest, count);
   return 0;
 }

@@ -43,12 +43,6 @@ int roots_remove(struct os_range range) {
   return error;
 }
 
-void roots_clear(void) {
-  lock_acquire(&lock);
-  ranges_clear(&added);
-  lock_release(&lock);
-}
-
 int roots_exclude(struct os_range range) {
   lock_acquire(&lock);
   int error = ranges_add(&excluded, range);

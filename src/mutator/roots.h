@@ -14,16 +14,10 @@
 /* Critical sections.  0 or -ENOMEM. */
 int roots_add(struct os_range range);
 int roots_remove(struct os_range range);
-void roots_clear(void);
 int roots_exclude(struct os_range range);
 
 /* Whether the static data of loaded objects counts; atomic. */
 void roots_scan_modules(bool scan);
-
-/* Critical sections.  Visits what of a range was added; the visitor takes no lock but those that come after ROOTS. */
-void roots_visit_added_in(struct os_range range, void (*visit)(void *argument, struct os_range range), void *argument);
-/* The first piece of that, of at most 32 KiB; false if there is none. */
-bool roots_first_added_in(struct os_range range, struct os_range *piece);
 void roots_set_module_filter(midden_module_filter_fn *filter);
 
 /* Stops the world at a moment when no object is being loaded or unloaded, and learns their data if they changed.  The
@@ -44,6 +38,12 @@ typedef void roots_visit_fn(void *argument, struct os_range range);
 void roots_visit_added(roots_visit_fn *visit, void *argument);
 void roots_visit_modules(roots_visit_fn *visit, void *argument);
 const struct os_tls_module *roots_tls_modules(size_t *count);
+
+/* Critical sections.  Visits what of a range was added; the visitor takes no lock but those that come after ROOTS. */
+void roots_visit_added_in(struct os_range range, roots_visit_fn *visit, void *argument);
+
+/* The first piece of that, of at most 32 KiB; false if there is none. */
+bool roots_first_added_in(struct os_range range, struct os_range *piece);
 
 /* ---- what was written of the data of loaded objects (mutator/written.h) ----
  *

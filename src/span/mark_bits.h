@@ -47,11 +47,6 @@ static inline bool mark_bit_get(const struct arena *arena, unsigned side, uintpt
   return (atomic_load_relaxed(mark_word_of(arena, side, address)) & mark_mask_of(address)) != 0;
 }
 
-/* The same, for a slot that is to be handed out if it is free: sees what was done to it before it became free. */
-static inline bool mark_bit_get_acquire(const struct arena *arena, unsigned side, uintptr_t address) {
-  return (atomic_load_acquire(mark_word_of(arena, side, address)) & mark_mask_of(address)) != 0;
-}
-
 /* Both return whether the bit was set before, and are releases. */
 static inline bool mark_bit_set(const struct arena *arena, unsigned side, uintptr_t address) {
   uint64_t mask = mark_mask_of(address);
