@@ -210,9 +210,9 @@ void *allocate_object(unsigned kind, size_t bytes) { return alloc_any(kind, byte
 
 /* ---- the entry points ---- */
 
-void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIVE, bytes); }
+HOT_ENTRY void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIVE, bytes); }
 
-void *midden_alloc_root(size_t bytes) { return alloc_any(MIDDEN_ROOT, bytes); }
+HOT_ENTRY void *midden_alloc_root(size_t bytes) { return alloc_any(MIDDEN_ROOT, bytes); }
 
 enum { TINY_BYTES = 8 };
 
@@ -234,7 +234,7 @@ static NOINLINE void *alloc_tiny_slow(size_t bytes) {
   return slot == NULL ? NULL : share_tiny(slot);
 }
 
-void *midden_alloc_data(size_t bytes) {
+HOT_ENTRY void *midden_alloc_data(size_t bytes) {
   if (bytes > TINY_BYTES) return alloc_any(MIDDEN_DATA, bytes);
   struct cache *cache = cache_self;
   char *tiny = cache->tiny_next;
@@ -251,7 +251,7 @@ void *midden_alloc_data(size_t bytes) {
 /* Whether objects of a kind may be allocated by its number. */
 static bool is_for_program(unsigned kind) { return kind != MIDDEN_TYPED && !kind_is_own(kind) && kind_exists(kind); }
 
-void *midden_alloc_kind(midden_kind kind, size_t bytes) {
+HOT_ENTRY void *midden_alloc_kind(midden_kind kind, size_t bytes) {
   if (UNLIKELY(!is_for_program(kind))) return NULL;
   return alloc_any(kind, bytes);
 }

@@ -11,6 +11,10 @@
 #define CACHE_LINE_BYTES 64
 #define CACHE_ALIGNED __attribute__((aligned(CACHE_LINE_BYTES)))
 
+/* A short function that programs call all the time: it begins with a cache line, and spans no more of them than it must.  Where
+ * the linker happened to put it, the cost of allocation varied by a tenth. */
+#define HOT_ENTRY __attribute__((aligned(CACHE_LINE_BYTES)))
+
 /* Thread-local variables are reached by a fixed offset from the thread pointer: the allocation path reads one on each
  * call.  The library's few bytes fit the space that loaders keep for libraries opened later by dlopen. */
 #define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))

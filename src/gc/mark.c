@@ -501,6 +501,12 @@ static NO_SANITIZE void visit_words(struct midden_tracer *tracer, uintptr_t star
     tracer->visit(tracer, *word, is_stack);
 }
 
+/* The next word that may be an address of the heap, or its end's: among roots they are few. */
+static NO_SANITIZE const uintptr_t *skip_others(struct heap_view heap, const uintptr_t *word, const uintptr_t *end) {
+  while (word < end && atomic_load_relaxed(word) - heap.start > heap.bytes) word++;
+  return word;
+}
+
 NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack) {
   uintptr_t start = round_up(range.start, sizeof(uintptr_t));
   uintptr_t end = round_down(range.end, sizeof(uintptr_t));
@@ -508,14 +514,17 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
     visit_words(tracer, start, end, is_stack);
     return;
   }
+  if (is_stack && start < end) tracer->stack_bytes += end - start;
   struct heap_view heap = view_heap();
-  if (!is_stack) {
-    mark_words(tracer, heap, start, end, shared_mode(tracer));
-    return;
+  const uintptr_t *words_end = (const uintptr_t *)end;
+  for (const uintptr_t *word = (const uintptr_t *)start; (word = skip_others(heap, word, words_end)) < words_end;
+       word++) {
+    if (is_stack) {
+      mark_stack_word(tracer, heap, atomic_load_relaxed(word));
+    } else {
+      mark_word(tracer, heap, atomic_load_relaxed(word), shared_mode(tracer));
+    }
   }
-  if (start < end) tracer->stack_bytes += end - start;
-  for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
-    mark_stack_word(tracer, heap, atomic_load_relaxed(word));
 }
 
 READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
