@@ -148,6 +148,9 @@ static void think_over_share(void) {
   assist.shared_program_ns = program;
 }
 
+/* Whether the driver is the only worker, and has a part of its time only. */
+static bool rests(void) { return !driver_is_urgent() && assist.share.workers == 1 && assist.share.duty < 1; }
+
 /* The last worker has a part of its time only: it takes part in that part of the epochs. */
 static unsigned workers_of_epoch(const struct cycle *cycle) {
   if (driver_is_urgent()) return cycle->markers;
@@ -160,7 +163,8 @@ static unsigned workers_of_epoch(const struct cycle *cycle) {
 }
 
 void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker), void *argument) {
-  markers_run(workers_of_epoch(cycle), job, argument);
+  markers_run_beside(workers_of_epoch(cycle), job, argument);
+  if (!rests()) wait_yield();
 }
 
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */
@@ -173,13 +177,12 @@ static bool run_epoch(struct cycle *cycle) {
   return atomic_load_relaxed(&assist.unfinished) == 0;
 }
 
-/* Where the driver is the only worker, and has a part of its time only. */
 static void rest(uint64_t worked_ns) {
-  double duty = assist.share.duty;
-  if (driver_is_urgent() || assist.share.workers > 1 || duty >= 1) {
+  if (!rests()) {
     assist.owed_rest_ns = 0;
     return;
   }
+  double duty = assist.share.duty;
   static uint32_t never;
   assist.owed_rest_ns += (uint64_t)((double)worked_ns * (1 - duty) / duty);
   if (assist.owed_rest_ns < REST_LEAST_NS) return;

@@ -65,6 +65,7 @@ static uint64_t run_batch(struct mutator *self) {
     uint64_t next_ns = run_due(self), now_ns = os_now_ns();
     if (next_ns > now_ns) return next_ns;
     if (now_ns - start_ns >= BACKGROUND_BATCH_NS) return now_ns + BACKGROUND_REST_NS;
+    wait_yield(); /* who waits for this processor would do so until the scheduler's next tick */
   }
 }
 

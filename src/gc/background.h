@@ -18,8 +18,8 @@
  *
  * Manners.  With more to do it works BACKGROUND_BATCH_NS, then rests three times as long, so that it takes a quarter of
  * one processor at most.  It has the program's priority: with a lower one, a busy machine could leave it lying in a
- * critical section for which a stop waits.  But it does not push others off a processor when it wakes up.  Without work
- * it sleeps until poked.
+ * critical section for which a stop waits.  But it does not push others off a processor when it wakes up, and lets
+ * them have it after each slice.  Without work it sleeps until poked.
  *
  * All signals but the one that stops threads are blocked in it.  Its stack is scanned while a task runs: a task may hold
  * objects, and may run a collection.  It does not count in midden_stats. */

@@ -30,6 +30,7 @@ enum {
   ROUNDS_MOST = 16,
   LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
   ROOTS_LITTLE_BYTES = 1 << 20,
+  SLICE_BYTES = 128 << 10,
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,
@@ -104,6 +105,21 @@ static bool protect(struct cycle *cycle) {
 
 static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
 
+/* Beside the program: a part may take many slices (markers.h). */
+struct scan_beside {
+  struct midden_tracer *tracer;
+  size_t slice_bytes; /* since others were let run */
+};
+
+static void scan_again_beside(void *argument, struct os_range range) {
+  struct scan_beside *scan = argument;
+  mark_range_again(scan->tracer, range);
+  scan->slice_bytes += range.end - range.start;
+  if (scan->slice_bytes < SLICE_BYTES) return;
+  scan->slice_bytes = 0;
+  wait_yield();
+}
+
 static struct os_range part_range(size_t part) {
   uintptr_t start = heap_arena.start + (part << WRITTEN_PART_SHIFT);
   return (struct os_range){start, min_size(start + ((uintptr_t)1 << WRITTEN_PART_SHIFT), heap_arena.used)};
@@ -120,8 +136,12 @@ static bool take_part(size_t *part) {
 }
 
 /* False where it is lost. */
-static bool scan_part(struct midden_tracer *tracer, size_t part, bool protect) {
-  ptrdiff_t written = atomic_load_relaxed(&dirty.is_lost) ? -1 : written_visit(part, protect, scan_again, tracer);
+static bool scan_part(struct midden_tracer *tracer, size_t part, bool beside) {
+  struct scan_beside scan = {.tracer = tracer};
+  ptrdiff_t written = -1;
+  if (!atomic_load_relaxed(&dirty.is_lost))
+    written =
+        beside ? written_visit(part, true, scan_again_beside, &scan) : written_visit(part, false, scan_again, tracer);
   if (written >= 0) {
     atomic_add_relaxed(&dirty.written_bytes, (size_t)written);
   } else {

@@ -21,6 +21,7 @@ static NOT_A_ROOT struct {
   unsigned wanted;     /* how many may take part, the caller included */
   void (*job)(void *argument, unsigned marker);
   void *argument;
+  bool beside;      /* the program runs meanwhile */
   unsigned started; /* helper threads that exist */
   struct helper {
     uint32_t thread; /* atomic; 0: not yet known */
@@ -53,7 +54,9 @@ static void helper(void *argument) {
     seen = generation;
     if (!enter()) continue;
     if (number < pool.wanted) pool.job(pool.argument, number);
+    bool gives_way = pool.beside;
     leave();
+    if (gives_way) wait_yield();
   }
 }
 
@@ -81,21 +84,29 @@ static void shut_door(void) {
   }
 }
 
-/* Each processor is to have one marker: on this one a helper would take the caller's place. */
+/* While the world is stopped each processor is to have one marker: on this one a helper would take the caller's place.  Beside
+ * the program the scheduler knows better which processors have nothing to do. */
 static void place_helpers(unsigned count) {
   for (unsigned i = 1; i < count; i++) {
-    uint32_t thread = atomic_load_relaxed(&pool.helpers[i].thread);
-    if (thread != 0) os_place_elsewhere(thread, &pool.helpers[i].placement);
+    struct helper *helper = &pool.helpers[i];
+    uint32_t thread = atomic_load_relaxed(&helper->thread);
+    if (thread == 0) continue;
+    if (pool.beside) {
+      os_place_anywhere(thread, &helper->placement);
+    } else {
+      os_place_elsewhere(thread, &helper->placement);
+    }
   }
 }
 
-void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument) {
+static void run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument, bool beside) {
   if (count <= 1) {
     job(argument, 0);
     return;
   }
   pool.job = job;
   pool.argument = argument;
+  pool.beside = beside;
   pool.wanted = count;
   place_helpers(count);
   atomic_store_release(&pool.door, DOOR_OPEN);
@@ -103,6 +114,14 @@ void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), v
   wake_all(&pool.generation);
   job(argument, 0);
   shut_door();
+}
+
+void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument) {
+  run(count, job, argument, false);
+}
+
+void markers_run_beside(unsigned count, void (*job)(void *argument, unsigned marker), void *argument) {
+  run(count, job, argument, true);
 }
 
 void markers_forget(void) {

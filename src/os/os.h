@@ -105,6 +105,9 @@ struct os_placement {
  * processor that sleeps for a busy one (virtual machines do), and have two threads share one instead. */
 void os_place_elsewhere(uint32_t thread_id, struct os_placement *placement);
 
+/* Takes that back. */
+void os_place_anywhere(uint32_t thread_id, struct os_placement *placement);
+
 /* Starts a thread of the library itself: detached, every signal blocked, `name` of at most 15 characters shown by the
  * system's tools.  May allocate and take locks. */
 int os_start_thread(void (*run)(void *argument), void *argument, const char *name);

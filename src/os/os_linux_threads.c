@@ -301,6 +301,15 @@ void os_place_elsewhere(uint32_t thread_id, struct os_placement *placement) {
   if (syscall(SYS_sched_setaffinity, thread_id, sizeof now, placement->set) == 0) placement->avoided = here + 1;
 }
 
+void os_place_anywhere(uint32_t thread_id, struct os_placement *placement) {
+  uint64_t now[OS_PROCESSORS_MAX / 64] = {0};
+  if (placement->avoided == 0) return;
+  placement->avoided = 0;
+  if (syscall(SYS_sched_getaffinity, thread_id, sizeof now, now) < 0) return;
+  if (memcmp(now, placement->set, sizeof now) != 0) return;
+  syscall(SYS_sched_setaffinity, thread_id, sizeof now, placement->allowed);
+}
+
 /* Lives on the stack of os_start_thread, which waits until the new thread has copied it. */
 struct thread_start {
   void (*run)(void *argument);

@@ -620,10 +620,15 @@ static void move_to(uint32_t thread_id, unsigned processor) {
   assert_int_equal(sched_setaffinity((pid_t)thread_id, sizeof set, &set), 0);
 }
 
-static bool may_only_run_on(uint32_t thread_id, unsigned processor) {
-  cpu_set_t set, expected = only(processor);
+static bool may_run_as(uint32_t thread_id, const cpu_set_t *expected) {
+  cpu_set_t set;
   assert_int_equal(sched_getaffinity((pid_t)thread_id, sizeof set, &set), 0);
-  return CPU_EQUAL(&set, &expected);
+  return CPU_EQUAL(&set, expected);
+}
+
+static bool may_only_run_on(uint32_t thread_id, unsigned processor) {
+  cpu_set_t expected = only(processor);
+  return may_run_as(thread_id, &expected);
 }
 
 /* Two of those on which this thread may run; false if there is but one. */
@@ -654,12 +659,17 @@ static void test_place_elsewhere(void **state) {
     move_to(0, here);
     os_place_elsewhere(placed.thread_id, &placement);
     assert_true(wake_and_ask(&placed, round) != here);
+    if (round % 5 != 0) continue;
+    os_place_anywhere(placed.thread_id, &placement);
+    assert_true(may_run_as(placed.thread_id, &before));
   }
   /* Somebody else's wish comes first. */
   move_to(placed.thread_id, first);
   for (int i = 0; i < 2; i++) {
     move_to(0, i == 0 ? first : second);
     os_place_elsewhere(placed.thread_id, &placement);
+    assert_true(may_only_run_on(placed.thread_id, first));
+    if (i == 0) os_place_anywhere(placed.thread_id, &placement);
     assert_true(may_only_run_on(placed.thread_id, first));
   }
   announce(&placed.round, OVER);
