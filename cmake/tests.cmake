@@ -241,8 +241,9 @@ target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
-foreach(name realloc roots weak_read overflow batch resumer locals)
-  target_link_options(test_unit_barrier_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
+foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
+             barrier_locals)
+  target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
 # What test_barrier_roots.c looks at besides, and what test_barrier_resumer.c does as a fiber begins.

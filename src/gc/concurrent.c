@@ -363,10 +363,10 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
   ledger_close_notes_locked(&marked);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next)
     cache_give_spans(&mutator_from(link)->cache);
+  assist_end(&cycle->report); /* it measures by the live bytes how much was allocated */
   size_t marked_bytes = tally_bytes(&marked);
   size_t new_bytes = atomic_load_relaxed(&account_live_bytes) - concurrent.live_bytes_begun;
   atomic_add_relaxed(&account_live_bytes, marked_bytes - concurrent.live_bytes_begun);
-  assist_end(&cycle->report);
   cycle_finish(cycle, &marked, new_bytes);
   atomic_store_relaxed(&cache_black_cycle, 0u);
   cycle_set_phase(COLLECTOR_OFF);
