@@ -13,11 +13,10 @@
 #include "alloc/account.h"
 #include "base/atomic.h"
 #include "gc/collector.h"
-#include "mutator/written.h"
 #include "os/os_dirty.h"
-#include "support/heap_test.h"
+#include "support/dirty_test.h"
 
-enum { SKIPPED = 77, PATIENT_MS = 5000 };
+enum { PATIENT_MS = 5000 };
 
 static struct {
   void **old, *large;
@@ -99,15 +98,9 @@ static void no_minor_cycle_follows_one_that_was_refused(void **state) {
   assert_true(is_alive());
 }
 
-static int ask_system(void *unused) {
-  (void)unused;
-  os_init();
-  return written_is_available() ? 0 : SKIPPED;
-}
-
 int main(void) {
   test_start("test_dirty_protect");
-  if (test_child(ask_system, NULL, 20).status != 0) return SKIPPED;
+  if (!test_writes_are_told()) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof(options),
                                    .mode = MIDDEN_MODE_DIRTY,
                                    .generations = MIDDEN_GENERATIONS_ALWAYS,

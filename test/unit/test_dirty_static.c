@@ -20,11 +20,9 @@
 
 #include "mutator/ranges.h"
 #include "mutator/roots.h"
-#include "mutator/written.h"
-#include "os/os.h"
-#include "support/heap_test.h"
+#include "support/dirty_test.h"
 
-enum { WORDS = 1 << 16, SLOT = 1000 + (40 << 9), SKIPPED = 77 };
+enum { WORDS = 1 << 16, SLOT = 1000 + (40 << 9) };
 
 /* Half a megabyte, which is long; used, or a compiler makes words of their own of the elements that are. */
 static __attribute__((used)) void *volatile slots[WORDS];
@@ -191,15 +189,9 @@ static void what_is_written_is_read_in_the_stop(void **state) {
   slots[SLOT + 1] = NULL;
 }
 
-static int ask_system(void *unused) {
-  (void)unused;
-  os_init();
-  return written_is_available() ? 0 : SKIPPED;
-}
-
 int main(void) {
   test_start("test_dirty_static");
-  if (test_child(ask_system, NULL, 20).status != 0) return SKIPPED;
+  if (!test_writes_are_told()) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   REQUIRE(midden_root_add(&weak, &weak + 1) == 0 && midden_root_add(&dropped, &dropped + 1) == 0 &&

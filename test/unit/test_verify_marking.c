@@ -10,11 +10,9 @@
 
 #include "base/atomic.h"
 #include "gc/collector.h"
-#include "mutator/written.h"
-#include "os/os.h"
-#include "support/heap_test.h"
+#include "support/dirty_test.h"
 
-enum { NODES = 200000, TRIES = 2000, SKIPPED = 77 };
+enum { NODES = 200000, TRIES = 2000 };
 
 struct node {
   struct node *next;
@@ -59,15 +57,9 @@ static void marks_of_a_cycle_are_no_mistake(void **state) {
   assert_non_null(first);
 }
 
-static int ask_system(void *unused) {
-  (void)unused;
-  os_init();
-  return written_is_available() ? 0 : SKIPPED;
-}
-
 int main(void) {
   test_start("test_verify_marking");
-  if (test_child(ask_system, NULL, 20).status != 0) return SKIPPED;
+  if (!test_writes_are_told()) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(60);
