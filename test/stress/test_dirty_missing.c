@@ -23,7 +23,7 @@ static const struct fault faults[] = {
     {"huge", "missing", 1},        {"huge", "missing-half", 1},     {"small", "missing", 1},
     {"small", "missing-half", 1},  {"callbacks", "missing", 1},     {"callbacks", "missing-half", 1},
     {"poison", "missing", 1},      {"poison", "missing-half", 1},   {"stress", "missing", 1},
-    {"stress", "missing-half", 1}, {"stress", "missing-stop", 8},   {"minor", "missing", 1},
+    {"stress", "missing-half", 1}, {"stress", "missing-stop", 25},  {"minor", "missing", 1},
     {"minor", "missing-half", 1},  {"stress", "missing-static", 8},
 };
 
