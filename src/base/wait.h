@@ -17,4 +17,14 @@ void wake_all(uint32_t *word);
 /* Gives up the processor for a moment. */
 void wait_yield(void);
 
+/* Of a thread that works beside others, which matter more. */
+struct wait_manners {
+  uint64_t keeps_until_ns;
+};
+
+/* Between slices of work: lets those run that wait for the processor, which they would get at the scheduler's next tick
+ * otherwise, milliseconds later.  Where they had it for long, the thread keeps it a third as long: where all processors are
+ * wanted a quarter of one is left to it. */
+void wait_give_way(struct wait_manners *manners);
+
 #endif

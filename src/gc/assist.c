@@ -164,7 +164,7 @@ static unsigned workers_of_epoch(const struct cycle *cycle) {
 
 void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker), void *argument) {
   markers_run_beside(workers_of_epoch(cycle), job, argument);
-  if (!rests()) wait_yield();
+  if (!rests()) markers_give_way(0);
 }
 
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */

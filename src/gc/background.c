@@ -18,6 +18,7 @@ static struct {
   uint32_t pokes; /* atomic; counts up; what the thread sleeps on */
   uint32_t state; /* atomic; see background.h */
   bool enabled;   /* constant after start, as are the tasks but for their times */
+  struct wait_manners manners;
   unsigned task_count;
   struct task tasks[BACKGROUND_TASKS_MAX];
 } background CACHE_ALIGNED;
@@ -65,7 +66,7 @@ static uint64_t run_batch(struct mutator *self) {
     uint64_t next_ns = run_due(self), now_ns = os_now_ns();
     if (next_ns > now_ns) return next_ns;
     if (now_ns - start_ns >= BACKGROUND_BATCH_NS) return now_ns + BACKGROUND_REST_NS;
-    wait_yield(); /* who waits for this processor would do so until the scheduler's next tick */
+    wait_give_way(&background.manners);
   }
 }
 

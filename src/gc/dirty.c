@@ -105,19 +105,19 @@ static bool protect(struct cycle *cycle) {
 
 static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
 
-/* Beside the program: a part may take many slices (markers.h). */
+/* Beside the program: a part may take many slices. */
 struct scan_beside {
-  struct midden_tracer *tracer;
-  size_t slice_bytes; /* since others were let run */
+  unsigned marker;
+  size_t slice_bytes;
 };
 
 static void scan_again_beside(void *argument, struct os_range range) {
   struct scan_beside *scan = argument;
-  mark_range_again(scan->tracer, range);
+  mark_range_again(&collector.tracers[scan->marker], range);
   scan->slice_bytes += range.end - range.start;
   if (scan->slice_bytes < SLICE_BYTES) return;
   scan->slice_bytes = 0;
-  wait_yield();
+  markers_give_way(scan->marker);
 }
 
 static struct os_range part_range(size_t part) {
@@ -136,12 +136,8 @@ static bool take_part(size_t *part) {
 }
 
 /* False where it is lost. */
-static bool scan_part(struct midden_tracer *tracer, size_t part, bool beside) {
-  struct scan_beside scan = {.tracer = tracer};
-  ptrdiff_t written = -1;
-  if (!atomic_load_relaxed(&dirty.is_lost))
-    written =
-        beside ? written_visit(part, true, scan_again_beside, &scan) : written_visit(part, false, scan_again, tracer);
+static bool scan_part(size_t part, bool protect, written_visit_fn *scan, void *argument) {
+  ptrdiff_t written = atomic_load_relaxed(&dirty.is_lost) ? -1 : written_visit(part, protect, scan, argument);
   if (written >= 0) {
     atomic_add_relaxed(&dirty.written_bytes, (size_t)written);
   } else {
@@ -159,7 +155,7 @@ static void scan_all_of(struct midden_tracer *tracer, size_t part) {
 /* The rest, in the stop: by each marker for its share. */
 static void scan_share_of_written(struct midden_tracer *tracer) {
   for (size_t part; take_part(&part);) {
-    if (!scan_part(tracer, part, false)) scan_all_of(tracer, part);
+    if (!scan_part(part, false, scan_again, tracer)) scan_all_of(tracer, part);
   }
 }
 
@@ -211,7 +207,7 @@ static void scan_part_job(void *argument, unsigned marker) {
   if (!take_part(&part)) return;
   uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
-  scan_part(tracer, part, true);
+  scan_part(part, true, scan_again_beside, &(struct scan_beside){.marker = marker});
   memcheck_quiet_end();
   mark_publish(tracer);
   cycle_end_share(marker, cpu_ns);

@@ -26,6 +26,7 @@ static NOT_A_ROOT struct {
   struct helper {
     uint32_t thread; /* atomic; 0: not yet known */
     struct os_placement placement;
+    struct wait_manners manners; /* its own; those of marker 0 are the caller's */
   } helpers[MARKERS_MAX];
 } pool CACHE_ALIGNED;
 
@@ -40,6 +41,8 @@ static bool enter(void) {
 static void leave(void) {
   if (atomic_sub_acq_rel(&pool.door, 1u) == 1) wake_all(&pool.door); /* shut, and the last to leave */
 }
+
+void markers_give_way(unsigned marker) { wait_give_way(&pool.helpers[marker].manners); }
 
 static void helper(void *argument) {
   unsigned number = (unsigned)(uintptr_t)argument;
@@ -56,7 +59,7 @@ static void helper(void *argument) {
     if (number < pool.wanted) pool.job(pool.argument, number);
     bool gives_way = pool.beside;
     leave();
-    if (gives_way) wait_yield();
+    if (gives_way) markers_give_way(number);
   }
 }
 

@@ -16,9 +16,11 @@ unsigned markers_prepare(unsigned count);
  * number of threads can finish.  `count` is at most what markers_prepare returned. */
 void markers_run(unsigned count, void (*job)(void *argument, unsigned marker), void *argument);
 
-/* The same beside the program, for short jobs: after each of them a thread lets others run that want its processor, which would
- * wait until the scheduler's next tick otherwise, for milliseconds.  The caller may do so, or rest. */
+/* The same beside the program, for short jobs, after each of which the helpers give way. */
 void markers_run_beside(unsigned count, void (*job)(void *argument, unsigned marker), void *argument);
+
+/* A marker beside the program, between slices: wait_give_way. */
+void markers_give_way(unsigned marker);
 
 /* In a fork's child: the threads are gone. */
 void markers_forget(void);

@@ -464,6 +464,16 @@ NO_SANITIZE void wake_all(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_
 
 void wait_yield(void) { sched_yield(); }
 
+enum { KEEPS_DIVISOR = 3 };
+
+void wait_give_way(struct wait_manners *manners) {
+  uint64_t before_ns = os_now_ns();
+  if (before_ns < manners->keeps_until_ns) return;
+  sched_yield();
+  uint64_t after_ns = os_now_ns();
+  manners->keeps_until_ns = after_ns + (after_ns - before_ns) / KEEPS_DIVISOR;
+}
+
 /* ---- faults on purpose ---- */
 
 /* Calls until the next failure, that one included; 0 is off.  Atomic. */
