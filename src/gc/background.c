@@ -15,10 +15,10 @@ struct task {
 };
 
 static struct {
-  uint32_t pokes; /* atomic; counts up; what the thread sleeps on */
-  uint32_t state; /* atomic; see background.h */
-  bool enabled;   /* constant after start, as are the tasks but for their times */
-  struct wait_manners manners;
+  uint32_t pokes;              /* atomic; counts up; what the thread sleeps on */
+  uint32_t state;              /* atomic; see background.h */
+  bool enabled;                /* constant after start, as are the tasks but for their times */
+  struct wait_manners manners; /* its own thread's */
   unsigned task_count;
   struct task tasks[BACKGROUND_TASKS_MAX];
 } background CACHE_ALIGNED;

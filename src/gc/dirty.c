@@ -30,7 +30,7 @@ enum {
   ROUNDS_MOST = 16,
   LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
   ROOTS_LITTLE_BYTES = 1 << 20,
-  SLICE_BYTES = 128 << 10,
+  SLICE_BYTES = 128 << 10,    /* that were written: after them, who scans beside the program gives way */
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,

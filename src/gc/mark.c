@@ -489,9 +489,9 @@ static void mark_object_before(struct midden_tracer *tracer, struct heap_view he
   if (info != 0 && !is_node) mark_word(tracer, heap, last_byte, shared_mode(tracer));
 }
 
+/* `word` is an address in the heap, or its end. */
 static void mark_stack_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word) {
   uintptr_t offset = word - heap.start;
-  if (offset > heap.bytes) return;
   mark_word(tracer, heap, word, shared_mode(tracer));
   if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, heap, word);
 }
@@ -499,12 +499,6 @@ static void mark_stack_word(struct midden_tracer *tracer, struct heap_view heap,
 static NO_SANITIZE void visit_words(struct midden_tracer *tracer, uintptr_t start, uintptr_t end, bool is_stack) {
   for (const uintptr_t *word = (const uintptr_t *)start; word < (const uintptr_t *)end; word++)
     tracer->visit(tracer, *word, is_stack);
-}
-
-/* The next word that may be an address of the heap, or its end's: among roots they are few. */
-static NO_SANITIZE const uintptr_t *skip_others(struct heap_view heap, const uintptr_t *word, const uintptr_t *end) {
-  while (word < end && atomic_load_relaxed(word) - heap.start > heap.bytes) word++;
-  return word;
 }
 
 NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack) {
@@ -516,13 +510,13 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
   }
   if (is_stack && start < end) tracer->stack_bytes += end - start;
   struct heap_view heap = view_heap();
-  const uintptr_t *words_end = (const uintptr_t *)end;
-  for (const uintptr_t *word = (const uintptr_t *)start; (word = skip_others(heap, word, words_end)) < words_end;
-       word++) {
+  for (const uintptr_t *at = (const uintptr_t *)start; at < (const uintptr_t *)end; at++) {
+    uintptr_t word = atomic_load_relaxed(at);
+    if (LIKELY(word - heap.start > heap.bytes)) continue; /* most of them, and fast: neither in the heap nor its end */
     if (is_stack) {
-      mark_stack_word(tracer, heap, atomic_load_relaxed(word));
+      mark_stack_word(tracer, heap, word);
     } else {
-      mark_word(tracer, heap, atomic_load_relaxed(word), shared_mode(tracer));
+      mark_word(tracer, heap, word, shared_mode(tracer));
     }
   }
 }
