@@ -47,10 +47,24 @@ static void check_child(pid_t child) {
 }
 
 static int working; /* atomic */
+static int begun;   /* atomic */
 
 static void *keep_working(void *argument) {
-  while (__atomic_load_n(&working, __ATOMIC_RELAXED)) check_list(make_list());
+  while (__atomic_load_n(&working, __ATOMIC_RELAXED)) {
+    check_list(make_list());
+    __atomic_store_n(&begun, 1, __ATOMIC_RELEASE);
+  }
   return argument;
+}
+
+/* A thread that begins may hold locks of a sanitizer's, which a child would never get. */
+static pthread_t start_working(void) {
+  pthread_t thread;
+  working = 1;
+  begun = 0;
+  CHECK_EQUAL(pthread_create(&thread, NULL, keep_working, NULL), 0);
+  while (!__atomic_load_n(&begun, __ATOMIC_ACQUIRE)) usleep(100);
+  return thread;
 }
 
 static void test_fork(int manual) {
@@ -86,9 +100,7 @@ static void test_grandchild(void) {
 static void test_threads_in_child(void) {
   pid_t child = fork();
   if (child == 0) {
-    pthread_t thread;
-    working = 1;
-    CHECK_EQUAL(pthread_create(&thread, NULL, keep_working, NULL), 0);
+    pthread_t thread = start_working();
     work_as_child(make_list());
     __atomic_store_n(&working, 0, __ATOMIC_RELAXED);
     CHECK_EQUAL(pthread_join(thread, NULL), 0);
@@ -104,9 +116,7 @@ int main(int count, char **arguments) {
   test_fork(manual);
   if (manual) return 0;
   test_grandchild();
-  pthread_t thread;
-  working = 1;
-  CHECK_EQUAL(pthread_create(&thread, NULL, keep_working, NULL), 0);
+  pthread_t thread = start_working();
   test_fork(0);
   test_threads_in_child();
   __atomic_store_n(&working, 0, __ATOMIC_RELAXED);

@@ -17,14 +17,22 @@ struct node {
   struct node *next;
 };
 
-static bool is_over; /* atomic */
+static bool is_over;     /* atomic */
+static unsigned started; /* atomic; threads made here that run */
+
+/* A thread that begins may hold locks of a sanitizer's, which a child would never get. */
+static void start_thread(pthread_t *thread, void *(*run)(void *)) {
+  unsigned before = atomic_load_acquire(&started);
+  REQUIRE(pthread_create(thread, NULL, run, NULL) == 0, "pthread_create");
+  while (atomic_load_acquire(&started) == before) usleep(100);
+}
 
 /* A thread that waits for a lock has all signals blocked: no alarm would come. */
 static void *watch(void *unused) {
-  (void)unused;
+  atomic_add_acq_rel(&started, 1U);
   sleep(SECONDS);
   REQUIRE(atomic_load_acquire(&is_over), "somebody waits for ever");
-  return NULL;
+  return unused;
 }
 
 static void *fork_here(void *unused) {
@@ -56,6 +64,8 @@ static void parent_and_child_collect(void **state) {
 }
 
 static void *collect_all_the_time(void *unused) {
+  midden_collect();
+  atomic_add_acq_rel(&started, 1U);
   while (!atomic_load_acquire(&is_over)) midden_collect();
   return unused;
 }
@@ -69,7 +79,7 @@ static void so_they_do_beside_a_cycle(void **state) {
     first = node;
   }
   pthread_t thread;
-  REQUIRE(pthread_create(&thread, NULL, collect_all_the_time, NULL) == 0, "pthread_create");
+  start_thread(&thread, collect_all_the_time);
   for (int i = 0; i < FORKS; i++) fork_inside();
   atomic_store_release(&is_over, true);
   midden_blocking_enter();
@@ -82,7 +92,7 @@ int main(void) {
   struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   pthread_t thread;
-  REQUIRE(pthread_create(&thread, NULL, watch, NULL) == 0, "pthread_create");
+  start_thread(&thread, watch);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(parent_and_child_collect),
       cmocka_unit_test(so_they_do_beside_a_cycle),
