@@ -93,7 +93,7 @@ void assist_begin(bool minor) {
 
 void assist_end(struct collector_report *report) {
   struct pacer_progress end = progress();
-  pacer_cycle_end(assist.pacer, &end);
+  pacer_cycle_end(assist.pacer, &end, report->reason != COLLECT_HEAP);
   report->assisted_bytes = end.assist_bytes;
   report->assist_ns = end.assist_ns;
 }

@@ -1,7 +1,5 @@
 #include "gc/pacer_cycle.h"
 
-#include <stdbool.h>
-
 #include "base/bits.h"
 
 /* The runway is no longer than this part of the way from the marked bytes to the goal.  Longer, cycles would follow
@@ -58,14 +56,17 @@ static double largest_recent(const struct pacer_cycle *cycle) {
   return largest;
 }
 
+static double ratio_planned(const struct pacer_cycle *cycle) {
+  return max_double(largest_recent(cycle), RUNWAY_LEAST_OF_SCAN);
+}
+
 size_t pacer_cycle_trigger(const struct pacer_cycle *cycle, size_t goal_bytes, size_t marked_bytes) {
   if (goal_bytes == SIZE_MAX) return SIZE_MAX;
   if (goal_bytes <= marked_bytes) return marked_bytes;
   double way = (double)(goal_bytes - marked_bytes), most = way * RUNWAY_MOST;
   if (cycle->cycles == 0) return goal_bytes - (size_t)most;
-  double per_scanned = max_double(largest_recent(cycle), RUNWAY_LEAST_OF_SCAN);
   double least = min_double(way * RUNWAY_LEAST, RUNWAY_LEAST_BYTES);
-  double runway = max_double(per_scanned * (double)expected_scan(cycle), least);
+  double runway = max_double(ratio_planned(cycle) * (double)expected_scan(cycle), least);
   return goal_bytes - (size_t)min_double(most, runway);
 }
 
@@ -93,12 +94,16 @@ static void measure(struct pacer_cycle *cycle, const struct pacer_progress *from
   cycle->ratio = max_double(cycle->ratio, allocated / scanned);
 }
 
-void pacer_cycle_end(struct pacer_cycle *cycle, const struct pacer_progress *progress) {
-  measure(cycle, &(struct pacer_progress){.live_bytes = cycle->begin_bytes}, progress, PACER_FIXED_BYTES);
+static void note_ratio(struct pacer_cycle *cycle) {
   for (int i = PACER_RECENT_CYCLES - 1; i > 0; i--) cycle->recent[i] = cycle->recent[i - 1];
   cycle->recent[0] = cycle->ratio;
-  note_scanned(cycle, add_saturating(progress->background_bytes, progress->assist_bytes));
   cycle->cycles++;
+}
+
+void pacer_cycle_end(struct pacer_cycle *cycle, const struct pacer_progress *progress, bool was_waited_for) {
+  measure(cycle, &(struct pacer_progress){.live_bytes = cycle->begin_bytes}, progress, PACER_FIXED_BYTES);
+  note_scanned(cycle, add_saturating(progress->background_bytes, progress->assist_bytes));
+  if (!was_waited_for || cycle->ratio > ratio_planned(cycle)) note_ratio(cycle);
   cycle->assist_ratio = 0;
 }
 

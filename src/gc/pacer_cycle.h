@@ -24,6 +24,7 @@
 #ifndef MIDDEN_GC_PACER_CYCLE_H
 #define MIDDEN_GC_PACER_CYCLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -81,8 +82,9 @@ void pacer_cycle_revise(struct pacer_cycle *cycle, const struct pacer_progress *
 /* The bytes of scan work that a thread owes for each byte that it allocates: 0 to PACER_ASSIST_RATIO_MAX. */
 double pacer_cycle_assist_ratio(const struct pacer_cycle *cycle);
 
-/* Marking is over. */
-void pacer_cycle_end(struct pacer_cycle *cycle, const struct pacer_progress *progress);
+/* Marking is over.  While who asked for a cycle waits for it, a program is slower than it can be: such a cycle tells of the
+ * ratio only where that is larger than those before. */
+void pacer_cycle_end(struct pacer_cycle *cycle, const struct pacer_progress *progress, bool was_waited_for);
 
 /* A cycle that stopped the world scanned so much: nothing is learnt of the ratio. */
 void pacer_cycle_stopped(struct pacer_cycle *cycle, size_t scanned_bytes);

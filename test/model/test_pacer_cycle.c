@@ -252,7 +252,7 @@ static void mark(struct simulation *simulation, struct marking *marking, double 
 
 static void end_cycle(struct simulation *simulation, const struct marking *marking, double allocated) {
   const struct pacer_progress end = progress(simulation, marking);
-  pacer_cycle_end(&simulation->cycle, &end);
+  pacer_cycle_end(&simulation->cycle, &end, false);
   double collector_ns = marking->background_ns + marking->assist_ns;
   simulation->process_ns += collector_ns;
   simulation->collector_ns += collector_ns;

@@ -16,11 +16,20 @@ static void require_about(double value, double expected) {
   REQUIRE(value >= expected * 0.9999 && value <= expected * 1.0001, "%f, not %f", value, expected);
 }
 
-/* One cycle from `begin` that allocated and scanned so much, workers alone. */
-static void run(struct pacer_cycle *cycle, size_t begin_bytes, size_t allocated_bytes, size_t scanned_bytes) {
+static void run_any(struct pacer_cycle *cycle, size_t begin_bytes, size_t allocated_bytes, size_t scanned_bytes,
+                    bool was_waited_for) {
   pacer_cycle_begin(cycle, begin_bytes, 2 * begin_bytes);
   const struct pacer_progress end = {.live_bytes = begin_bytes + allocated_bytes, .background_bytes = scanned_bytes};
-  pacer_cycle_end(cycle, &end);
+  pacer_cycle_end(cycle, &end, was_waited_for);
+}
+
+/* One cycle from `begin` that allocated and scanned so much, workers alone. */
+static void run(struct pacer_cycle *cycle, size_t begin_bytes, size_t allocated_bytes, size_t scanned_bytes) {
+  run_any(cycle, begin_bytes, allocated_bytes, scanned_bytes, false);
+}
+
+static void run_waited_for(struct pacer_cycle *cycle, size_t allocated_bytes) {
+  run_any(cycle, 100 * MIB, allocated_bytes, 64 * MIB - PACER_FIXED_BYTES, true);
 }
 
 /* ---- the trigger ---- */
@@ -51,6 +60,18 @@ static void the_runway_is_the_ratio_times_the_work(void **state) {
   pacer_cycle_stopped(&cycle, 32 * MIB);
   pacer_cycle_stopped(&cycle, 32 * MIB - PACER_FIXED_BYTES);
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 195 * (double)MIB);
+}
+
+static void who_waits_for_a_cycle_tells_little(void **state) {
+  (void)state;
+  struct pacer_cycle cycle;
+  pacer_cycle_init(&cycle);
+  run_waited_for(&cycle, 0); /* of what the program does by itself nothing is known */
+  require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 160 * (double)MIB);
+  run_waited_for(&cycle, 20 * MIB); /* at least so much */
+  require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 180 * (double)MIB);
+  for (int i = 0; i < PACER_RECENT_CYCLES; i++) run_waited_for(&cycle, 0);
+  require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 180 * (double)MIB);
 }
 
 static void the_runway_has_bounds(void **state) {
@@ -100,7 +121,7 @@ static void extreme_goals(void **state) {
   pacer_cycle_begin(&cycle, SIZE_MAX, SIZE_MAX);
   pacer_cycle_revise(&cycle, &(struct pacer_progress){SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, 0});
   assert_true(pacer_cycle_assist_ratio(&cycle) <= PACER_ASSIST_RATIO_MAX);
-  pacer_cycle_end(&cycle, &(struct pacer_progress){0, SIZE_MAX, SIZE_MAX, UINT64_MAX, 0});
+  pacer_cycle_end(&cycle, &(struct pacer_progress){0, SIZE_MAX, SIZE_MAX, UINT64_MAX, 0}, false);
   assert_true(pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB) >= 160 * MIB - 1);
 }
 
@@ -170,7 +191,7 @@ static void assists_and_bursts_count(void **state) {
   (void)state;
   struct pacer_cycle cycle = marking();
   const struct pacer_progress end = {160 * MIB, 32 * MIB - PACER_FIXED_BYTES, 32 * MIB, 5000, 5000};
-  pacer_cycle_end(&cycle, &end);
+  pacer_cycle_end(&cycle, &end, false);
   require_about(cycle.recent[0], 20.0 / 32);
   pacer_cycle_begin(&cycle, 150 * MIB, 200 * MIB);
   ratio_at(&cycle, 151, 16);
@@ -178,7 +199,7 @@ static void assists_and_bursts_count(void **state) {
   ratio_at(&cycle, 171, 32);
   ratio_at(&cycle, 172, 48);
   const struct pacer_progress burst = {173 * MIB, 64 * MIB, 0, 0, 9000};
-  pacer_cycle_end(&cycle, &burst);
+  pacer_cycle_end(&cycle, &burst, false);
   require_about(cycle.recent[0], 20 / (16 + 1.0 / 64));
   assert_true(pacer_cycle_assist_ratio(&cycle) == 0);
 }
@@ -235,6 +256,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(without_experience_a_cycle_starts_early),
       cmocka_unit_test(the_runway_is_the_ratio_times_the_work),
+      cmocka_unit_test(who_waits_for_a_cycle_tells_little),
       cmocka_unit_test(the_runway_has_bounds),
       cmocka_unit_test(without_pointers_the_runway_is_what_a_cycle_took),
       cmocka_unit_test(extreme_goals),
