@@ -93,7 +93,15 @@ void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t sta
   uint64_t pattern = slot_pattern(slot_bytes);
   for (uintptr_t slot = start; slot < end;) {
     uint64_t *word = mark_word_of(arena, side, slot);
-    atomic_or_release(word, slot_mask(pattern, &slot, end, slot_bytes));
+    uintptr_t word_start = round_down(slot, MARK_WORD_BYTES);
+    bool has_first = slot - word_start < slot_bytes;
+    uint64_t mask = slot_mask(pattern, &slot, end, slot_bytes);
+    if (has_first && slot - word_start >= MARK_WORD_BYTES) {
+      /* All slots of the word: nobody else has business there, and nothing waits for the zeroing of the slots to be out. */
+      atomic_store_release(word, mask);
+    } else {
+      atomic_or_release(word, mask);
+    }
   }
 }
 

@@ -9,7 +9,7 @@
  *     mark bit set          the object was reached in this cycle
  *
  * Writers.  Allocation bits: the thread that owns a span's run sets them, any thread that frees an object clears one, so
- * both are atomic.  Mark bits: markers, atomic when several mark at once; the sweeper of the span.
+ * both are atomic where a word has slots of several owners.  Mark bits: markers, atomic when several mark at once; the sweeper of the span.
  *
  * Orders.  To clear a slot's allocation bit is a release, and who claims a free slot has acquired the bit: what was done to
  * the memory before it became free, the program's last stores among them, comes before what is done to it next. */
@@ -75,7 +75,8 @@ uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t fro
 uintptr_t mark_bits_next_free(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end,
                               size_t slot_bytes);
 
-/* Set or clear the bits of the slots in [start, end), `slot_bytes` apart; releases.  Two return how many were set before. */
+/* Set or clear the bits of the slots in [start, end), `slot_bytes` apart; releases.  Two return how many were set before.  While
+ * mark_bits_set_slots runs nobody clears bits of these slots: they are free, or the caller's own. */
 void mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end, size_t slot_bytes);
 size_t mark_bits_count_and_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
                                      size_t slot_bytes);
