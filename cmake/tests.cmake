@@ -242,9 +242,12 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
-             barrier_locals)
+             barrier_locals dirty_young)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
+
+# Where test_dirty_young.c has it wait besides.
+target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain")
 
 # What test_barrier_roots.c looks at besides, and what test_barrier_resumer.c does as a fiber begins.
 target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=mark_range")

@@ -109,6 +109,7 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
   if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), (uintptr_t)slot);
   mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
+  if (UNLIKELY(kind_table[kind].root)) slots_note_root((uintptr_t)slot);
   struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
   open_window(cache, bin, kind, size_class, run, 1);
   return true;
@@ -141,6 +142,7 @@ static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsig
   do {
     struct slot_run run;
     if (bin->span != NULL && slots_claim(bin->span, most, zeroed, cache_is_black(cache), &run)) {
+      if (UNLIKELY(kind_table[kind].root)) slots_note_root(run.start);
       open_window(cache, bin, kind, size_class, run, slots_in(run.end - run.start, size_class));
       return CACHE_FILLED;
     }
@@ -148,8 +150,8 @@ static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsig
   return CACHE_NO_MEMORY;
 }
 
-static size_t window_bytes(const struct cache *cache, unsigned size_class) {
-  return cache_single_slots ? 1 : cache_window_bytes(cache, size_class_bytes[size_class]);
+static size_t window_bytes(unsigned size_class) {
+  return cache_single_slots ? 1 : cache_window_bytes(size_class_bytes[size_class]);
 }
 
 void cache_follow_profile(struct cache *cache) {
@@ -158,7 +160,7 @@ void cache_follow_profile(struct cache *cache) {
 
 static NOINLINE enum cache_filled fill_and_sample(struct cache *cache, unsigned kind, unsigned size_class) {
   cache_follow_profile(cache);
-  size_t most = sampler_window_bytes(&cache->sampler, window_bytes(cache, size_class));
+  size_t most = sampler_window_bytes(&cache->sampler, window_bytes(size_class));
   if (fill(cache, kind, size_class, most) == CACHE_NO_MEMORY) return CACHE_NO_MEMORY;
   const struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
   bool is_sampled = sampler_pass(&cache->sampler, (size_t)(bin->limit - bin->next));
@@ -167,7 +169,7 @@ static NOINLINE enum cache_filled fill_and_sample(struct cache *cache, unsigned 
 
 enum cache_filled cache_refill(struct cache *cache, unsigned kind, unsigned size_class) {
   if (UNLIKELY(atomic_load_relaxed(&sample_distance) != 0)) return fill_and_sample(cache, kind, size_class);
-  return fill(cache, kind, size_class, window_bytes(cache, size_class));
+  return fill(cache, kind, size_class, window_bytes(size_class));
 }
 
 bool cache_samples_large(struct cache *cache, size_t bytes) {
@@ -286,6 +288,15 @@ static void close_window(struct cache *cache, struct cache_bin *bin, unsigned ki
   end_change(cache);
 }
 
+/* Slots that nobody has allocated lose their marks.  Those of a black thread were never counted. */
+static void forget_marks(struct cache *cache, const struct span *span, uintptr_t start, uintptr_t end) {
+  if (cache_is_black(cache)) {
+    mark_bits_clear_slots(&heap_arena, mark_side(), start, end, span_slot_bytes(span));
+  } else if (sticky_marks || atomic_load_relaxed(&span_marking)) {
+    sticky_forget_slow(span, start, end);
+  }
+}
+
 static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
   (void)argument;
   uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
@@ -293,12 +304,10 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
     close_window(cache, bin, kind, size_class);
     struct span *span = object_span(next);
     central_ensure_swept(span);
+    /* The marks first: another thread may own the span by now, and claims the slots once they are free.  A marker that comes between
+     * leaves one slot marked that is none, until the next cycle; the other way round a mark of the new owner's would go. */
+    forget_marks(cache, span, next, limit);
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
-    if (cache_is_black(cache)) {
-      mark_bits_clear_slots(&heap_arena, mark_side(), next, limit, size_class_bytes[size_class]);
-    } else {
-      sticky_forget(span, next, limit);
-    }
   }
   return_span(cache, bin, kind, size_class);
 }

@@ -86,8 +86,8 @@ struct cache_retired {
 };
 extern struct cache_retired cache_retired;
 
-/* Not 0 while threads whose stack was scanned allocate black objects (docs/barrier-mode.md): the number of the cycle.  Changes
- * while no thread is in a critical section. */
+/* Not 0 while threads allocate black objects whose stack was scanned (docs/barrier-mode.md) or that the end of a dirty-page cycle
+ * has stopped: the number of the cycle.  Changes while no thread is in a critical section. */
 extern uint32_t cache_black_cycle;
 
 /* Whether what is claimed for the cache is marked; critical sections.  (A store with barrier asks too: outside of critical
@@ -102,9 +102,9 @@ static inline bool cache_is_black(const struct cache *cache) {
 enum { CACHE_WINDOW_SLOTS = 16, CACHE_WINDOW_BYTES_LEAST = 4096, CACHE_WINDOW_BYTES_MOST = 8192 };
 
 /* The most bytes of a window, or one slot. */
-static inline size_t cache_window_bytes(const struct cache *cache, size_t slot_bytes) {
+static inline size_t cache_window_bytes(size_t slot_bytes) {
   size_t bytes = max_size(CACHE_WINDOW_SLOTS * slot_bytes, CACHE_WINDOW_BYTES_LEAST);
-  return max_size(min_size(bytes, CACHE_WINDOW_BYTES_MOST) >> cache_is_black(cache), slot_bytes);
+  return max_size(min_size(bytes, CACHE_WINDOW_BYTES_MOST) >> atomic_load_relaxed(&span_marking), slot_bytes);
 }
 
 /* The calling thread's cache.  A thread that has none yet sees an empty one, whose windows send it to the slow path. */
@@ -173,7 +173,7 @@ void cache_account(struct cache *cache);
  * marks the windows' slots, so that they stay the cache's. */
 void cache_flush_stw(struct cache *cache);
 
-/* The thread's stack is about to be scanned while threads run: marks the windows' slots, and from now on the cache is
+/* The thread's stack is about to be scanned while threads run, or, in dirty-page mode, it is stopped: marks the windows' slots, and from now on the cache is
  * black.  Slots that some marker had marked, and counted, before are taken off `marked`: they are no objects. */
 void cache_blacken(struct cache *cache, struct tally *marked);
 

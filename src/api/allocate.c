@@ -143,7 +143,7 @@ static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_
   struct mutator *self = start_self_or_null();
   if (UNLIKELY(self == NULL)) return fail(bytes);
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
-  pay_dues(self, cache_window_bytes(&self->cache, size_class_bytes[size_class]));
+  pay_dues(self, cache_window_bytes(size_class_bytes[size_class]));
   for (unsigned attempt = 0;; attempt++) {
     mutator_enter(self);
     enum cache_filled filled = cache_refill(&self->cache, kind, size_class);

@@ -61,6 +61,8 @@ static struct pacer_progress progress(void) {
                                  .mutator_ns = all_ns > assist_ns ? all_ns - assist_ns : 0};
 }
 
+size_t assist_scanned_bytes(void) { return assist.background_bytes + atomic_load_relaxed(&assist.assist_bytes); }
+
 static void publish_ratio(void) {
   double ratio = pacer_cycle_assist_ratio(assist.pacer);
   atomic_store_relaxed(&assist.ratio, (uint32_t)(ratio * (1 << RATIO_SHIFT)));
@@ -213,13 +215,14 @@ static bool is_drained(void) {
   return !mark_rescan_overflow(&collector.tracers[0]) && !work_is_available();
 }
 
-void assist_drain(struct cycle *cycle) {
+void assist_drain(struct cycle *cycle, void (*meanwhile)(void)) {
   atomic_store_relaxed(&assist_is_due, true);
   for (;;) {
     uint64_t before_ns = collector.marker[0].cpu_ns;
     bool done = run_epoch(cycle);
     revise(cycle);
     if (done && is_drained()) break;
+    if (meanwhile != NULL) meanwhile();
     loan_offer(cycle->self);
     rest(collector.marker[0].cpu_ns - before_ns);
   }

@@ -28,8 +28,12 @@ size_t assist_trigger(size_t goal_bytes, size_t live_bytes);
 /* The driver: has each of its workers run a job of some hundred microseconds, as in markers_run. */
 void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker), void *argument);
 
-/* The driver: marks until the pool is empty and no marker holds anything. */
-void assist_drain(struct cycle *cycle);
+/* How much the workers and threads have scanned in this cycle. */
+size_t assist_scanned_bytes(void);
+
+/* The driver: marks until the pool is empty and no marker holds anything.  Every few hundred microseconds it calls
+ * `meanwhile`, if not NULL. */
+void assist_drain(struct cycle *cycle, void (*meanwhile)(void));
 
 /* Whether threads that allocate owe work; atomic. */
 extern bool assist_is_due;

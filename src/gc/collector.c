@@ -159,7 +159,7 @@ static bool run_cycle(struct cycle *cycle) {
   if (!is_dirty) cycle_announce(MIDDEN_EVENT_START);
   if (collector_is_disabled()) return false;
   cycle->report.number = collector.totals.collections + 1;
-  cycle->report.start_ns = cycle_now_ns();
+  cycle->report.start_ns = cycle->report.live_before_ns = cycle_now_ns();
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
   cycle->report.markers = cycle->markers = choose_markers();
   uint64_t cpu_before_ns = os_thread_cpu_ns();

@@ -64,6 +64,7 @@ struct collector_report {
   uint64_t cpu_ns;                          /* of all markers */
   struct sweep_stats swept;                 /* since the last cycle's mark phase */
   uint64_t limit_yields;                    /* times the limiter put this cycle off */
+  uint64_t live_before_ns; /* the time of the next figure: when the cycle began, or its stop where that comes last */
   size_t live_before_bytes, marked_bytes, marked_scanned_bytes, marked_objects, goal_bytes;
   /* Cycles beside the program: the longest time that the gate was closed, rounds until the marking was done, and how much
    * of the scanning threads did that allocate. */

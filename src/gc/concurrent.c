@@ -30,7 +30,7 @@ static NOT_A_ROOT struct {
   uint64_t news;           /* atomic; see the header */
   struct lock lock;        /* of the next one */
   struct tally added_up;   /* marked by threads in this cycle, and not kept by their tracers any more */
-  size_t live_bytes_begun; /* the account when the cycle began */
+  size_t live_bytes_begun; /* the account when the cycle began; in dirty-page mode, when threads became black */
 } concurrent = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
 
 static struct fixalloc tracers; /* under the lock of the list of mutators */
@@ -110,6 +110,7 @@ static void flush_words(struct mutator *mutator, const uintptr_t *words, uint32_
   concurrent_publish(tracer);
 }
 
+/* In this cycle; in dirty-page mode, where it may be scanned again and is not black, never. */
 static bool is_scanned(const struct mutator *mutator) { return cache_is_black(&mutator->cache); }
 
 static void blacken(struct mutator *mutator) {
@@ -121,12 +122,12 @@ static void blacken(struct mutator *mutator) {
 static void scan(struct mutator *mutator) {
   struct midden_tracer *tracer = concurrent_tracer(mutator);
   bool first = !is_scanned(mutator);
-  if (first) blacken(mutator);
+  if (first && atomic_load_relaxed(&cache_black_cycle) != 0) blacken(mutator);
   /* Without a barrier it is scanned again when the world is stopped, and a thread may be anywhere between two stacks now.
    * After MARK all that a thread can have is marked. */
   if (concurrent_is_marking() && (!collector.dirty || mutator_is_on_known_stack(mutator))) {
     memcheck_quiet_begin();
-    rootset_mark_thread(mutator, first, tracer);
+    rootset_mark_thread(mutator, first && collector_phase() == COLLECTOR_SCAN, tracer); /* modules may change later */
     memcheck_quiet_end();
   }
   concurrent_publish(tracer);
@@ -139,12 +140,13 @@ static bool note_scanned(uint32_t *scanned_cycle) {
   return atomic_exchange_acq_rel(scanned_cycle, concurrent.cycle) != concurrent.cycle;
 }
 
-/* A thread that was scanned runs on nothing that was not.  What it leaves is as good as scanned with it. */
+/* A thread that was scanned runs on nothing that was not.  What it leaves is as good as scanned with it.  In dirty-page mode
+ * nothing depends on that, but what the stacks refer to need not be marked in the stop. */
 static void switching(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered,
                       uintptr_t stack_pointer) {
   uint32_t phase = atomic_load_acquire(&collector.phase);
   if (phase != COLLECTOR_SCAN && phase != COLLECTOR_MARK) return;
-  if (!is_scanned(self)) {
+  if (!collector.dirty && !is_scanned(self)) {
     self->stack_pointer = stack_pointer;
     scan(self);
   }
@@ -286,12 +288,26 @@ static void scan_driver(struct mutator *self) {
 
 void concurrent_scan_threads(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
-  atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
+  if (!collector.dirty) atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   scan_driver(cycle->self);
   handshake_run(cycle->self, answer_scan);
   step(cycle, COLLECTOR_MARK);
+}
+
+void concurrent_scan_threads_again(struct cycle *cycle) { handshake_run(cycle->self, answer_scan); }
+
+void concurrent_blacken_stw(struct cycle *cycle) {
+  atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct mutator *mutator = mutator_from(link);
+    if (mutator->cache.black_cycle == concurrent.cycle) continue; /* about to detach */
+    blacken(mutator);
+    add_up(mutator->tracer);
+  }
+  cycle->report.live_before_ns = cycle_now_ns();
+  concurrent.live_bytes_begun = cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
 }
 
 /* ---- marking ---- */
@@ -333,7 +349,7 @@ static bool mark_heap(struct cycle *cycle) {
   if (!mark_roots(cycle)) return false;
   cycle->report.roots_ns = os_now_ns() - start_ns;
   do {
-    assist_drain(cycle);
+    assist_drain(cycle, NULL);
     cycle->report.rounds++;
   } while (!try_to_finish(cycle));
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
@@ -356,10 +372,8 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
   cycle_count_marked(cycle, &marked);
   mark_close_by_hand_stw(&marked);
   count_threads_locked(&marked);
-  if (sticky_marks) {
-    sticky_add_to(&marked);
-    sticky_reset();
-  }
+  sticky_add_to(&marked);
+  sticky_reset();
   ledger_close_notes_locked(&marked);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next)
     cache_give_spans(&mutator_from(link)->cache);

@@ -25,12 +25,15 @@ void concurrent_run(struct cycle *cycle);
  * Waits until every critical section that is under way is over: in one of them the last spans may still be swept. */
 void concurrent_await_sections(struct cycle *cycle);
 
-/* Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks: from its own
- * scan on a thread allocates black; when this returns all do, and the phase is MARK. */
+/* Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks, and the phase is
+ * MARK: from its own scan on a thread allocates black, or, in dirty-page mode, from a later moment on when the world is
+ * stopped.  Until then stacks may be scanned again. */
 void concurrent_begin(struct cycle *cycle, bool with_barrier);
 void concurrent_scan_threads(struct cycle *cycle);
+void concurrent_scan_threads_again(struct cycle *cycle);
+void concurrent_blacken_stw(struct cycle *cycle);
 
-/* Marking is over: the marks become the allocation bits.  What was allocated since the cycle began lives, besides what was
+/* Marking is over: the marks become the allocation bits.  What was allocated by black threads lives, besides what was
  * marked.  The list of mutators is locked, and no thread in a critical section; or, the second, the world runs. */
 void concurrent_trade_sides_locked(struct cycle *cycle);
 void concurrent_trade_sides(struct cycle *cycle);

@@ -30,7 +30,8 @@ enum {
   ROUNDS_MOST = 16,
   LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
   ROOTS_LITTLE_BYTES = 1 << 20,
-  SLICE_BYTES = 128 << 10,    /* that were written: after them, who scans beside the program gives way */
+  SLICE_BYTES = 128 << 10, /* that were written: after them, who scans beside the program gives way */
+  RUNAWAY_DIVISOR = 8,
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5,
@@ -49,6 +50,8 @@ static NOT_A_ROOT struct {
   bool is_lost;           /* atomic; what was written is not known any more */
   size_t next_part;       /* atomic; of the heap, in a round or the stop */
   size_t written_bytes;   /* atomic; as the round or the stop found it */
+  size_t again_bytes;     /* atomic; of that, what marked objects take */
+  size_t stacks_at_bytes; /* live when stacks were scanned last */
   size_t rests;           /* atomic; of threads that were slowed in this cycle */
   bool is_little;         /* what was written, as of the last round */
   uint64_t round_ns;      /* how long that took to read it */
@@ -109,11 +112,12 @@ static void scan_again(void *tracer, struct os_range range) { mark_range_again(t
 struct scan_beside {
   unsigned marker;
   size_t slice_bytes;
+  size_t again_bytes;
 };
 
 static void scan_again_beside(void *argument, struct os_range range) {
   struct scan_beside *scan = argument;
-  mark_range_again(&collector.tracers[scan->marker], range);
+  scan->again_bytes += mark_range_again(&collector.tracers[scan->marker], range);
   scan->slice_bytes += range.end - range.start;
   if (scan->slice_bytes < SLICE_BYTES) return;
   scan->slice_bytes = 0;
@@ -128,6 +132,7 @@ static struct os_range part_range(size_t part) {
 static void begin_parts(void) {
   atomic_store_relaxed(&dirty.next_part, (size_t)0);
   atomic_store_relaxed(&dirty.written_bytes, (size_t)0);
+  atomic_store_relaxed(&dirty.again_bytes, (size_t)0);
 }
 
 static bool take_part(size_t *part) {
@@ -183,11 +188,18 @@ void dirty_rest(struct mutator *self) {
   atomic_add_relaxed(&dirty.rests, (size_t)1);
 }
 
-/* All that is allocated in a cycle must be scanned by its rounds, and a program may allocate as fast as they scan.  Beyond its
+/* Rounds scan what lives of all that is allocated in the cycle, and a program may allocate as fast as they scan.  Beyond its
  * goal the heap does not grow at that pace. */
-static void slow_growth(void) {
+static void slow_growth_beyond(size_t bytes) {
+  if (dirty_slowing == 0 && atomic_load_relaxed(&account_live_bytes) > bytes) set_slowing(true);
+}
+
+static void slow_growth(void) { slow_growth_beyond(atomic_load_relaxed(&collector.totals.goal_bytes)); }
+
+/* While the heap is drained, assists see to that; but a long list that is built meanwhile leaves them nothing to take. */
+static void slow_runaway(void) {
   size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
-  if (dirty_slowing == 0 && atomic_load_relaxed(&account_live_bytes) > goal_bytes) set_slowing(true);
+  if (goal_bytes != SIZE_MAX) slow_growth_beyond(goal_bytes + goal_bytes / RUNAWAY_DIVISOR);
 }
 
 /* ---- beside the program ---- */
@@ -207,7 +219,9 @@ static void scan_part_job(void *argument, unsigned marker) {
   if (!take_part(&part)) return;
   uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
-  scan_part(part, true, scan_again_beside, &(struct scan_beside){.marker = marker});
+  struct scan_beside scan = {.marker = marker};
+  scan_part(part, true, scan_again_beside, &scan);
+  atomic_add_relaxed(&dirty.again_bytes, scan.again_bytes);
   memcheck_quiet_end();
   mark_publish(tracer);
   cycle_end_share(marker, cpu_ns);
@@ -222,7 +236,7 @@ static size_t scan_written_static(void) {
   return bytes;
 }
 
-/* One round beside the program, by the workers.  In bytes, what was written. */
+/* One round beside the program, by the workers.  In bytes, what was read again: what was written of marked objects. */
 static size_t scan_written(struct cycle *cycle) {
   size_t static_bytes = scan_written_static();
   begin_parts();
@@ -231,16 +245,26 @@ static size_t scan_written(struct cycle *cycle) {
     slow_growth();
     loan_offer(cycle->self);
   }
-  return dirty.written_bytes + static_bytes;
+  return dirty.again_bytes + static_bytes;
 }
 
+/* What was allocated since the stacks were scanned may hang on nothing but them. */
+static void scan_stacks(struct cycle *cycle) {
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  if (live_bytes - dirty.stacks_at_bytes < LITTLE_BYTES) return;
+  dirty.stacks_at_bytes = live_bytes;
+  concurrent_scan_threads_again(cycle);
+}
+
+/* In bytes, what it read: of what was marked before, and of what was found. */
 static size_t run_round(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
-  size_t bytes = scan_written(cycle);
+  size_t before_bytes = assist_scanned_bytes(), again_bytes = scan_written(cycle);
   dirty.round_ns = os_now_ns() - start_ns;
-  assist_drain(cycle);
+  scan_stacks(cycle);
+  assist_drain(cycle, slow_runaway);
   cycle->report.rounds++;
-  return bytes;
+  return again_bytes + (assist_scanned_bytes() - before_bytes);
 }
 
 /* Until little is left.  After a round in vain the program is slowed down; after some more no round will help. */
@@ -270,7 +294,7 @@ static void mark_beside(struct cycle *cycle) {
   mark_roots(cycle);
   if (cycle->report.minor) scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
-  assist_drain(cycle);
+  assist_drain(cycle, slow_runaway);
   run_rounds(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
 }
@@ -303,10 +327,11 @@ static void mark_job(void *argument, unsigned marker) {
   cycle_end_share(marker, cpu_ns);
 }
 
-/* Root objects were marked beside the program, or are black. */
+/* Root objects were marked beside the program, but for those that are new. */
 static void mark_rest(struct cycle *cycle, unsigned markers) {
   struct midden_tracer *first = &collector.tracers[0];
   become_stopped(cycle, markers);
+  rootset_mark_new_stw(first);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
   mark_postponed_stw(first);
@@ -365,6 +390,7 @@ static void settle(struct cycle *cycle, unsigned markers) {
 static void finish_stopped(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   mark_open_by_hand_stw();
+  concurrent_blacken_stw(cycle);
   memcheck_quiet_begin();
   unsigned markers = markers_of_stop(cycle);
   mark_rest(cycle, markers);
@@ -481,7 +507,7 @@ static void hand_over(struct cycle *cycle) {
     if (!cycle->concurrent) continue;
     scan_written(cycle);
     set_slowing(false); /* who allocates takes the stop */
-    assist_drain(cycle);
+    assist_drain(cycle, NULL);
   }
 }
 
@@ -522,7 +548,9 @@ static void mark_running(struct cycle *cycle) {
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
   begin_generation(cycle);
+  rootset_forget_new();
   concurrent_begin(cycle, false);
+  dirty.stacks_at_bytes = atomic_load_relaxed(&account_live_bytes);
   concurrent_scan_threads(cycle);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_beside(cycle);

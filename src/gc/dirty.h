@@ -3,11 +3,11 @@
  *
  *     protect    all pages with pointers, before anything is scanned; not in a minor cycle (generation.h), which instead
  *                begins to mark with what was written since the last one
- *     scan       each thread by itself, as in barrier mode: from then on what it allocates is black, and is seen by its page
+ *     scan       each thread by itself, as in barrier mode; but what it allocates is white until the stop
  *     mark       beside the program
- *     rounds     pages that were written are protected again, and what is marked on them is scanned again, beside the program,
- *                until little is left; where it does not become less, threads that allocate are slowed, and if it still
- *                does not, since they write without allocating, the stop is as long as it must be
+ *     rounds     pages that were written are protected again, and what is marked on them is scanned again, with stacks, beside
+ *                the program, until little is left; where it does not become less, threads that allocate are slowed, and if it
+ *                still does not, since they write without allocating, the stop is as long as it must be
  *     the stop   the pages that are left, all roots, what becomes of the dead
  *
  * Run by the driver, which holds the collector lock.  Trace functions and the program's callbacks run in the stop alone. */

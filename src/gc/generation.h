@@ -47,8 +47,8 @@ struct generation {
 /* Whether the next cycle is to be a minor one, if nobody asks for a full one. */
 bool generation_wants_minor(const struct generation *generation);
 
-/* A cycle beside the program has ended, and the marks say what is old.  Alive before and after, what was allocated meanwhile
- * left out; the next goal. */
+/* A cycle beside the program has ended, and the marks say what is old.  Alive before, with what was allocated meanwhile, and
+ * after; the next goal. */
 void generation_ended(struct generation *generation, bool minor, size_t before_bytes, size_t after_bytes,
                       size_t goal_bytes);
 

@@ -311,6 +311,7 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
                   kind->argument);
       return;
     case SCAN_TYPED:
+      if (guard_active && postpone(tracer)) return; /* it may not be cleared yet */
       if (piece_end < end) push(tracer, piece_end);
       mark_typed(tracer, span->start, end, piece, piece_end);
       return;
@@ -326,6 +327,7 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
 static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object, enum scan_mode scan,
                                   size_t slot_bytes) {
   if (scan == SCAN_TYPED) {
+    if (guard_active && postpone(tracer)) return; /* as above */
     mark_typed(tracer, object, object + slot_bytes, object, object + slot_bytes);
   } else if (scan == SCAN_TRACE && !postpone(tracer)) {
     const struct span *span = object_span(object);
@@ -623,31 +625,37 @@ static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view
 }
 
 /* The objects of small classes that are in a page, or reach into it. */
-static void mark_page_of_slots(struct midden_tracer *tracer, struct heap_view heap, uint16_t info,
-                               struct os_range part) {
-  size_t slot_bytes = size_class_bytes[page_info_class(info)];
+static size_t mark_page_of_slots(struct midden_tracer *tracer, struct heap_view heap, uint16_t info,
+                                 struct os_range part) {
+  size_t slot_bytes = size_class_bytes[page_info_class(info)], bytes = 0;
   uintptr_t slot = object_slot_start(part.start, info);
   if (!is_marked_object(slot)) slot = mark_bits_next(&heap_arena, mark_side(), slot + GRANULE_BYTES, part.end);
   for (; slot < part.end; slot = mark_bits_next(&heap_arena, mark_side(), slot + GRANULE_BYTES, part.end)) {
-    if (is_marked_object(slot)) mark_part(tracer, heap, slot, slot_bytes, part);
+    if (!is_marked_object(slot)) continue;
+    mark_part(tracer, heap, slot, slot_bytes, part);
+    bytes += slot_bytes;
   }
+  return bytes;
 }
 
-READS_SLOTS void mark_range_again(struct midden_tracer *tracer, struct os_range range) {
+READS_SLOTS size_t mark_range_again(struct midden_tracer *tracer, struct os_range range) {
   struct heap_view heap = view_heap();
+  size_t bytes = 0;
   for (uintptr_t at = range.start, next; at < range.end; at = next) {
     next = min_size(range.end, (at & ~(uintptr_t)(PAGE_BYTES - 1)) + PAGE_BYTES);
     uint16_t info = info_of(heap, at);
     if (info == 0 || page_info_scan(info) == SCAN_NONE) continue;
     if (page_info_class(info) != 0) {
-      mark_page_of_slots(tracer, heap, info, (struct os_range){at, next});
+      bytes += mark_page_of_slots(tracer, heap, info, (struct os_range){at, next});
       continue;
     }
     const struct span *span = object_span(at);
     next = min_size(range.end, span_end(span));
-    if (is_marked_object(span->start))
-      mark_part(tracer, heap, span->start, span_bytes(span), (struct os_range){at, next});
+    if (!is_marked_object(span->start)) continue;
+    mark_part(tracer, heap, span->start, span_bytes(span), (struct os_range){at, next});
+    bytes += next - at;
   }
+  return bytes;
 }
 
 bool mark_is_marked(const void *address) {

@@ -108,8 +108,8 @@ void mark_watch(bool watch);
  * again. */
 bool mark_watch_was_incomplete(void);
 
-/* Scans once more what lies in a range of the arena of objects that are marked. */
-void mark_range_again(struct midden_tracer *tracer, struct os_range range);
+/* Scans once more what lies in a range of the arena of objects that are marked; returns about how many bytes that is. */
+size_t mark_range_again(struct midden_tracer *tracer, struct os_range range);
 
 /* Set at start: trace functions are not called by CONCURRENT tracers, but by this, when the world is stopped.  By one that is
  * not CONCURRENT. */

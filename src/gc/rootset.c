@@ -10,6 +10,7 @@
 #include "mutator/roots.h"
 #include "os/os.h"
 #include "span/mark_bits.h"
+#include "span/slots.h"
 
 enum { JOB_BYTES = 64 * 1024, FIRST_CAPACITY = 1024 };
 
@@ -154,7 +155,7 @@ static bool is_of_root_kind(const struct span *span) {
 }
 
 /* Those that begin in the chunk, and the end of one that began before it. */
-static void mark_root_spans_in(struct midden_tracer *tracer, size_t chunk) {
+static void mark_root_spans_in(struct midden_tracer *tracer, size_t chunk, bool stopped) {
   uintptr_t at = heap_arena.start + chunk * CHUNK_BYTES;
   uintptr_t end = min_size(at + CHUNK_BYTES, atomic_load_acquire(&heap_arena.used));
   while (at < end) {
@@ -163,16 +164,27 @@ static void mark_root_spans_in(struct midden_tracer *tracer, size_t chunk) {
       at += PAGE_BYTES;
       continue;
     }
-    if (is_of_root_kind(span)) mark_objects_in(tracer, span);
+    if (is_of_root_kind(span) && !(stopped && slots_all_marked(span))) mark_objects_in(tracer, span);
     at = atomic_load_relaxed(&span->start) + ((size_t)atomic_load_relaxed(&span->page_count) << PAGE_SHIFT);
   }
 }
 
-/* By the pages, since the central lists change.  A span that appears behind this walk holds black objects only; and so does one
- * of which its chunk does not tell yet. */
+/* By the pages, since the central lists change.  A span that appears behind this walk, or of which its chunk does not tell yet,
+ * holds objects only that are black, or of which new_roots tells. */
 static void mark_root_spans(struct midden_tracer *tracer) {
   for (size_t chunk = 0; heap_arena.start + chunk * CHUNK_BYTES < atomic_load_acquire(&heap_arena.used); chunk++) {
-    if (atomic_load_relaxed(&heap_arena.chunks[chunk].root_spans) != 0) mark_root_spans_in(tracer, chunk);
+    if (atomic_load_relaxed(&heap_arena.chunks[chunk].root_spans) != 0) mark_root_spans_in(tracer, chunk, false);
+  }
+}
+
+void rootset_forget_new(void) {
+  for (size_t chunk = 0; chunk < arena_chunk_count(&heap_arena); chunk++)
+    atomic_store_relaxed(&heap_arena.chunks[chunk].new_roots, false);
+}
+
+void rootset_mark_new_stw(struct midden_tracer *tracer) {
+  for (size_t chunk = 0; chunk < arena_chunk_count(&heap_arena); chunk++) {
+    if (heap_arena.chunks[chunk].new_roots) mark_root_spans_in(tracer, chunk, true);
   }
 }
 

@@ -37,8 +37,13 @@ bool rootset_collect_stw(bool written_only);
 size_t rootset_bytes(void);
 
 /* The same while the world runs, the collector lock held: what is not a thread's own is marked at once.  All threads have
- * been scanned, so that what they allocate from now on is black.  False where there was no memory to learn all of them. */
+ * been scanned, so that root objects that they allocate from now on are black, or are asked for later by
+ * rootset_mark_new_stw.  False where there was no memory to learn all of them. */
 bool rootset_mark_running(struct mutator *self, struct midden_tracer *tracer);
+
+/* Root objects that were allocated since they were forgotten.  They are forgotten before threads are scanned. */
+void rootset_forget_new(void);
+void rootset_mark_new_stw(struct midden_tracer *tracer);
 
 /* What a thread alone may refer to: its stack and registers, its fiber, the slot that its tiny objects share, and, if
  * `storage`, its thread-local storage.  It is SAFE, held, or the caller. */

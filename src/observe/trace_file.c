@@ -154,7 +154,7 @@ static int write_cycle_locked(const struct collector_report *report) {
   add_cycle(report, thread);
   add_phases(report, thread);
   add_markers(report);
-  add_heap(report->start_ns, report->live_before_bytes, 0);
+  add_heap(report->live_before_ns, report->live_before_bytes, 0);
   add_heap(report->resume_ns, report->marked_bytes, report->goal_bytes);
   return flush_locked();
 }

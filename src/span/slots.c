@@ -77,6 +77,12 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
   return true;
 }
 
+/* A load first: threads that claim many share the line. */
+void slots_note_root(uintptr_t slot) {
+  bool *noted = &arena_chunk_of(&heap_arena, slot)->new_roots;
+  if (!atomic_load_relaxed(noted)) atomic_store_relaxed(noted, true);
+}
+
 uint32_t slots_sweep(struct span *span) {
   if (UNLIKELY(guard_active)) guard_sweep(span);
   span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));

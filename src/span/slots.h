@@ -40,6 +40,9 @@ struct slot_run {
  * they are cleared, if `zeroed`, and marked, if `black`: who finds an object marked may read it.  False when none is left. */
 bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, struct slot_run *run);
 
+/* Slots for root objects were claimed, this one among them: who marks beside the program looks there again. */
+void slots_note_root(uintptr_t slot);
+
 /* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
 uint32_t slots_sweep(struct span *span);
 

@@ -22,16 +22,17 @@
 extern bool sticky_marks;
 
 /* Any thread, in a critical section.  A span was swept, and so many of its slots are marked now; or, as a negative number's
- * complement, so many no longer are. */
+ * complement, so many no longer are, which were counted when they were marked. */
 void sticky_count(const struct span *span, size_t objects);
 
-/* Slots that are freed lose their marks.  Outside a mark phase, or before this thread is black. */
+/* Slots that are freed lose their marks.  Outside a mark phase. */
 void sticky_forget_slow(const struct span *span, uintptr_t start, uintptr_t end);
 ALWAYS_INLINE void sticky_forget(const struct span *span, uintptr_t start, uintptr_t end) {
   if (UNLIKELY(sticky_marks)) sticky_forget_slow(span, start, end);
 }
 
-/* Adds the count to a tally.  No old object is left: all marks were cleared. */
+/* Adds the count to a tally: of old objects, less those that lost their marks while a cycle ran, which its markers have
+ * counted.  No old object is left: all marks were cleared. */
 void sticky_add_to(struct tally *tally);
 void sticky_reset(void);
 

@@ -1,4 +1,4 @@
-/* A cycle of barrier mode on a forced schedule: the collector's thread waits at a step of it while the test acts.
+/* A cycle beside the program, of barrier mode as a rule, on a forced schedule: the collector's thread waits at a step of it while the test acts.
  *
  *     cycle_begin(&cycle.read);       returns when a cycle is at that step
  *     ...                             what the program does there
@@ -89,15 +89,19 @@ static inline void *cycle_collect(void *unused) {
 
 /* ---- the program's side ---- */
 
-/* Before anything else: the library starts, in barrier mode. */
-static inline void cycle_init(void) {
-  midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
+/* Before anything else: the library starts. */
+static inline void cycle_init_with(const struct midden_options *options) {
+  REQUIRE(midden_init(options) == 0, "midden_init");
   struct cycle_step *steps[] = {&cycle.armed, &cycle.scanned, &cycle.read};
   for (size_t i = 0; i < TEST_COUNT_OF(steps); i++) {
     sem_init(&steps[i]->reached, 0, 0);
     sem_init(&steps[i]->goes_on, 0, 0);
   }
   sem_init(&cycle.over, 0, 0);
+}
+
+static inline void cycle_init(void) {
+  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
 }
 
 static inline void cycle_begin(struct cycle_step *step) {

@@ -1,0 +1,299 @@
+/* What is allocated while dirty-page mode marks, on a forced schedule: it is white.  What the program drops before the stop is
+ * gone at the end of this very cycle, and what it keeps is found, whatever keeps it: another young object, an old one that was
+ * written, static data, a stack, a young root object.  Windows that are given back meanwhile leave neither mark nor count
+ * behind, which the verifier sees. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gc/assist.h"
+#include "support/cycle_steps.h"
+#include "support/dirty_test.h"
+
+enum { BALLAST_NODES = 32768, VALUE = 0x5eed, KEPT_MOST = 4096 };
+
+struct node {
+  struct node *next;
+  uintptr_t value;
+  uintptr_t more[6];
+};
+
+static struct node *ballast; /* heaps of less than a megabyte are marked in a stop */
+static struct node *kept;
+
+static struct node *node_new(struct node *next) {
+  struct node *node = midden_alloc(sizeof *node);
+  REQUIRE(node != NULL, "out of memory");
+  node->next = next;
+  node->value = VALUE;
+  return node;
+}
+
+static bool is_whole(const struct node *node) {
+  struct node zeros = {.value = VALUE, .next = node->next};
+  return midden_base(node) == node && memcmp(node, &zeros, sizeof zeros) == 0;
+}
+
+/* What is free is filled anew: a lost object would change. */
+NOINLINE_TEST static void fill_free_memory(void) {
+  for (int i = 0; i < 4 * BALLAST_NODES; i++) memset(midden_alloc_data(sizeof(struct node)), 0xdd, sizeof(struct node));
+}
+
+/* Roots are read, those of root kinds too; the heap is not. */
+static struct cycle_step walked;
+
+void __real_assist_drain(struct cycle *running, void (*meanwhile)(void));
+void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void));
+
+void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void)) {
+  cycle_wait_at(&walked);
+  __real_assist_drain(running, meanwhile);
+}
+
+static void begin_at(struct cycle_step *step) {
+  test_scrub_stack();
+  midden_collect(); /* nothing is left to be swept */
+  cycle_begin(step);
+}
+
+static void begin(void) { begin_at(&walked); }
+
+static void go_on_until_walked(struct cycle_step *from) {
+  walked.waits = true;
+  cycle_go_on(from);
+  await(&walked.reached);
+}
+
+static void end_unfilled(void) {
+  uint64_t before = test_stats().collections;
+  cycle_go_on(&walked);
+  cycle_end();
+  REQUIRE(test_stats().collections > before, "no cycle ended");
+}
+
+static void end(void) {
+  end_unfilled();
+  fill_free_memory();
+}
+
+NOINLINE_TEST static void make_and_drop(void) {
+  struct node *node = node_new(node_new(NULL));
+  watched = midden_weak_new(node);
+  dropped = midden_weak_new(node->next);
+}
+
+static void what_is_dropped_in_the_cycle_is_gone_with_it(void **state) {
+  (void)state;
+  begin();
+  make_and_drop();
+  test_scrub_stack();
+  end();
+  assert_null(midden_weak_get(watched));
+  assert_null(midden_weak_get(dropped));
+}
+
+static void what_static_data_and_a_stack_keep_lives(void **state) {
+  (void)state;
+  begin();
+  kept = node_new(node_new(NULL));
+  struct node *volatile local = node_new(node_new(NULL));
+  end();
+  assert_true(is_whole(kept) && is_whole(kept->next));
+  assert_true(is_whole(local) && is_whole(local->next));
+}
+
+static void what_an_old_object_refers_to_lives(void **state) {
+  (void)state;
+  begin();
+  struct node *node = ballast;
+  for (int i = 0; i < BALLAST_NODES / 2; i++) node = node->next;
+  node->more[0] = (uintptr_t)node_new(node_new(NULL));
+  end();
+  const struct node *young = (const struct node *)node->more[0];
+  assert_true(is_whole(young) && is_whole(young->next));
+  node->more[0] = 0;
+}
+
+/* ---- root objects ---- */
+
+/* Nobody but the test knows where they are. */
+static uintptr_t hidden[KEPT_MOST];
+
+NOINLINE_TEST static void make_roots(size_t count, size_t bytes) {
+  for (size_t i = 0; i < count; i++) {
+    struct node **root = midden_alloc_kind(MIDDEN_ROOT, bytes);
+    REQUIRE(root != NULL, "out of memory");
+    root[0] = node_new(NULL);
+    root[bytes / sizeof(void *) - 1] = node_new(NULL);
+    hidden[i] = test_hide(root);
+  }
+}
+
+static void check_and_free_roots(size_t count, size_t bytes) {
+  for (size_t i = 0; i < count; i++) {
+    struct node **root = test_unhide(hidden[i]);
+    REQUIRE(midden_base(root) == root, "root object %zu of %zu bytes is gone", i, bytes);
+    REQUIRE(is_whole(root[0]) && is_whole(root[bytes / sizeof(void *) - 1]), "what root object %zu of %zu keeps", i,
+            bytes);
+    midden_free(root);
+  }
+}
+
+/* The first few lie in a window that was there before; large ones, and spans of several pages, lie in several chunks. */
+static void young_root_objects_live_and_keep(void **state) {
+  (void)state;
+  static const struct {
+    size_t count, bytes;
+  } sizes[] = {{KEPT_MOST, 16}, {KEPT_MOST, 48}, {1000, 1024}, {300, 24576}, {40, 100000}, {4, 5 << 20}};
+  for (size_t i = 0; i < TEST_COUNT_OF(sizes); i++) {
+    void *window = midden_alloc_kind(MIDDEN_ROOT, sizes[i].bytes);
+    begin();
+    make_roots(sizes[i].count, sizes[i].bytes);
+    test_scrub_stack();
+    end();
+    check_and_free_roots(sizes[i].count, sizes[i].bytes);
+    midden_free(window);
+  }
+}
+
+NOINLINE_TEST static void make_root_data(void) {
+  for (size_t i = 0; i < KEPT_MOST; i++) hidden[i] = test_hide(midden_alloc_kind(MIDDEN_ROOT_DATA, 32));
+}
+
+/* The thread keeps slots that it frees for its next objects. */
+static void a_root_object_in_a_slot_freed_before_the_cycle_lives(void **state) {
+  (void)state;
+  test_scrub_stack();
+  midden_collect();
+  make_roots(KEPT_MOST, 64);
+  check_and_free_roots(KEPT_MOST, 64);
+  cycle_begin(&walked);
+  make_roots(KEPT_MOST, 64);
+  test_scrub_stack();
+  end();
+  check_and_free_roots(KEPT_MOST, 64);
+}
+
+static void young_root_data_lives(void **state) {
+  (void)state;
+  begin();
+  make_root_data();
+  test_scrub_stack();
+  end();
+  for (size_t i = 0; i < KEPT_MOST; i++) midden_free(test_unhide(hidden[i])); /* which aborts where it is no object */
+}
+
+/* ---- windows ---- */
+
+static void *volatile into_window; /* static data: a conservative reference to what nobody has allocated */
+
+/* Before static data is read: a marker finds a slot of the window. */
+NOINLINE_TEST static struct node *make_beside_window(void) {
+  struct node *node = node_new(NULL);
+  into_window = node + 1;
+  return node;
+}
+
+static void forget_kept(void) {
+  kept = NULL;
+  into_window = NULL;
+}
+
+static sem_t has_made, may_end;
+
+static void *make_and_end(void *unused) {
+  kept = make_beside_window();
+  midden_alloc_kind(MIDDEN_ROOT, 48);
+  sem_post(&has_made);
+  midden_blocking_enter();
+  await(&may_end);
+  midden_blocking_leave();
+  return unused;
+}
+
+static void a_thread_that_ends_gives_its_windows_back(void **state) {
+  (void)state;
+  for (int i = 0; i < 8; i++) {
+    forget_kept();
+    begin_at(&cycle.scanned);
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, make_and_end, NULL) == 0, "pthread_create");
+    await(&has_made);
+    go_on_until_walked(&cycle.scanned);
+    sem_post(&may_end);
+    midden_blocking_enter();
+    pthread_join(thread, NULL);
+    midden_blocking_leave();
+    end_unfilled();
+    assert_null(midden_base(into_window));
+    fill_free_memory();
+    assert_true(is_whole(kept));
+    midden_verify();
+  }
+  forget_kept();
+}
+
+/* So does one that lives on, when the profile is switched on or off. */
+static void a_profile_that_begins_gives_windows_back(void **state) {
+  (void)state;
+  for (int i = 0; i < 8; i++) {
+    forget_kept();
+    begin_at(&cycle.scanned);
+    kept = make_beside_window();
+    go_on_until_walked(&cycle.scanned);
+    REQUIRE((i % 2 == 0 ? midden_profile_start(4096) : midden_profile_stop()) == 0, "profile");
+    struct node *volatile other = node_new(NULL);
+    end();
+    assert_true(is_whole(kept) && is_whole(other));
+    midden_verify();
+  }
+  forget_kept();
+}
+
+/* ---- what the program frees ---- */
+
+static void what_is_freed_in_the_cycle_waits_for_its_end(void **state) {
+  (void)state;
+  begin();
+  for (int i = 0; i < 1000; i++) {
+    struct node *node = node_new(NULL);
+    node = midden_realloc(node, 4 * sizeof *node);
+    REQUIRE(node != NULL && node->value == VALUE, "realloc");
+    midden_free(node);
+  }
+  end();
+  midden_verify();
+}
+
+int main(void) {
+  if (!test_writes_are_told()) return TEST_SKIPPED;
+  test_start("unit/dirty_young");
+  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
+                                           .mode = MIDDEN_MODE_DIRTY,
+                                           .generations = MIDDEN_GENERATIONS_OFF,
+                                           .debug = MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY,
+                                           .percent = 10000,
+                                           .idle_collect_ms = -1});
+  sem_init(&walked.reached, 0, 0);
+  sem_init(&walked.goes_on, 0, 0);
+  sem_init(&has_made, 0, 0);
+  sem_init(&may_end, 0, 0);
+  for (int i = 0; i < BALLAST_NODES; i++) ballast = node_new(ballast);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_is_dropped_in_the_cycle_is_gone_with_it),
+      cmocka_unit_test(what_static_data_and_a_stack_keep_lives),
+      cmocka_unit_test(what_an_old_object_refers_to_lives),
+      cmocka_unit_test(young_root_objects_live_and_keep),
+      cmocka_unit_test(a_root_object_in_a_slot_freed_before_the_cycle_lives),
+      cmocka_unit_test(young_root_data_lives),
+      cmocka_unit_test(a_thread_that_ends_gives_its_windows_back),
+      cmocka_unit_test(a_profile_that_begins_gives_windows_back),
+      cmocka_unit_test(what_is_freed_in_the_cycle_waits_for_its_end),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
