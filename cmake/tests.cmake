@@ -247,7 +247,7 @@ foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier
 endforeach()
 
 # Where test_dirty_young.c has it wait besides.
-target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain")
+target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--wrap=mark_bits_clear_slots")
 
 # What test_barrier_roots.c looks at besides, and what test_barrier_resumer.c does as a fiber begins.
 target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=mark_range")

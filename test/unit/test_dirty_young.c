@@ -55,6 +55,23 @@ void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void)) {
   __real_assist_drain(running, meanwhile);
 }
 
+size_t __real_mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                    size_t slot_bytes);
+size_t __wrap_mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                    size_t slot_bytes);
+
+static unsigned windows_given_back; /* atomic; while a cycle marked */
+
+/* Once its allocation bit is gone, a slot may be another thread's, and so is its mark. */
+size_t __wrap_mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                    size_t slot_bytes) {
+  if (atomic_load_relaxed(&span_marking) && side == mark_side()) {
+    REQUIRE(mark_bit_get(arena, alloc_side(), start), "a mark is cleared in a slot that was given back before");
+    atomic_add_relaxed(&windows_given_back, 1U);
+  }
+  return __real_mark_bits_clear_slots(arena, side, start, end, slot_bytes);
+}
+
 static void begin_at(struct cycle_step *step) {
   test_scrub_stack();
   midden_collect(); /* nothing is left to be swept */
@@ -218,6 +235,7 @@ static void *make_and_end(void *unused) {
 
 static void a_thread_that_ends_gives_its_windows_back(void **state) {
   (void)state;
+  windows_given_back = 0;
   for (int i = 0; i < 8; i++) {
     forget_kept();
     begin_at(&cycle.scanned);
@@ -235,6 +253,7 @@ static void a_thread_that_ends_gives_its_windows_back(void **state) {
     assert_true(is_whole(kept));
     midden_verify();
   }
+  assert_true(atomic_load_relaxed(&windows_given_back) >= 8);
   forget_kept();
 }
 
