@@ -173,8 +173,9 @@ void cache_account(struct cache *cache);
  * marks the windows' slots, so that they stay the cache's. */
 void cache_flush_stw(struct cache *cache);
 
-/* The thread's stack is about to be scanned while threads run, or, in dirty-page mode, it is stopped: marks the windows' slots, and from now on the cache is
- * black.  Slots that some marker had marked, and counted, before are taken off `marked`: they are no objects. */
+/* The thread's stack is about to be scanned while threads run, or, in dirty-page mode, the thread is stopped: marks the windows'
+ * slots, and from now on the cache is black.  Slots that some marker had marked, and counted, before are taken off `marked`:
+ * they are no objects. */
 void cache_blacken(struct cache *cache, struct tally *marked);
 
 /* No thread is in a critical section and the marks are about to become the allocation bits: gives the spans back to the

@@ -15,9 +15,10 @@
  * tenth of the goal, and everything that was allocated before the cycle is taken for alive and scannable.  A thread
  * that owes and finds nothing grey goes on: then marking is about to end.
  *
- * Scan work is counted in bytes of heap objects that were scanned; stacks and static data do not count.  Objects that
- * are allocated in the cycle are black and never scanned, or, in dirty-page mode, young and mostly dead.  What the cycle has of its own besides, handshakes and
- * roots, is PACER_FIXED_BYTES of scan work by definition: so the ratio stays finite in programs without pointers.
+ * Scan work is counted in bytes of heap objects that were scanned; stacks and static data do not count.  Objects that are
+ * allocated in the cycle are black and never scanned, or, in dirty-page mode, young and mostly dead.  What the cycle has of
+ * its own besides, handshakes and roots, is PACER_FIXED_BYTES of scan work by definition: so the ratio stays finite in
+ * programs without pointers.
  *
  * Everything here is arithmetic on what the caller measured: no clock, no globals, no atomics, no locks.  One thread
  * uses it at a time.  Credit, and the copy of the assist ratio that allocating threads read, are the caller's. */

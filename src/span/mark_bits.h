@@ -9,7 +9,8 @@
  *     mark bit set          the object was reached in this cycle
  *
  * Writers.  Allocation bits: the thread that owns a span's run sets them, any thread that frees an object clears one, so
- * both are atomic where a word has slots of several owners.  Mark bits: markers, atomic when several mark at once; the sweeper of the span.
+ * both are atomic where a word has slots of several owners.  Mark bits: markers, atomic when several mark at once; the
+ * sweeper of the span.
  *
  * Orders.  To clear a slot's allocation bit is a release, and who claims a free slot has acquired the bit: what was done to
  * the memory before it became free, the program's last stores among them, comes before what is done to it next. */
