@@ -288,7 +288,7 @@ static void scan_driver(struct mutator *self) {
 
 void concurrent_scan_threads(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
-  if (!collector.dirty) atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
+  if (!cycle->young_are_white) atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   scan_driver(cycle->self);
