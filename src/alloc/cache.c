@@ -89,6 +89,7 @@ static size_t slots_in(size_t bytes, unsigned size_class) {
 ALWAYS_INLINE void open_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
                                struct slot_run run, size_t slots) {
   uint64_t *claimed = &cache->claimed.objects[tally_row_of(kind)][size_class];
+  if (UNLIKELY(kind_table[kind].root)) slots_note_root(run.start);
   begin_change(cache);
   atomic_store_release(&bin->next, (char *)run.start);
   atomic_signal_barrier(); /* a handler between the two stores sees an empty window or the new one */
@@ -109,7 +110,6 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
   if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), (uintptr_t)slot);
   mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
-  if (UNLIKELY(kind_table[kind].root)) slots_note_root((uintptr_t)slot);
   struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
   open_window(cache, bin, kind, size_class, run, 1);
   return true;
@@ -142,7 +142,6 @@ static NOINLINE enum cache_filled fill(struct cache *cache, unsigned kind, unsig
   do {
     struct slot_run run;
     if (bin->span != NULL && slots_claim(bin->span, most, zeroed, cache_is_black(cache), &run)) {
-      if (UNLIKELY(kind_table[kind].root)) slots_note_root(run.start);
       open_window(cache, bin, kind, size_class, run, slots_in(run.end - run.start, size_class));
       return CACHE_FILLED;
     }

@@ -30,7 +30,7 @@ static NOT_A_ROOT struct {
   uint64_t news;           /* atomic; see the header */
   struct lock lock;        /* of the next one */
   struct tally added_up;   /* marked by threads in this cycle, and not kept by their tracers any more */
-  size_t live_bytes_begun; /* the account when the cycle began; in dirty-page mode, when threads became black */
+  size_t live_bytes_begun; /* the account when the cycle began; or, where young objects were white, its stop */
 } concurrent = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
 
 static struct fixalloc tracers; /* under the lock of the list of mutators */
@@ -110,7 +110,7 @@ static void flush_words(struct mutator *mutator, const uintptr_t *words, uint32_
   concurrent_publish(tracer);
 }
 
-/* In this cycle; in dirty-page mode, where it may be scanned again and is not black, never. */
+/* In this cycle; while young objects are white (struct cycle) never: then stacks may be scanned again. */
 static bool is_scanned(const struct mutator *mutator) { return cache_is_black(&mutator->cache); }
 
 static void blacken(struct mutator *mutator) {

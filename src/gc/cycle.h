@@ -39,7 +39,7 @@ struct cycle {
   bool (*stop)(void *argument);
   void *stop_argument;
   bool concurrent;
-  bool young_are_white; /* what is allocated while it marks in dirty-page mode; until the stop */
+  bool young_are_white; /* dirty-page mode: what is allocated while it marks, until the stop */
   bool given_up;
   bool was_left;        /* its stop, and it is not ended yet: finalizers are settled beside the program */
   bool was_handed_over; /* a thread of the program has ended it, and told of finalizers */

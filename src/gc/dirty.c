@@ -327,11 +327,11 @@ static void mark_job(void *argument, unsigned marker) {
   cycle_end_share(marker, cpu_ns);
 }
 
-/* Root objects were marked beside the program, but for those that are new. */
+/* Root objects were marked beside the program, or are black, but for white ones that are young. */
 static void mark_rest(struct cycle *cycle, unsigned markers) {
   struct midden_tracer *first = &collector.tracers[0];
   become_stopped(cycle, markers);
-  rootset_mark_new_stw(first);
+  if (cycle->young_are_white) rootset_mark_new_stw(first);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
   mark_postponed_stw(first);

@@ -25,7 +25,7 @@ extern bool sticky_marks;
  * complement, so many no longer are, which were counted when they were marked. */
 void sticky_count(const struct span *span, size_t objects);
 
-/* Slots that are freed lose their marks.  Outside a mark phase. */
+/* Slots that are freed lose their marks.  Outside a mark phase, or slots of the caller's windows that are not black. */
 void sticky_forget_slow(const struct span *span, uintptr_t start, uintptr_t end);
 ALWAYS_INLINE void sticky_forget(const struct span *span, uintptr_t start, uintptr_t end) {
   if (UNLIKELY(sticky_marks)) sticky_forget_slow(span, start, end);
