@@ -242,12 +242,15 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
-             barrier_locals dirty_young)
+             barrier_locals dirty_young dirty_guarded)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
 # Where test_dirty_young.c has it wait besides.
 target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--wrap=mark_bits_clear_slots")
+
+# What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
+target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")
 
 # What test_barrier_roots.c looks at besides, and what test_barrier_resumer.c does as a fiber begins.
 target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=mark_range")
