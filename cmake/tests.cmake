@@ -246,8 +246,9 @@ foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
-# Where test_dirty_young.c has it wait besides.
-target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--wrap=mark_bits_clear_slots")
+# Where test_dirty_young.c has it wait besides, and what it looks at.
+target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--wrap=mark_bits_clear_slots"
+  "LINKER:--wrap=mutator_visit_storage,--wrap=concurrent_scan_threads_again")
 
 # What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
 target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")

@@ -1,7 +1,11 @@
 /* What is allocated while dirty-page mode marks, on a forced schedule: it is white.  What the program drops before the stop is
  * gone at the end of this very cycle, and what it keeps is found, whatever keeps it: another young object, an old one that was
  * written, static data, a stack, a young root object.  Windows that are given back meanwhile leave neither mark nor count
- * behind, which the verifier sees. */
+ * behind, which the verifier sees.
+ *
+ * Stacks are scanned again for it when the modules may have changed that have thread-local storage: that is left to the stop. */
+#define _GNU_SOURCE 1
+#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +16,7 @@
 #include <cmocka.h>
 
 #include "gc/assist.h"
+#include "gc/concurrent.h"
 #include "span/guard.h"
 #include "support/cycle_steps.h"
 #include "support/dirty_test.h"
@@ -71,6 +76,29 @@ size_t __wrap_mark_bits_clear_slots(const struct arena *arena, unsigned side, ui
     atomic_add_relaxed(&windows_given_back, 1U);
   }
   return __real_mark_bits_clear_slots(arena, side, start, end, slot_bytes);
+}
+
+static size_t closed_module; /* atomic; whose storage is no more */
+static unsigned rounds_with_stacks;
+
+void __real_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
+                                  size_t module_count, mutator_visit_fn *visit, void *argument);
+void __wrap_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
+                                  size_t module_count, mutator_visit_fn *visit, void *argument);
+void __real_concurrent_scan_threads_again(struct cycle *running);
+void __wrap_concurrent_scan_threads_again(struct cycle *running);
+
+void __wrap_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
+                                  size_t module_count, mutator_visit_fn *visit, void *argument) {
+  size_t closed = atomic_load_acquire(&closed_module);
+  for (size_t i = 0; closed != 0 && i < module_count; i++)
+    REQUIRE(modules[i].module != closed, "%zu bytes of storage are read of a module that was closed", modules[i].bytes);
+  __real_mutator_visit_storage(mutator, modules, module_count, visit, argument);
+}
+
+void __wrap_concurrent_scan_threads_again(struct cycle *running) {
+  __real_concurrent_scan_threads_again(running);
+  rounds_with_stacks++;
 }
 
 static void begin_at(struct cycle_step *step) {
@@ -275,6 +303,34 @@ static void a_profile_that_begins_gives_windows_back(void **state) {
   forget_kept();
 }
 
+/* ---- thread-local storage ---- */
+
+/* More than a round lets pass without looking at the stacks. */
+static void allocate_for_a_round(void) {
+  for (size_t i = 0; i < BALLAST_NODES; i++) node_new(NULL);
+}
+
+/* It has thread-local storage, under this number. */
+static void *open_library(size_t *module) {
+  void *library = dlopen(DL_OS_DYNAMIC_PATH, RTLD_NOW);
+  REQUIRE(library != NULL && dlinfo(library, RTLD_DI_TLS_MODID, module) == 0 && *module != 0, "dlopen: %s", dlerror());
+  return library;
+}
+
+static void storage_of_a_module_closed_in_the_cycle_is_not_read(void **state) {
+  (void)state;
+  size_t module = 0;
+  void *library = open_library(&module);
+  begin();
+  REQUIRE(dlclose(library) == 0 && dlopen(DL_OS_DYNAMIC_PATH, RTLD_NOW | RTLD_NOLOAD) == NULL, "dlclose");
+  atomic_store_release(&closed_module, module);
+  rounds_with_stacks = 0;
+  allocate_for_a_round();
+  end_unfilled();
+  assert_true(rounds_with_stacks > 0);
+  atomic_store_release(&closed_module, (size_t)0);
+}
+
 /* ---- what the program frees ---- */
 
 static void what_is_freed_in_the_cycle_waits_for_its_end(void **state) {
@@ -313,6 +369,7 @@ int main(void) {
       cmocka_unit_test(young_root_data_lives),
       cmocka_unit_test(a_thread_that_ends_gives_its_windows_back),
       cmocka_unit_test(a_profile_that_begins_gives_windows_back),
+      cmocka_unit_test(storage_of_a_module_closed_in_the_cycle_is_not_read),
       cmocka_unit_test(what_is_freed_in_the_cycle_waits_for_its_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
