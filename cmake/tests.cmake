@@ -248,7 +248,8 @@ endforeach()
 
 # Where test_dirty_young.c has it wait besides, and what it looks at.
 target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--wrap=mark_bits_clear_slots"
-  "LINKER:--wrap=mutator_visit_storage,--wrap=concurrent_scan_threads_again")
+  "LINKER:--wrap=mutator_visit_storage,--wrap=concurrent_scan_threads_again"
+  "LINKER:--wrap=mark_address,--wrap=slots_all_marked")
 
 # What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
 target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")

@@ -3,7 +3,8 @@
  * written, static data, a stack, a young root object.  Windows that are given back meanwhile leave neither mark nor count
  * behind, which the verifier sees.
  *
- * Stacks are scanned again for it when the modules may have changed that have thread-local storage: that is left to the stop. */
+ * Stacks are scanned again for it when the modules may have changed that have thread-local storage: that is left to the stop.
+ * The stop looks for young root objects, and passes old ones over. */
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
 #include <pthread.h>
@@ -17,7 +18,9 @@
 
 #include "gc/assist.h"
 #include "gc/concurrent.h"
+#include "mutator/world.h"
 #include "span/guard.h"
+#include "span/slots.h"
 #include "support/cycle_steps.h"
 #include "support/dirty_test.h"
 
@@ -76,6 +79,29 @@ size_t __wrap_mark_bits_clear_slots(const struct arena *arena, unsigned side, ui
     atomic_add_relaxed(&windows_given_back, 1U);
   }
   return __real_mark_bits_clear_slots(arena, side, start, end, slot_bytes);
+}
+
+/* In stops: root objects that are marked, spans of which is asked whether all is. */
+struct looks {
+  size_t objects, spans; /* atomic */
+};
+
+static struct looks looks;
+
+void __real_mark_address(struct midden_tracer *tracer, uintptr_t address);
+void __wrap_mark_address(struct midden_tracer *tracer, uintptr_t address);
+bool __real_slots_all_marked(const struct span *span);
+bool __wrap_slots_all_marked(const struct span *span);
+
+/* The checker looks at all. */
+void __wrap_mark_address(struct midden_tracer *tracer, uintptr_t address) {
+  if (world_is_stopped() && tracer->visit == NULL) atomic_add_relaxed(&looks.objects, (size_t)1);
+  __real_mark_address(tracer, address);
+}
+
+bool __wrap_slots_all_marked(const struct span *span) {
+  if (world_is_stopped()) atomic_add_relaxed(&looks.spans, (size_t)1);
+  return __real_slots_all_marked(span);
 }
 
 static size_t closed_module; /* atomic; whose storage is no more */
@@ -234,6 +260,49 @@ static void young_root_data_lives(void **state) {
   for (size_t i = 0; i < KEPT_MOST; i++) midden_free(test_unhide(hidden[i])); /* which aborts where it is no object */
 }
 
+enum { OLD_ROOTS = 400000, OLD_ROOT_BYTES = 64, YOUNG_ROOTS = 100 };
+
+/* In a cycle in which some root objects are made. */
+static struct looks looks_with_young_roots(void) {
+  begin();
+  make_roots(YOUNG_ROOTS, OLD_ROOT_BYTES);
+  test_scrub_stack();
+  looks = (struct looks){0};
+  end_unfilled();
+  struct looks seen = looks;
+  check_and_free_roots(YOUNG_ROOTS, OLD_ROOT_BYTES);
+  return seen;
+}
+
+static void *make_old_roots(void) {
+  void *newest = NULL;
+  for (size_t i = 0; i < OLD_ROOTS; i++) {
+    void **root = midden_alloc_kind(MIDDEN_ROOT, OLD_ROOT_BYTES);
+    REQUIRE(root != NULL, "out of memory");
+    *root = newest;
+    newest = root;
+  }
+  return newest;
+}
+
+static void free_old_roots(void *newest) {
+  for (void *older; newest != NULL; newest = older) {
+    older = *(void **)newest;
+    midden_free(newest);
+  }
+}
+
+/* The young ones lie beside some old ones in a span or two, in a chunk or two. */
+static void the_stop_passes_old_root_objects_over(void **state) {
+  (void)state;
+  struct looks few = looks_with_young_roots();
+  void *old = make_old_roots();
+  struct looks many = looks_with_young_roots();
+  free_old_roots(old);
+  assert_true(many.objects <= few.objects + OLD_ROOTS / 100);
+  assert_true(many.spans <= few.spans + 2 * CHUNK_PAGES);
+}
+
 /* ---- windows ---- */
 
 static void *volatile into_window; /* static data: a conservative reference to what nobody has allocated */
@@ -367,6 +436,7 @@ int main(void) {
       cmocka_unit_test(young_root_objects_live_and_keep),
       cmocka_unit_test(a_root_object_in_a_slot_freed_before_the_cycle_lives),
       cmocka_unit_test(young_root_data_lives),
+      cmocka_unit_test(the_stop_passes_old_root_objects_over),
       cmocka_unit_test(a_thread_that_ends_gives_its_windows_back),
       cmocka_unit_test(a_profile_that_begins_gives_windows_back),
       cmocka_unit_test(storage_of_a_module_closed_in_the_cycle_is_not_read),
