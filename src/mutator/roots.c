@@ -96,9 +96,9 @@ static void learn_module(void *argument, const struct os_module *module) {
     if (!is_wanted(module, module->data[i])) continue;
     if (ranges_add(&modules.data, module->data[i]) != 0) modules.known = false;
   }
-  if (module->tls_module == 0 || module->tls_bytes == 0) return;
+  if (module->tls.module == 0 || module->tls.bytes == 0) return;
   CHECK(modules.tls_count < TLS_MODULES_MAX, "more than %d objects have thread-local storage", TLS_MODULES_MAX);
-  modules.tls[modules.tls_count++] = (struct os_tls_module){module->tls_module, module->tls_bytes};
+  modules.tls[modules.tls_count++] = module->tls;
 }
 
 bool roots_stop_world(struct mutator *self) {

@@ -158,13 +158,20 @@ void os_unblock_signal(int signal);
 
 enum { OS_MODULE_RANGES = 8 };
 
+/* An object's thread-local storage, as the loader knew it when it was visited. */
+struct os_tls_module {
+  size_t module; /* its number, which another one may get when it is closed; 0: it has none */
+  size_t bytes;  /* of its block in each thread */
+  size_t generation;  /* 0: of the program's start, or it is just being opened */
+  const void *object; /* the loader's */
+};
+
 struct os_module {
   const char *name;                       /* path, "" for the program itself; valid during the visit */
   struct os_range data[OS_MODULE_RANGES]; /* writable data that stays writable */
   size_t data_count;
-  size_t tls_module; /* its number for thread-local storage, or 0 */
-  size_t tls_bytes;  /* size of its block in each thread */
-  bool is_self;      /* the object that holds this library's own code */
+  struct os_tls_module tls;
+  bool is_self; /* the object that holds this library's own code */
 };
 
 /* Calls `begin` once with a number that changes whenever the set of loaded objects does; if that returns true, calls
@@ -173,13 +180,9 @@ struct os_module {
 void os_visit_modules(bool (*begin)(void *argument, uint64_t generation),
                       void (*visit)(void *argument, const struct os_module *module), void *argument);
 
-struct os_tls_module {
-  size_t module; /* its number */
-  size_t bytes;
-};
-
 /* Visits the thread-local storage of a stopped thread of this process: the control block, which holds
- * pthread_setspecific values, and the block of each of `modules` that the thread has touched. */
+ * pthread_setspecific values, and the block of each of `modules` that the thread has touched.  Modules that were closed since
+ * they were visited are passed over. */
 void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_module *modules, size_t count,
                              void (*visit)(void *argument, struct os_range range), void *argument);
 

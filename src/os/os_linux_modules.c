@@ -15,108 +15,12 @@
 #include <elf.h>
 #include <link.h>
 
+#include "base/atomic.h"
 #include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "os/os.h"
 #include "os/os_linux.h"
-
-/* ---- loaded objects ---- */
-
-static struct os_range segment_range(const struct dl_phdr_info *info, const ElfW(Phdr) * segment) {
-  uintptr_t start = info->dlpi_addr + segment->p_vaddr;
-  return (struct os_range){start, start + segment->p_memsz};
-}
-
-/* What the loader protects after relocation.  It rounds both ends down, so a last partial page stays writable. */
-static struct os_range relocation_range(const struct dl_phdr_info *info) {
-  for (size_t i = 0; i < info->dlpi_phnum; i++) {
-    if (info->dlpi_phdr[i].p_type != PT_GNU_RELRO) continue;
-    struct os_range range = segment_range(info, &info->dlpi_phdr[i]);
-    return (struct os_range){round_down(range.start, os_page_bytes()), round_down(range.end, os_page_bytes())};
-  }
-  return (struct os_range){0, 0};
-}
-
-static bool holds_code_address(const struct dl_phdr_info *info, uintptr_t address) {
-  for (size_t i = 0; i < info->dlpi_phnum; i++) {
-    if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
-    struct os_range range = segment_range(info, &info->dlpi_phdr[i]);
-    if (address >= range.start && address < range.end) return true;
-  }
-  return false;
-}
-
-/* One object on its way to the visitor. */
-struct module_visit {
-  struct os_module module;
-  void (*visit)(void *argument, const struct os_module *module);
-  void *argument;
-};
-
-/* An object with more ranges than fit, which no linker makes by itself, is visited once more with the rest. */
-static void add_range(struct module_visit *visit, uintptr_t start, uintptr_t end) {
-  struct os_module *module = &visit->module;
-  if (start >= end) return;
-  if (module->data_count == OS_MODULE_RANGES) {
-    visit->visit(visit->argument, module);
-    module->data_count = 0;
-    module->tls_module = 0;
-    module->tls_bytes = 0;
-  }
-  module->data[module->data_count++] = (struct os_range){start, end};
-}
-
-void os_linux_visit_module(const struct dl_phdr_info *info, uintptr_t own_address,
-                           void (*visit)(void *argument, const struct os_module *module), void *argument) {
-  struct module_visit state = {.visit = visit, .argument = argument};
-  state.module.name = info->dlpi_name != NULL ? info->dlpi_name : "";
-  state.module.is_self = holds_code_address(info, own_address);
-  for (size_t i = 0; i < info->dlpi_phnum; i++) {
-    if (info->dlpi_phdr[i].p_type != PT_TLS) continue;
-    state.module.tls_module = info->dlpi_tls_modid;
-    state.module.tls_bytes = info->dlpi_phdr[i].p_memsz;
-  }
-  struct os_range constant = relocation_range(info);
-  for (size_t i = 0; i < info->dlpi_phnum; i++) {
-    const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-    if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_W)) continue;
-    struct os_range range = segment_range(info, segment);
-    if (constant.start >= range.end || constant.end <= range.start) {
-      add_range(&state, range.start, range.end);
-    } else {
-      add_range(&state, range.start, constant.start);
-      add_range(&state, constant.end, range.end);
-    }
-  }
-  visit(argument, &state.module);
-}
-
-struct walk {
-  bool (*begin)(void *argument, uint64_t generation);
-  void (*visit)(void *argument, const struct os_module *module);
-  void *argument;
-  bool begun;
-};
-
-/* `begin` runs in the first callback, since that is where the loader's lock is known to be held.  Loads and unloads are
- * counted apart and never fall, so their sum names the set of objects. */
-static int walk_object(struct dl_phdr_info *info, size_t size, void *opaque) {
-  (void)size;
-  struct walk *walk = opaque;
-  if (!walk->begun) {
-    walk->begun = true;
-    if (!walk->begin(walk->argument, (uint64_t)info->dlpi_adds + info->dlpi_subs)) return 1;
-  }
-  os_linux_visit_module(info, (uintptr_t)os_visit_modules, walk->visit, walk->argument);
-  return 0;
-}
-
-void os_visit_modules(bool (*begin)(void *argument, uint64_t generation),
-                      void (*visit)(void *argument, const struct os_module *module), void *argument) {
-  struct walk walk = {.begin = begin, .visit = visit, .argument = argument};
-  dl_iterate_phdr(walk_object, &walk);
-}
 
 /* ---- thread-local storage: what the C library exports for debuggers ---- */
 
@@ -138,13 +42,15 @@ static struct {
 } glibc;
 
 /* The module table: a list of arrays, indexed by module number through all of them. */
+struct module_slot {
+  size_t generation; /* atomic; a dtv of a lesser generation does not know this module */
+  const char *link_map; /* atomic */
+};
+
 struct module_slots {
   size_t count;
   const struct module_slots *next;
-  struct {
-    size_t generation; /* a dtv of a lesser generation does not know this module */
-    const char *link_map;
-  } slot[];
+  struct module_slot slot[];
 };
 
 /* One entry of a dtv.  Entry 0 holds the dtv's generation and entry -1 its length. */
@@ -197,6 +103,119 @@ void os_linux_init_thread_storage(void) {
   glibc.slots = known ? loader + head.offset : NULL;
 }
 
+/* NULL where the table is unknown, or has no such place. */
+static NO_SANITIZE const struct module_slot *find_slot(size_t module) {
+  if (glibc.slots == NULL) return NULL;
+  const struct module_slots *slots = *(const struct module_slots *const *)(const void *)glibc.slots;
+  size_t index = module;
+  while (slots != NULL && index >= slots->count) {
+    index -= slots->count;
+    slots = slots->next;
+  }
+  return slots == NULL ? NULL : &slots->slot[index];
+}
+
+static NO_SANITIZE struct os_tls_module learn_tls(size_t module, size_t bytes) {
+  const struct module_slot *slot = find_slot(module);
+  if (slot == NULL) return (struct os_tls_module){.module = module, .bytes = bytes};
+  return (struct os_tls_module){module, bytes, atomic_load_relaxed(&slot->generation), atomic_load_relaxed(&slot->link_map)};
+}
+
+/* ---- loaded objects ---- */
+
+static struct os_range segment_range(const struct dl_phdr_info *info, const ElfW(Phdr) * segment) {
+  uintptr_t start = info->dlpi_addr + segment->p_vaddr;
+  return (struct os_range){start, start + segment->p_memsz};
+}
+
+/* What the loader protects after relocation.  It rounds both ends down, so a last partial page stays writable. */
+static struct os_range relocation_range(const struct dl_phdr_info *info) {
+  for (size_t i = 0; i < info->dlpi_phnum; i++) {
+    if (info->dlpi_phdr[i].p_type != PT_GNU_RELRO) continue;
+    struct os_range range = segment_range(info, &info->dlpi_phdr[i]);
+    return (struct os_range){round_down(range.start, os_page_bytes()), round_down(range.end, os_page_bytes())};
+  }
+  return (struct os_range){0, 0};
+}
+
+static bool holds_code_address(const struct dl_phdr_info *info, uintptr_t address) {
+  for (size_t i = 0; i < info->dlpi_phnum; i++) {
+    if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+    struct os_range range = segment_range(info, &info->dlpi_phdr[i]);
+    if (address >= range.start && address < range.end) return true;
+  }
+  return false;
+}
+
+/* One object on its way to the visitor. */
+struct module_visit {
+  struct os_module module;
+  void (*visit)(void *argument, const struct os_module *module);
+  void *argument;
+};
+
+/* An object with more ranges than fit, which no linker makes by itself, is visited once more with the rest. */
+static void add_range(struct module_visit *visit, uintptr_t start, uintptr_t end) {
+  struct os_module *module = &visit->module;
+  if (start >= end) return;
+  if (module->data_count == OS_MODULE_RANGES) {
+    visit->visit(visit->argument, module);
+    module->data_count = 0;
+    module->tls = (struct os_tls_module){0};
+  }
+  module->data[module->data_count++] = (struct os_range){start, end};
+}
+
+void os_linux_visit_module(const struct dl_phdr_info *info, uintptr_t own_address,
+                           void (*visit)(void *argument, const struct os_module *module), void *argument) {
+  struct module_visit state = {.visit = visit, .argument = argument};
+  state.module.name = info->dlpi_name != NULL ? info->dlpi_name : "";
+  state.module.is_self = holds_code_address(info, own_address);
+  for (size_t i = 0; i < info->dlpi_phnum; i++) {
+    if (info->dlpi_phdr[i].p_type != PT_TLS) continue;
+    state.module.tls = learn_tls(info->dlpi_tls_modid, info->dlpi_phdr[i].p_memsz);
+  }
+  struct os_range constant = relocation_range(info);
+  for (size_t i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+    if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_W)) continue;
+    struct os_range range = segment_range(info, segment);
+    if (constant.start >= range.end || constant.end <= range.start) {
+      add_range(&state, range.start, range.end);
+    } else {
+      add_range(&state, range.start, constant.start);
+      add_range(&state, constant.end, range.end);
+    }
+  }
+  visit(argument, &state.module);
+}
+
+struct walk {
+  bool (*begin)(void *argument, uint64_t generation);
+  void (*visit)(void *argument, const struct os_module *module);
+  void *argument;
+  bool begun;
+};
+
+/* `begin` runs in the first callback, since that is where the loader's lock is known to be held.  Loads and unloads are
+ * counted apart and never fall, so their sum names the set of objects. */
+static int walk_object(struct dl_phdr_info *info, size_t size, void *opaque) {
+  (void)size;
+  struct walk *walk = opaque;
+  if (!walk->begun) {
+    walk->begun = true;
+    if (!walk->begin(walk->argument, (uint64_t)info->dlpi_adds + info->dlpi_subs)) return 1;
+  }
+  os_linux_visit_module(info, (uintptr_t)os_visit_modules, walk->visit, walk->argument);
+  return 0;
+}
+
+void os_visit_modules(bool (*begin)(void *argument, uint64_t generation),
+                      void (*visit)(void *argument, const struct os_module *module), void *argument) {
+  struct walk walk = {.begin = begin, .visit = visit, .argument = argument};
+  dl_iterate_phdr(walk_object, &walk);
+}
+
 /* ---- thread-local storage: the visit ---- */
 
 static struct os_range control_block(uintptr_t thread_pointer) {
@@ -239,39 +258,41 @@ static NO_SANITIZE void visit_specific_arrays(struct os_range block,
   }
 }
 
-/* Finds what the module table says of one module; the loader's lock, held by os_visit_modules, keeps it still.  False
- * where the table is unknown or has no such module. */
-static NO_SANITIZE bool find_slot(size_t module, size_t *generation, size_t *static_offset) {
-  if (glibc.slots == NULL) return false;
-  const struct module_slots *slots = *(const struct module_slots *const *)(const void *)glibc.slots;
-  size_t index = module;
-  while (slots != NULL && index >= slots->count) {
-    index -= slots->count;
-    slots = slots->next;
-  }
-  if (slots == NULL || slots->slot[index].link_map == NULL) return false;
-  *generation = slots->slot[index].generation;
-  *static_offset = *(const size_t *)(const void *)(slots->slot[index].link_map + glibc.module_tls_offset.offset);
-  return true;
+/* Module numbers are used again after dlclose, which takes the object out of its slot before it frees it, and dlopen counts
+ * generations. */
+static NO_SANITIZE bool is_same(const struct module_slot *slot, const struct os_tls_module *module) {
+  const char *object = atomic_load_acquire(&slot->link_map);
+  if (object == NULL || (module->object != NULL && object != module->object)) return false;
+  return module->generation == 0 || atomic_load_relaxed(&slot->generation) == module->generation;
 }
 
-/* The address of a thread's block of one module, or 0 where it has none.
- *
- * An entry of the dtv counts only if the dtv is as new as the module: module numbers are used again after dlclose, and a
- * thread learns of it late, so the entry may be of another, smaller module.  A block at a static offset exists in every
- * thread, also where the dtv does not tell because the code never asked for its address: libraries built with
- * -ftls-model=initial-exec and opened by dlopen. */
-static NO_SANITIZE uintptr_t find_block(uintptr_t thread_pointer, size_t module) {
-  const size_t no_offset = 0;
-  const size_t not_static = SIZE_MAX; /* x86-64 and aarch64 agree on both */
-  size_t generation = 0;
-  size_t offset = no_offset;
-  bool in_table = find_slot(module, &generation, &offset);
-  if (in_table && offset != no_offset && offset != not_static) return static_block(thread_pointer, offset);
+/* Where the blocks of a module lie, from every thread pointer; 0 where they do not all lie alike. */
+static NO_SANITIZE size_t static_offset(const struct module_slot *slot) {
+  const size_t not_static = SIZE_MAX; /* x86-64 and aarch64 agree on this and on 0 */
+  const char *object = atomic_load_acquire(&slot->link_map);
+  if (object == NULL) return 0;
+  size_t offset = atomic_load_acquire((const size_t *)(const void *)(object + glibc.module_tls_offset.offset));
+  return offset == not_static ? 0 : offset;
+}
 
+/* The address of a thread's block of one module, or 0 where it has none.  The loader's lock is not held: what is read of the object
+ * counts only if it was still there afterwards.  The slots themselves are never freed.
+ *
+ * An entry of the dtv counts only if the dtv is as new as the module: a thread learns late of what was closed and opened, so the
+ * entry may be of another, smaller module.  A block at a static offset exists in every thread, also where the dtv does not tell
+ * because the code never asked for its address: libraries built with -ftls-model=initial-exec and opened by dlopen. */
+static NO_SANITIZE uintptr_t find_block(uintptr_t thread_pointer, const struct os_tls_module *module) {
+  const struct module_slot *slot = find_slot(module->module);
+  size_t generation = 0, offset = 0;
+  if (slot != NULL) {
+    generation = atomic_load_relaxed(&slot->generation);
+    offset = static_offset(slot);
+    if (!is_same(slot, module)) return 0;
+  }
+  if (offset != 0) return static_block(thread_pointer, offset);
   const struct dtv_entry *dtv = dtv_of(thread_pointer);
-  if (dtv == NULL || module > dtv[-1].value || dtv[0].value < generation) return 0;
-  uintptr_t address = dtv[module].value;
+  if (dtv == NULL || module->module > dtv[-1].value || dtv[0].value < generation) return 0;
+  uintptr_t address = dtv[module->module].value;
   return address == UINTPTR_MAX ? 0 : address;
 }
 
@@ -282,7 +303,7 @@ void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_modul
   visit_specific_arrays(block, visit, argument);
   for (size_t i = 0; i < count; i++) {
     ASSERT(modules[i].module != 0);
-    uintptr_t address = find_block(thread_pointer, modules[i].module);
+    uintptr_t address = find_block(thread_pointer, &modules[i]);
     if (address != 0) visit(argument, (struct os_range){address, address + modules[i].bytes});
   }
 }
