@@ -242,7 +242,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
-             barrier_locals dirty_young dirty_guarded dirty_stacks)
+             barrier_locals dirty_young dirty_guarded dirty_stacks dirty_calls)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -253,6 +253,9 @@ target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--
 
 # What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
 target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")
+
+# Where test_dirty_calls.c has it wait besides.
+target_link_options(test_unit_dirty_calls PRIVATE "LINKER:--wrap=assist_drain")
 
 # What test_dirty_stacks.c and test_barrier_roots.c look at besides, and what test_barrier_resumer.c does as a fiber begins.
 target_link_options(test_unit_dirty_stacks PRIVATE "LINKER:--wrap=mark_range")

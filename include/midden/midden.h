@@ -592,7 +592,9 @@ enum midden_event {
 };
 
 /* Called at each step of every collection, in the collecting thread.  It may not use the heap.  In barrier mode a collection has
- * the steps START, MARK_START, MARK_END, SWEEP_START, SWEEP_END and END, in a thread of the library, and the world runs. */
+ * the steps START, MARK_START, MARK_END, SWEEP_START, SWEEP_END and END, in a thread of the library, and the world runs.  In
+ * dirty-page mode, where trace functions exist, the world may be stopped once more before START: STOPPING, STOPPED, RESUMING,
+ * RESUMED, between which they and the root callback are called, as they are in the collection itself. */
 typedef void midden_event_fn(enum midden_event event, void *argument);
 MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argument);
 

@@ -176,6 +176,7 @@ static bool run_cycle(struct cycle *cycle) {
     uint64_t cpu_ns = cycle_cpu_ns(cycle, os_thread_cpu_ns() - cpu_before_ns);
     settle_memory(cycle, cpu_ns);
     generation_charge(&collector.generation, cpu_ns);
+    if (is_dirty) dirty_ended(cycle);
   }
   if (!is_dirty) cycle_announce(MIDDEN_EVENT_END);
   return true;

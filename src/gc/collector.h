@@ -74,6 +74,7 @@ struct collector_report {
   uint64_t assist_ns;
   size_t joined;        /* dirty-page mode: huge pages that had been split */
   size_t written_bytes; /* dirty-page mode: as the stop found them */
+  uint64_t ahead_ns;    /* dirty-page mode: the stop that called trace functions ahead of the last one; 0: none */
   uint64_t left_ns;     /* what only finalizers reach was marked for so long after the stop; 0: in it */
   size_t rests;         /* and how often threads were slowed that wrote too much */
   bool concurrent;

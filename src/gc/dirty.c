@@ -267,15 +267,17 @@ static size_t run_round(struct cycle *cycle) {
   return again_bytes + (assist_scanned_bytes() - before_bytes);
 }
 
-/* Until little is left.  After a round in vain the program is slowed down; after some more no round will help. */
+/* Until little is left, or not much that does not become less.  Where it is much, the program is slowed down after a round in
+ * vain; after some more no round will help. */
 static void run_rounds(struct cycle *cycle) {
-  unsigned in_vain = 0;
-  for (size_t before = SIZE_MAX, bytes; !dirty.is_lost && cycle->report.rounds < ROUNDS_MOST; before = bytes) {
+  unsigned in_vain = 0, most = cycle->report.rounds + ROUNDS_MOST;
+  for (size_t before = SIZE_MAX, bytes; !dirty.is_lost && cycle->report.rounds < most; before = bytes) {
     bytes = run_round(cycle);
     dirty.is_little = bytes <= LITTLE_BYTES;
     if (dirty.is_little) break;
     in_vain += bytes > before - before / SHRINK_DIVISOR;
     if (in_vain > IN_VAIN_MOST && dirty_slowing != 0) break;
+    if (in_vain > 1 && bytes <= SLOW_LEAST_BYTES) break;
     if (in_vain > 0 && bytes > SLOW_LEAST_BYTES) set_slowing(true);
   }
   set_slowing(false);
@@ -287,6 +289,72 @@ static unsigned markers_of_stop(const struct cycle *cycle) {
   return is_little ? 1 : cycle->markers;
 }
 
+/* ---- threads of the program that stop the world ---- */
+
+/* The program's events and roots are its own: with any, a thread of the program ends the cycle. */
+static bool has_callbacks(void) {
+  return atomic_load_acquire(&collector_hooks.event) != NULL || atomic_load_acquire(&collector_hooks.roots) != NULL;
+}
+
+bool dirty_batches_seen;
+
+/* See handover_is_for_batches. */
+static bool offer_to_batches(struct cycle *cycle, handover_fn *step, uint64_t wait_ns) {
+  set_slowing(false); /* who rests delays it */
+  atomic_store_relaxed(&handover_is_for_batches, true);
+  bool taken = handover_offer(cycle->self, step, cycle, wait_ns);
+  atomic_store_relaxed(&handover_is_for_batches, false);
+  return taken;
+}
+
+/* ---- what only calls lead to ----
+ *
+ * Trace functions, and the program's own roots, are called with the world stopped alone.  What they lead to may be much: Guile reads
+ * the stacks of its virtual machine so.  So they are called once in a stop that looks ahead, if somebody comes to run it, and
+ * what they lead to is marked beside the program.  The last stop calls all of them again, and finds little that is new. */
+
+static void call_stw(void) {
+  struct midden_tracer *first = &collector.tracers[0];
+  first->calls_traces = true;
+  memcheck_quiet_begin();
+  cycle_report_program_roots(first);
+  mark_postponed_stw(first);
+  memcheck_quiet_end();
+  first->calls_traces = false;
+  mark_publish(first);
+  mark_postpone_all();
+}
+
+static void stop_and_call(struct mutator *self, uintptr_t stack_pointer, void *argument) {
+  struct cycle *cycle = argument;
+  cycle_announce(MIDDEN_EVENT_STOPPING);
+  struct os_signals before;
+  os_block_signals(&before);
+  uint64_t start_ns = os_now_ns();
+  if (collector_stop_world(self)) {
+    self->stack_pointer = stack_pointer;
+    cycle_announce(MIDDEN_EVENT_STOPPED);
+    call_stw();
+    cycle_announce(MIDDEN_EVENT_RESUMING);
+  }
+  cycle->report.ahead_ns = os_now_ns() - start_ns;
+  cycle_count_pause(cycle->report.ahead_ns);
+  collector_resume_world();
+  os_restore_signals(&before);
+  cycle_announce(MIDDEN_EVENT_RESUMED);
+}
+
+/* False where there is nothing to call, or nobody came. */
+static bool look_ahead(struct cycle *cycle) {
+  if (!mark_has_postponed()) return false;
+  if (!has_callbacks()) {
+    stop_and_call(cycle->self, cycle->self->stack_base, cycle);
+    return true;
+  }
+  if (atomic_load_relaxed(&dirty_batches_seen)) return offer_to_batches(cycle, stop_and_call, OFFER_NS);
+  return handover_offer(cycle->self, stop_and_call, cycle, OFFER_NS);
+}
+
 static void mark_beside(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
@@ -296,6 +364,10 @@ static void mark_beside(struct cycle *cycle) {
   cycle->report.roots_ns = os_now_ns() - start_ns;
   assist_drain(cycle, slow_runaway);
   run_rounds(cycle);
+  if (look_ahead(cycle)) {
+    assist_drain(cycle, slow_runaway);
+    run_rounds(cycle);
+  }
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
 }
 
@@ -432,11 +504,6 @@ static void stop_and_finish(struct cycle *cycle) {
 
 /* ---- all of it ---- */
 
-/* The program's events and roots are its own: with any, a thread of the program ends the cycle. */
-static bool has_callbacks(void) {
-  return atomic_load_acquire(&collector_hooks.event) != NULL || atomic_load_acquire(&collector_hooks.roots) != NULL;
-}
-
 static void sweep_and_end(struct cycle *cycle) {
   if (!cycle->given_up) cycle_sweep_after(cycle);
   if (dirty.is_lost) generation_forget(&collector.generation);
@@ -483,21 +550,8 @@ static void give_up(struct cycle *cycle) {
   deferred_run(cycle->self);
 }
 
-bool dirty_batches_seen;
-
-/* First to those that allocate batches, where the program does: see handover_is_for_batches. */
-static bool offer_to_batches(struct cycle *cycle) {
-  if (!atomic_load_relaxed(&dirty_batches_seen)) return false;
-  atomic_store_relaxed(&dirty_batches_seen, false);
-  set_slowing(false); /* who rests delays it */
-  atomic_store_relaxed(&handover_is_for_batches, true);
-  bool taken = handover_offer(cycle->self, end_cycle, cycle, BATCHES_NS);
-  atomic_store_relaxed(&handover_is_for_batches, false);
-  return taken;
-}
-
 static void hand_over(struct cycle *cycle) {
-  if (offer_to_batches(cycle)) return;
+  if (atomic_exchange_acq_rel(&dirty_batches_seen, false) && offer_to_batches(cycle, end_cycle, BATCHES_NS)) return;
   for (uint64_t start_ns = os_now_ns(); !handover_offer(cycle->self, end_cycle, cycle, OFFER_NS);) {
     loan_offer(cycle->self);
     if (os_now_ns() - start_ns > PATIENCE_NS) {
@@ -573,4 +627,17 @@ void dirty_run(struct cycle *cycle) {
   }
   if (cycle->was_left) settle_left(cycle);
   cycle->report.resume_ns = cycle_now_ns();
+}
+
+/* Nobody waits for it but those that want the collector lock. */
+void dirty_ended(struct cycle *cycle) {
+  if (!cycle->report.concurrent || cycle->given_up || cycle->report.reason == COLLECT_IDLE) return;
+  uint64_t cpu_ns = os_thread_cpu_ns();
+  bool minor_follows = generation_wants_minor(&collector.generation);
+  if (!minor_follows) generation_forget(&collector.generation);
+  for (size_t part = 0; part < written_part_count(); part++) {
+    written_allow(part, minor_follows);
+    loan_offer(cycle->self);
+  }
+  account_work(ACCOUNT_MARKING, os_thread_cpu_ns() - cpu_ns);
 }

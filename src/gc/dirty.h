@@ -8,9 +8,11 @@
  *     rounds     pages that were written are protected again, and what is marked on them is scanned again, with stacks, beside
  *                the program, until little is left; where it does not become less, threads that allocate are slowed, and if it
  *                still does not, since they write without allocating, the stop is as long as it must be
+ *     look ahead where trace functions were met: a stop of their own, and rounds again
  *     the stop   the pages that are left, all roots, what becomes of the dead
+ *     allow      what the program is about to write is watched no longer
  *
- * Run by the driver, which holds the collector lock.  Trace functions and the program's callbacks run in the stop alone. */
+ * Run by the driver, which holds the collector lock.  Trace functions and the program's callbacks run in stops alone. */
 #ifndef MIDDEN_GC_DIRTY_H
 #define MIDDEN_GC_DIRTY_H
 
@@ -43,5 +45,9 @@ void dirty_forked(void);
 
 /* The mark phase.  Where writes cannot be told the world is stopped for all of it. */
 void dirty_run(struct cycle *cycle);
+
+/* After the books of a cycle are closed: what the program is about to write is not watched until the next one, unless that is to be
+ * a minor one. */
+void dirty_ended(struct cycle *cycle);
 
 #endif

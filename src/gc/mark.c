@@ -264,7 +264,7 @@ ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct h
 
 /* Whether the object's trace function is not to be called beside the program: mark_postponed comes back to it. */
 static bool postpone(const struct midden_tracer *tracer) {
-  if (!mark_postpones_traces || tracer->mode != MARK_CONCURRENT) return false;
+  if (!mark_postpones_traces || tracer->mode != MARK_CONCURRENT || tracer->calls_traces) return false;
   atomic_store_relaxed(&postponed, true);
   return true;
 }
@@ -542,35 +542,31 @@ static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_vi
   }
 }
 
-static bool is_any(const struct span *span) {
-  (void)span;
-  return true;
-}
+static bool is_scanned(enum scan_mode scan) { return scan != SCAN_NONE; }
+static bool is_called(enum scan_mode scan) { return scan == SCAN_TRACE; }
+static bool may_be_called(enum scan_mode scan) { return scan == SCAN_TRACE || scan == SCAN_TYPED; }
 
-static bool is_traced(enum scan_mode scan) { return scan == SCAN_TRACE || scan == SCAN_TYPED; }
-
-static bool may_have_trace(const struct span *span) { return is_traced(kind_table[span->kind].scan); }
-
-/* Scans the marked objects of the spans that are at least in part in [low, high] and wanted. */
+/* Scans the marked objects of the spans that are at least in part in [low, high], and are to be scanned in a way that is wanted:
+ * as their pages tell, since a look at every span would take longer than the rest. */
 static READS_SLOTS void rescan(struct midden_tracer *tracer, uintptr_t low, uintptr_t high,
-                               bool (*wanted)(const struct span *span)) {
+                               bool (*wanted)(enum scan_mode scan)) {
   struct heap_view heap = view_heap();
   uintptr_t page = low & ~(PAGE_BYTES - 1);
-  while (page <= high) {
-    struct span *span = arena_span_of(&heap_arena, page);
-    if (span == NULL || span_state(span) != SPAN_IN_USE) {
-      page += PAGE_BYTES;
-      continue;
-    }
-    if (wanted(span)) rescan_span(tracer, heap, span);
-    page = span_end(span);
+  for (uintptr_t next; page <= high; page = next) {
+    next = page + PAGE_BYTES;
+    uint16_t info = info_of(heap, page);
+    if (info == 0 || !wanted(page_info_scan(info))) continue;
+    const struct span *span = arena_span_of(&heap_arena, page);
+    if (span == NULL || span_state(span) != SPAN_IN_USE) continue;
+    rescan_span(tracer, heap, span);
+    next = span_end(span);
   }
 }
 
 bool mark_rescan_overflow(struct midden_tracer *tracer) {
   uintptr_t low, high;
   if (!work_take_overflow(&low, &high)) return false;
-  rescan(tracer, low, high, is_any);
+  rescan(tracer, low, high, is_scanned);
   return true;
 }
 
@@ -582,15 +578,19 @@ static bool has_objects_of(bool (*wanted)(enum scan_mode scan)) {
 }
 
 /* Types may have one: which is not known before an object is met. */
-bool mark_may_postpone(void) { return has_objects_of(is_traced); }
+bool mark_may_postpone(void) { return has_objects_of(may_be_called); }
+
+bool mark_has_postponed(void) { return atomic_load_relaxed(&postponed); }
 
 void mark_postpone_all(void) {
-  if (has_objects_of(is_traced)) atomic_store_relaxed(&postponed, true);
+  if (has_objects_of(may_be_called)) atomic_store_relaxed(&postponed, true);
 }
 
+/* With or without, trace functions of objects that were never met, but are black. */
 void mark_postponed_stw(struct midden_tracer *tracer) {
-  if (!atomic_exchange_acq_rel(&postponed, false)) return;
-  rescan(tracer, heap_arena.start, heap_arena.used - 1, may_have_trace);
+  bool any = atomic_exchange_acq_rel(&postponed, false);
+  if (any || has_objects_of(is_called))
+    rescan(tracer, heap_arena.start, heap_arena.used - 1, any ? may_be_called : is_called);
 }
 
 /* ---- parts of the heap ---- */
@@ -617,7 +617,7 @@ static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view
       mark_typed_part(tracer, object, object + slot_bytes, from, to);
       return;
     case SCAN_TRACE:
-      scan_object(tracer, heap, object, info, shared_mode(tracer));
+      postpone(tracer); /* in the stop all of them are called anyway */
       return;
     case SCAN_NONE:
       return;

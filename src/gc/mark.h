@@ -47,6 +47,7 @@ struct midden_tracer {
   unsigned next_candidate;
   struct work_buffer *buffer; /* grey objects; NULL: none yet */
   struct tally marked;
+  bool calls_traces;         /* CONCURRENT, and the world is stopped all the same; see mark_postpones_traces */
   size_t stack_bytes;        /* of stacks read */
   struct work_buffer *woken; /* objects that were marked while marking is watched, and have consequences; or NULL */
   enum mark_mode mode;
@@ -111,10 +112,11 @@ bool mark_watch_was_incomplete(void);
 /* Scans once more what lies in a range of the arena of objects that are marked; returns about how many bytes that is. */
 size_t mark_range_again(struct midden_tracer *tracer, struct os_range range);
 
-/* Set at start: trace functions are not called by CONCURRENT tracers, but by this, when the world is stopped.  By one that is
- * not CONCURRENT. */
+/* Set at start: trace functions are not called by CONCURRENT tracers, but by mark_postponed_stw, when the world is stopped: by one
+ * that is not CONCURRENT, or calls them for the time being. */
 extern bool mark_postpones_traces;
 bool mark_may_postpone(void); /* whether there are objects that have one */
+bool mark_has_postponed(void);
 void mark_postpone_all(void); /* all marked objects that may have one are scanned then */
 void mark_postponed_stw(struct midden_tracer *tracer);
 

@@ -8,7 +8,9 @@
 #include "os/os_dirty.h"
 #include "page/arena.h"
 #include "page/pageheap.h"
+#include "span/mark_bits.h"
 #include "span/page_info.h"
+#include "span/size_class.h"
 
 enum { RANGES = 128 };
 
@@ -185,6 +187,46 @@ int written_protect(void) {
   if (error != 0) return error;
   ptrdiff_t bytes = visit_pages(0, used_pages(), true, pass_over, NULL);
   return bytes < 0 ? (int)bytes : 0;
+}
+
+/* ---- a cycle has ended ---- */
+
+enum {
+  ALLOW_LEAST_PAGES = 16,  /* see os_dirty_allow */
+  ALLOW_MOST_PAGES = 1024, /* at once: some hundred microseconds, for which the program's mmap waits */
+};
+
+static void allow(size_t page, size_t end) {
+  for (size_t next; page < end; page = next) {
+    next = min_size(end, page + ALLOW_MOST_PAGES);
+    os_dirty_allow((void *)(heap_arena.start + (page << PAGE_SHIFT)), (next - page) << PAGE_SHIFT);
+  }
+}
+
+/* Whether half a page of small slots is free. */
+static bool has_much_room(size_t page, uint16_t info) {
+  if (page_info_class(info) == 0) return false;
+  size_t objects = mark_bits_count(&heap_arena, alloc_side(), heap_arena.start + (page << PAGE_SHIFT), PAGE_BYTES);
+  return objects * size_class_bytes[page_info_class(info)] <= PAGE_BYTES / 2;
+}
+
+static bool was_written(size_t page) {
+  return chunk_states == NULL || (chunk_states[page / CHUNK_PAGES] & CHUNK_WAS_WRITTEN) != 0;
+}
+
+static bool will_be_written(size_t page, bool only_room) {
+  uint16_t info = atomic_load_relaxed(&heap_arena.page_info[page]);
+  if (info == 0 || page_info_scan(info) == SCAN_NONE) return false;
+  return (!only_room && was_written(page)) || has_much_room(page, info);
+}
+
+/* The program runs, and may change what is looked at; to be wrong about a page makes nothing worse than slow. */
+void written_allow(size_t part, bool only_room) {
+  size_t page = part * PART_PAGES, end = min_size(page + PART_PAGES, used_pages());
+  for (size_t next; page < end; page = next + 1) {
+    for (next = page; next < end && will_be_written(next, only_room);) next++;
+    if (next - page >= ALLOW_LEAST_PAGES) allow(page, next);
+  }
 }
 
 /* ---- outside the heap ---- */

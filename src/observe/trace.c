@@ -39,6 +39,9 @@ static void write_marking(char text[MARKING_TEXT_BYTES], const struct collector_
     if (report->joined != 0)
       snprintf(text + length, MARKING_TEXT_BYTES - length, ", %zu huge pages joined", report->joined);
     length = strlen(text);
+    if (report->ahead_ns != 0)
+      snprintf(text + length, MARKING_TEXT_BYTES - length, ", pause for calls %.3f ms", ms(report->ahead_ns));
+    length = strlen(text);
     snprintf(text + length, MARKING_TEXT_BYTES - length, ", slowed %zu times, pause %.3f ms for %.1f MiB written",
              report->rests, ms(report->pause_ns), mib(report->written_bytes));
     if (report->left_ns == 0) return;

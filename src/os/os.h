@@ -160,8 +160,8 @@ enum { OS_MODULE_RANGES = 8 };
 
 /* An object's thread-local storage, as the loader knew it when it was visited. */
 struct os_tls_module {
-  size_t module; /* its number, which another one may get when it is closed; 0: it has none */
-  size_t bytes;  /* of its block in each thread */
+  size_t module;      /* its number, which another one may get when it is closed; 0: it has none */
+  size_t bytes;       /* of its block in each thread */
   size_t generation;  /* 0: of the program's start, or it is just being opened */
   const void *object; /* the loader's */
 };

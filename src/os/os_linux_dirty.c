@@ -32,6 +32,7 @@
 /* ---- kernel constants that older headers lack ---- */
 
 enum {
+  ADVICE_POPULATE_WRITE = 23,          /* MADV_POPULATE_WRITE, Linux 5.14 */
   ADVICE_COLLAPSE = 25,                /* MADV_COLLAPSE, Linux 6.1 */
   OPEN_USER_MODE_ONLY = 1,             /* UFFD_USER_MODE_ONLY, Linux 5.11: what an unprivileged process may have */
   FEATURE_WP_UNPOPULATED = 1 << 13,    /* UFFD_FEATURE_WP_UNPOPULATED, Linux 6.4; PAGEMAP_SCAN insists on it */
@@ -248,10 +249,14 @@ int os_dirty_watch(void *start, size_t bytes) {
   return ask_tracker(UFFDIO_REGISTER, &watch);
 }
 
+int os_dirty_allow(void *start, size_t bytes) {
+  struct uffdio_writeprotect allow = {.range = {(uintptr_t)start, bytes}, .mode = 0};
+  return ask_tracker(UFFDIO_WRITEPROTECT, &allow);
+}
+
 /* The kernel joins no page that is protected. */
 int os_dirty_join(void *start, size_t bytes) {
-  struct uffdio_writeprotect allow = {.range = {(uintptr_t)start, bytes}, .mode = 0};
-  int error = ask_tracker(UFFDIO_WRITEPROTECT, &allow);
+  int error = os_dirty_allow(start, bytes);
   if (error != 0) return error;
   return madvise(start, bytes, ADVICE_COLLAPSE) == 0 ? 0 : -errno;
 }

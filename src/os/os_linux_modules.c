@@ -43,7 +43,7 @@ static struct {
 
 /* The module table: a list of arrays, indexed by module number through all of them. */
 struct module_slot {
-  size_t generation; /* atomic; a dtv of a lesser generation does not know this module */
+  size_t generation;    /* atomic; a dtv of a lesser generation does not know this module */
   const char *link_map; /* atomic */
 };
 
@@ -118,7 +118,8 @@ static NO_SANITIZE const struct module_slot *find_slot(size_t module) {
 static NO_SANITIZE struct os_tls_module learn_tls(size_t module, size_t bytes) {
   const struct module_slot *slot = find_slot(module);
   if (slot == NULL) return (struct os_tls_module){.module = module, .bytes = bytes};
-  return (struct os_tls_module){module, bytes, atomic_load_relaxed(&slot->generation), atomic_load_relaxed(&slot->link_map)};
+  return (struct os_tls_module){module, bytes, atomic_load_relaxed(&slot->generation),
+                                atomic_load_relaxed(&slot->link_map)};
 }
 
 /* ---- loaded objects ---- */

@@ -185,6 +185,14 @@ static void join(struct run run) {
   }
 }
 
+static void allow(struct run run) {
+  REQUIRE(os_dirty_allow(page_at(run.first), run.count * model.page_bytes) == 0, "allow");
+  for (size_t i = run.first; i < run.first + run.count; i++) {
+    if (!model.may_be_empty[i]) expect_written(i);
+    model.may[i] = true;
+  }
+}
+
 /* The kernel takes huge pages apart where a run cuts them, as it does when memory runs short. */
 static void cool(struct run run) { madvise(page_at(run.first), run.count * model.page_bytes, 20); } /* MADV_COLD */
 
@@ -245,6 +253,7 @@ static const struct {
     {guard, 2, 8, false},
     {unguard, 3, 4096, true},
     {protect, 10, 2000, true},
+    {allow, 6, 600, true},
     {join, 2, 1, true},
     {cool, 3, 1000, true},
     {advise, 2, 2000, true},

@@ -433,6 +433,21 @@ static void advice_changes_no_state(void **state) {
   os_unmap(start, pages * page);
 }
 
+static void allowed_pages_are_written_before_they_are(void **state) {
+  (void)state;
+  char *start = map_clean(PAGES);
+  ASSERT_NONE_WRITTEN(start, PAGES);
+  assert_int_equal(os_dirty_allow(start + 2 * page, 3 * page), 0);
+  ASSERT_WRITTEN(start, PAGES, 2, 3);
+  assert_int_equal(os_dirty_protect(start, PAGES * page), 0);
+  touch(start, 4, 1);
+  ASSERT_WRITTEN(start, PAGES, 4, 1);
+  os_release(start, PAGES * page);
+  assert_int_equal(os_dirty_allow(start, PAGES * page), 0);
+  ASSERT_NONE_WRITTEN(start, PAGES); /* no memory has come behind them */
+  os_unmap(start, PAGES * page);
+}
+
 static void split_pages_are_joined(void **state) {
   (void)state;
   char *start = map_clean_huge(3);
@@ -612,7 +627,7 @@ static int every_call_fails_on_purpose(void *argument) {
   os_fail_after(1, true);
   if (try_scan(start, PAGES * page, true) != -ENOMEM) return 1;
   if (os_dirty_protect(start, PAGES * page) != -ENOMEM || os_dirty_watch(start, PAGES * page) != -ENOMEM) return 2;
-  if (os_dirty_join(start, PAGES * page) != -ENOMEM) return 2;
+  if (os_dirty_join(start, PAGES * page) != -ENOMEM || os_dirty_allow(start, page) != -ENOMEM) return 2;
   os_dirty_forked();
   if (os_dirty_open() != -ENOSYS) return 3;
   for (uint32_t nth = 1; nth <= 20; nth++) {
@@ -673,6 +688,7 @@ int main(void) {
       cmocka_unit_test(the_first_write_to_a_huge_page_splits_it),
       cmocka_unit_test(a_scan_may_cut_a_huge_page),
       cmocka_unit_test(advice_changes_no_state),
+      cmocka_unit_test(allowed_pages_are_written_before_they_are),
       cmocka_unit_test(split_pages_are_joined),
       cmocka_unit_test(a_child_begins_anew),
       cmocka_unit_test(lost_descriptors_are_noticed),
