@@ -54,6 +54,7 @@ struct configuration {
   bool callbacks;   /* roots and events are reported: a thread of the program ends the cycles */
   bool descriptors; /* are closed meanwhile */
   bool forks;
+  bool plain; /* neither types nor trace functions: what is young is white */
   bool minor; /* collections: those that the program asks for, which are full, are left out */
 };
 
@@ -62,6 +63,9 @@ static const struct configuration configurations[] = {
     {"small", .steps = 1500, .divisor = 1, .small_pages = true},
     {"callbacks", .steps = 1500, .divisor = 1, .callbacks = true, .forks = true},
     {"descriptors", .steps = 4000, .divisor = 4, .descriptors = true, .forks = true},
+    {"plain", .steps = 1500, .divisor = 1, .plain = true, .callbacks = true, .forks = true},
+    {"plain-minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 4, .plain = true,
+     .minor = true, .forks = true},
     {"poison", .debug = MIDDEN_DEBUG_POISON, .steps = 3000, .divisor = 4},
     {"stress", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 8, .callbacks = true},
     {"minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 4, .minor = true,
@@ -79,6 +83,8 @@ static size_t steps; /* of each thread */
 struct os_range {
   uintptr_t start, end;
 };
+bool mark_may_postpone(void); /* gc/mark.h */
+
 typedef void written_visit_fn(void *argument, struct os_range range);
 bool written_is_available(void);
 void os_init(void);
@@ -350,6 +356,13 @@ NOINLINE_TEST static void op_receive(struct keeper *self) {
 
 /* ---- weak references ---- */
 
+/* Ephemerons have a trace function. */
+static void *watched_new(void *name, void *value) {
+  return chosen->plain ? value : required(midden_ephemeron_new(name, value));
+}
+
+static void *watched_value(void *watched) { return chosen->plain ? watched : midden_ephemeron_value(watched); }
+
 static void watched_is_dead(void *argument) { ledger_tell(argument); }
 
 NOINLINE_TEST static void op_watch(struct keeper *self) {
@@ -362,7 +375,7 @@ NOINLINE_TEST static void op_watch(struct keeper *self) {
   struct ledger_entry *entry = ledger_add(node_check(name)->serial);
   *watch = (struct watch){node_check(name)->serial, value->serial, entry};
   slots[2 * at] = required(midden_weak_new(name));
-  slots[2 * at + 1] = required(midden_ephemeron_new(name, node_name(value)));
+  slots[2 * at + 1] = watched_new(name, node_name(value));
   int error = midden_cleanup_add(node_check(name), watched_is_dead, entry, NULL);
   REQUIRE(error == 0, "midden_cleanup_add: %d", error);
 }
@@ -381,7 +394,7 @@ NOINLINE_TEST static void op_look(struct keeper *self) {
   if (watch->serial == 0) return;
   bool is_held = is_in_place(self, watch->serial);
   const struct node *node = node_check(midden_weak_get(slots[2 * at]));
-  const struct node *value = node_check(midden_ephemeron_value(slots[2 * at + 1]));
+  const struct node *value = node_check(watched_value(slots[2 * at + 1]));
   REQUIRE(node == NULL || node->serial == watch->serial, "a weak reference leads to another node");
   REQUIRE(value == NULL || value->serial == watch->value_serial, "an ephemeron leads to another node");
   if (!is_held) return;
@@ -574,6 +587,7 @@ static void start(struct rng *rng) {
   REQUIRE(error == 0, "midden_init: %s", strerror(-error));
   dirty_join_least_bytes = roots_long_bytes = 0;
   node_make_kinds();
+  node_only_plain = chosen->plain;
   places_start(chosen->callbacks);
   if (chosen->callbacks) midden_set_event_callback(hear, NULL);
 }
@@ -623,6 +637,7 @@ static void run_chosen(void) {
          written_in_stops >> 20, joined);
   fflush(stdout);
   REQUIRE(written_in_rounds != 0 || fault != FAULT_NONE, "no cycle ran beside the program");
+  REQUIRE(mark_may_postpone() != chosen->plain, "there are trace functions or types, or none");
   REQUIRE(static_told != 0 || fault != FAULT_NONE, "nothing was heard of static data");
   REQUIRE(stats.collections_minor != 0 || !chosen->minor || fault != FAULT_NONE, "no cycle was minor");
 }

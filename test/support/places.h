@@ -68,6 +68,7 @@ static void places_add_all(struct places *places, void *first, size_t count, siz
 
 /* The slots of an object with so many: element by element if it is typed. */
 static void *places_object(struct places *places, unsigned sort, size_t slots) {
+  if (node_only_plain) sort = 0;
   char *object = places_required(sort == 0   ? midden_alloc(slots * sizeof(void *))
                                  : sort == 1 ? midden_alloc_kind(places_row_kind, slots * sizeof(void *))
                                              : midden_alloc_array(&places_element, slots));
