@@ -270,7 +270,9 @@ struct midden_tracer;
 
 /* Reports what an object refers to, by midden_trace and its kin.  Runs while the world is stopped, on any thread, several
  * at once for different objects; may not allocate, lock or call anything else here.  `object` is the first byte,
- * `slot_bytes` the size that midden_size gives.  Memory that the program never wrote is zero.
+ * `slot_bytes` the size that midden_size gives.  Memory that the program never wrote is zero.  May be called several times for an
+ * object in a collection, between which, in dirty-page mode, the program runs: what is marked by then (midden_is_marked) may be so
+ * by the first call.  There an object that midden_free frees while a collection marks may be passed to it as well.
  *
  * In barrier mode it runs while the program does, perhaps on the same object: it reads each word of it once, by an atomic
  * load, relies on nothing that two words say together, and never reaches beyond slot_bytes.  It may find the object not yet
@@ -593,8 +595,7 @@ enum midden_event {
 
 /* Called at each step of every collection, in the collecting thread.  It may not use the heap.  In barrier mode a collection has
  * the steps START, MARK_START, MARK_END, SWEEP_START, SWEEP_END and END, in a thread of the library, and the world runs.  In
- * dirty-page mode, where trace functions exist, the world may be stopped once more before START: STOPPING, STOPPED, RESUMING,
- * RESUMED, between which they and the root callback are called, as they are in the collection itself. */
+ * dirty-page mode the world may be stopped once more before START, for trace functions alone, of which no event tells. */
 typedef void midden_event_fn(enum midden_event event, void *argument);
 MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argument);
 

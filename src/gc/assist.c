@@ -14,10 +14,14 @@
 
 enum {
   WORKER_SLICE_BYTES = 256 << 10, /* some hundred microseconds of scanning */
-  ASSIST_SLICE_BYTES = 8 << 10,   /* some ten */
-  DEBT_LEAST_BYTES = 4 << 10,     /* less is not worth taking work for */
-  SHARE_NS = 4000000,             /* how often the workers' share is thought over */
-  REST_LEAST_NS = 100000,         /* shorter sleeps are longer than asked for */
+  ASSIST_MOST_BYTES = 8 << 10,    /* of a thread, at once; less where that takes longer than ASSIST_NS */
+  ASSIST_LEAST_BYTES = 2 << 10,
+  ASSIST_NS = 12000,
+  SLOW_NS = 16000,            /* for a KiB: it lost the processor */
+  PACE_SHIFT = 3,             /* the last slices count for so much of ns_per_kib */
+  DEBT_LEAST_BYTES = 4 << 10, /* less is not worth taking work for */
+  SHARE_NS = 4000000,         /* how often the workers' share is thought over */
+  REST_LEAST_NS = 100000,     /* shorter sleeps are longer than asked for */
   RATIO_SHIFT = 10,
   ACTIVE_SPINS = 2000
 };
@@ -40,6 +44,7 @@ static NOT_A_ROOT struct {
   uint32_t ratio;       /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
   size_t assist_bytes;  /* atomic; scanned by threads */
   uint64_t assist_ns;   /* atomic; processor time of that */
+  uint32_t ns_per_kib;  /* atomic; of late, of threads; kept from cycle to cycle */
   uint32_t active;      /* atomic; threads that assist at this moment, and may hold the last grey objects */
   uint32_t unfinished;  /* atomic; workers of an epoch that used up their slices */
 } assist CACHE_ALIGNED;
@@ -241,6 +246,21 @@ static int64_t draw(int64_t debt_bytes) {
   return debt_bytes;
 }
 
+/* A large heap's objects come from memory, at a fifth of the pace that caches allow. */
+static size_t slice_bytes(void) {
+  uint32_t ns_per_kib = atomic_load_relaxed(&assist.ns_per_kib);
+  if (ns_per_kib == 0) return ASSIST_MOST_BYTES;
+  return max_size(min_size(((size_t)ASSIST_NS << 10) / ns_per_kib, ASSIST_MOST_BYTES), ASSIST_LEAST_BYTES);
+}
+
+/* Updates of other threads may be lost, which say the same. */
+static void note_pace(size_t scanned_bytes, uint64_t ns) {
+  if (scanned_bytes < ASSIST_LEAST_BYTES / 2) return;
+  uint32_t before = atomic_load_relaxed(&assist.ns_per_kib),
+           now = (uint32_t)min_size(ns * 1024 / scanned_bytes, SLOW_NS);
+  atomic_store_relaxed(&assist.ns_per_kib, before + (now >> PACE_SHIFT) - (before >> PACE_SHIFT));
+}
+
 /* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
 static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
   mutator_enter(self);
@@ -251,7 +271,7 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     size_t before = tracer->scanned_bytes;
     atomic_add_acq_rel(&assist.active, 1u);
     memcheck_quiet_begin();
-    bool done = mark_drain_some(tracer, min_size((size_t)debt_bytes, ASSIST_SLICE_BYTES));
+    bool done = mark_drain_some(tracer, min_size((size_t)debt_bytes, slice_bytes()));
     memcheck_quiet_end();
     size_t scanned = tracer->scanned_bytes - before;
     concurrent_publish_worked(tracer, scanned != 0);
@@ -259,6 +279,7 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     uint64_t worked_ns = os_now_ns() - start_ns;
     atomic_add_relaxed(&assist.assist_bytes, scanned);
     atomic_add_relaxed(&assist.assist_ns, worked_ns);
+    note_pace(scanned, worked_ns);
     if (scanned != 0) cycle_count_pause(worked_ns);
     left = done ? 0 : debt_bytes - (int64_t)scanned;
   }

@@ -426,6 +426,7 @@ static void settle(struct cycle *cycle) {
 
 void concurrent_take_back(void) {
   barrier_activate(false);
+  mark_close_by_hand_stw(NULL);
   atomic_store_relaxed(&cache_black_cycle, 0u);
   cycle_clear_marks();
   sticky_reset();

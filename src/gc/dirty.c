@@ -10,6 +10,7 @@
 #include "gc/calls.h"
 #include "gc/concurrent.h"
 #include "gc/deferred.h"
+#include "gc/driver.h"
 #include "gc/handover.h"
 #include "gc/loan.h"
 #include "gc/rootset.h"
@@ -42,7 +43,9 @@ enum {
   REST_NS = 400 * 1000,
   BATCHES_NS = 2 * 1000 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
-  PATIENCE_NS = 1000 * 1000 * 1000
+  PATIENCE_NS = 1000 * 1000 * 1000,
+  AHEAD_CHEAP_NS = 2 * 1000 * 1000,
+  AHEAD_BARRED_CYCLES = 4
 };
 
 /* The collector lock's holder's. */
@@ -289,70 +292,54 @@ static unsigned markers_of_stop(const struct cycle *cycle) {
   return is_little ? 1 : cycle->markers;
 }
 
-/* ---- threads of the program that stop the world ---- */
-
-/* The program's events and roots are its own: with any, a thread of the program ends the cycle. */
-static bool has_callbacks(void) {
-  return atomic_load_acquire(&collector_hooks.event) != NULL || atomic_load_acquire(&collector_hooks.roots) != NULL;
-}
-
-bool dirty_batches_seen;
-
-/* See handover_is_for_batches. */
-static bool offer_to_batches(struct cycle *cycle, handover_fn *step, uint64_t wait_ns) {
-  set_slowing(false); /* who rests delays it */
-  atomic_store_relaxed(&handover_is_for_batches, true);
-  bool taken = handover_offer(cycle->self, step, cycle, wait_ns);
-  atomic_store_relaxed(&handover_is_for_batches, false);
-  return taken;
-}
-
-/* ---- what only calls lead to ----
+/* ---- what only trace functions lead to ----
  *
- * Trace functions, and the program's own roots, are called with the world stopped alone.  What they lead to may be much: Guile reads
- * the stacks of its virtual machine so.  So they are called once in a stop that looks ahead, if somebody comes to run it, and
- * what they lead to is marked beside the program.  The last stop calls all of them again, and finds little that is new. */
+ * They are called with the world stopped alone, and what they lead to may be much: Guile reads the stacks of its virtual machine so.
+ * So they are called once in a stop that looks ahead, and what they lead to is marked beside the program.  The last stop calls
+ * all of them again, and finds little that is new.  Where looking ahead takes longer than it spares the last stop, some cycles
+ * do without. */
 
 static void call_stw(void) {
   struct midden_tracer *first = &collector.tracers[0];
+  mark_open_by_hand_stw();
   first->calls_traces = true;
   memcheck_quiet_begin();
-  cycle_report_program_roots(first);
   mark_postponed_stw(first);
   memcheck_quiet_end();
   first->calls_traces = false;
+  mark_shut_by_hand_stw();
   mark_publish(first);
   mark_postpone_all();
 }
 
-static void stop_and_call(struct mutator *self, uintptr_t stack_pointer, void *argument) {
-  struct cycle *cycle = argument;
-  cycle_announce(MIDDEN_EVENT_STOPPING);
+/* By the driver: the program's callbacks are not called, nor does it hear of this stop. */
+static void stop_and_call(struct cycle *cycle) {
   struct os_signals before;
   os_block_signals(&before);
-  uint64_t start_ns = os_now_ns();
-  if (collector_stop_world(self)) {
-    self->stack_pointer = stack_pointer;
-    cycle_announce(MIDDEN_EVENT_STOPPED);
-    call_stw();
-    cycle_announce(MIDDEN_EVENT_RESUMING);
-  }
+  uint64_t start_ns = os_now_ns(), cpu_ns = cycle_begin_share(0);
+  if (collector_stop_world(cycle->self)) call_stw();
+  cycle_end_share(0, cpu_ns);
   cycle->report.ahead_ns = os_now_ns() - start_ns;
   cycle_count_pause(cycle->report.ahead_ns);
   collector_resume_world();
   os_restore_signals(&before);
-  cycle_announce(MIDDEN_EVENT_RESUMED);
 }
 
-/* False where there is nothing to call, or nobody came. */
-static bool look_ahead(struct cycle *cycle) {
-  if (!mark_has_postponed()) return false;
-  if (!has_callbacks()) {
-    stop_and_call(cycle->self, cycle->self->stack_base, cycle);
-    return true;
+/* To scan a megabyte takes a millisecond or so. */
+static bool was_worth_it(uint64_t ahead_ns, size_t found_bytes) { return ahead_ns <= AHEAD_CHEAP_NS + found_bytes; }
+
+static void look_ahead(struct cycle *cycle) {
+  static unsigned barred; /* so many cycles do without */
+  if (!mark_has_postponed() || dirty.is_lost) return;
+  if (barred != 0) {
+    barred--;
+    return;
   }
-  if (atomic_load_relaxed(&dirty_batches_seen)) return offer_to_batches(cycle, stop_and_call, OFFER_NS);
-  return handover_offer(cycle->self, stop_and_call, cycle, OFFER_NS);
+  stop_and_call(cycle);
+  size_t before_bytes = assist_scanned_bytes();
+  assist_drain(cycle, slow_runaway);
+  if (!was_worth_it(cycle->report.ahead_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
+  run_rounds(cycle);
 }
 
 static void mark_beside(struct cycle *cycle) {
@@ -364,10 +351,7 @@ static void mark_beside(struct cycle *cycle) {
   cycle->report.roots_ns = os_now_ns() - start_ns;
   assist_drain(cycle, slow_runaway);
   run_rounds(cycle);
-  if (look_ahead(cycle)) {
-    assist_drain(cycle, slow_runaway);
-    run_rounds(cycle);
-  }
+  look_ahead(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
 }
 
@@ -504,6 +488,11 @@ static void stop_and_finish(struct cycle *cycle) {
 
 /* ---- all of it ---- */
 
+/* The program's events and roots are its own: with any, a thread of the program ends the cycle. */
+static bool has_callbacks(void) {
+  return atomic_load_acquire(&collector_hooks.event) != NULL || atomic_load_acquire(&collector_hooks.roots) != NULL;
+}
+
 static void sweep_and_end(struct cycle *cycle) {
   if (!cycle->given_up) cycle_sweep_after(cycle);
   if (dirty.is_lost) generation_forget(&collector.generation);
@@ -550,8 +539,21 @@ static void give_up(struct cycle *cycle) {
   deferred_run(cycle->self);
 }
 
+bool dirty_batches_seen;
+
+/* First to those that allocate batches, where the program does: see handover_is_for_batches. */
+static bool offer_to_batches(struct cycle *cycle) {
+  if (!atomic_load_relaxed(&dirty_batches_seen)) return false;
+  atomic_store_relaxed(&dirty_batches_seen, false);
+  set_slowing(false); /* who rests delays it */
+  atomic_store_relaxed(&handover_is_for_batches, true);
+  bool taken = handover_offer(cycle->self, end_cycle, cycle, BATCHES_NS);
+  atomic_store_relaxed(&handover_is_for_batches, false);
+  return taken;
+}
+
 static void hand_over(struct cycle *cycle) {
-  if (atomic_exchange_acq_rel(&dirty_batches_seen, false) && offer_to_batches(cycle, end_cycle, BATCHES_NS)) return;
+  if (offer_to_batches(cycle)) return;
   for (uint64_t start_ns = os_now_ns(); !handover_offer(cycle->self, end_cycle, cycle, OFFER_NS);) {
     loan_offer(cycle->self);
     if (os_now_ns() - start_ns > PATIENCE_NS) {
@@ -579,11 +581,18 @@ static void settle_left(struct cycle *cycle) {
   if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 
-/* Only growth is content with the young.  Under a memory limit, what old garbage holds is wanted. */
+/* Under a memory limit, what old garbage holds is wanted. */
+static bool minor_is_wanted(void) {
+  return collector.pacer.memory_limit_bytes == SIZE_MAX && generation_wants_minor(&collector.generation);
+}
+
+/* Only growth is content with the young. */
+static bool is_for_growth(const struct cycle *cycle) {
+  return cycle->report.reason == COLLECT_HEAP || cycle->report.reason == COLLECT_STRESS;
+}
+
 static bool is_minor(const struct cycle *cycle) {
-  enum collector_reason reason = cycle->report.reason;
-  return (reason == COLLECT_HEAP || reason == COLLECT_STRESS) && collector.pacer.memory_limit_bytes == SIZE_MAX &&
-         generation_wants_minor(&collector.generation) && written_is_watched();
+  return is_for_growth(cycle) && minor_is_wanted() && written_is_watched();
 }
 
 /* A trace function may read what no page of the heap tells of: those of old objects are called as well. */
@@ -604,6 +613,7 @@ static void mark_running(struct cycle *cycle) {
   atomic_store_relaxed(&dirty.rests, (size_t)0);
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
+  mark_forget_postponed();
   begin_generation(cycle);
   rootset_forget_new();
   concurrent_begin(cycle, false);
@@ -629,11 +639,11 @@ void dirty_run(struct cycle *cycle) {
   cycle->report.resume_ns = cycle_now_ns();
 }
 
-/* Nobody waits for it but those that want the collector lock. */
+/* Not where somebody waits. */
 void dirty_ended(struct cycle *cycle) {
-  if (!cycle->report.concurrent || cycle->given_up || cycle->report.reason == COLLECT_IDLE) return;
+  if (!cycle->report.concurrent || cycle->given_up || !is_for_growth(cycle) || driver_is_urgent()) return;
   uint64_t cpu_ns = os_thread_cpu_ns();
-  bool minor_follows = generation_wants_minor(&collector.generation);
+  bool minor_follows = minor_is_wanted();
   if (!minor_follows) generation_forget(&collector.generation);
   for (size_t part = 0; part < written_part_count(); part++) {
     written_allow(part, minor_follows);

@@ -19,11 +19,11 @@
 #define WRITE_ALWAYS_MOST_BYTES ((uintptr_t)32 << 20)
 
 enum {
-  FIFO_PLACES = 16,        /* a power of two; about the misses that a core keeps under way */
-  PIECE_BYTES = 32 * 1024, /* of a large object: some ten microseconds */
-  SHARE_INTERVAL = 64,     /* objects scanned between two looks at whether others want work */
-  SHARE_LEAST = 16,        /* fewer items are not worth sharing */
-  NODE_BYTES_MAX = 32      /* see mark_object_before */
+  FIFO_PLACES = 16,       /* a power of two; about the misses that a core keeps under way */
+  PIECE_BYTES = 4 * 1024, /* of a large object: some ten microseconds, where each word misses the caches */
+  SHARE_INTERVAL = 64,    /* objects scanned between two looks at whether others want work */
+  SHARE_LEAST = 16,       /* fewer items are not worth sharing */
+  NODE_BYTES_MAX = 32     /* see mark_object_before */
 };
 
 /* What marking reads of the heap, all constant while it runs: a copy in local variables, which no store that the loop
@@ -40,7 +40,9 @@ struct heap_view {
 bool mark_postpones_traces;
 
 static bool watched;                 /* atomic; constant while markers run, threads may see it change */
-static bool postponed;               /* atomic; a trace function was not called */
+static bool postponed;               /* atomic; a trace function was not called, or may not have been */
+static bool met;                     /* atomic; the former, in this cycle */
+static bool types_have_traces;       /* atomic; one was met that has a trace function */
 static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
@@ -266,12 +268,14 @@ ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct h
 static bool postpone(const struct midden_tracer *tracer) {
   if (!mark_postpones_traces || tracer->mode != MARK_CONCURRENT || tracer->calls_traces) return false;
   atomic_store_relaxed(&postponed, true);
+  atomic_store_relaxed(&met, true);
   return true;
 }
 
 static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
                                      const struct midden_type *type) {
   if (type->trace != NULL) {
+    atomic_store_relaxed(&types_have_traces, true);
     if (postpone(tracer)) return;
     type->trace((void *)element, type->size, tracer, type->argument);
     return;
@@ -544,7 +548,12 @@ static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_vi
 
 static bool is_scanned(enum scan_mode scan) { return scan != SCAN_NONE; }
 static bool is_called(enum scan_mode scan) { return scan == SCAN_TRACE; }
-static bool may_be_called(enum scan_mode scan) { return scan == SCAN_TRACE || scan == SCAN_TYPED; }
+static bool is_called_or_typed(enum scan_mode scan) { return scan == SCAN_TRACE || scan == SCAN_TYPED; }
+
+/* Of what was met.  Guarded objects with types are postponed in any case. */
+static bool may_be_called(enum scan_mode scan) {
+  return scan == SCAN_TRACE || (scan == SCAN_TYPED && (guard_active || atomic_load_relaxed(&types_have_traces)));
+}
 
 /* Scans the marked objects of the spans that are at least in part in [low, high], and are to be scanned in a way that is wanted:
  * as their pages tell, since a look at every span would take longer than the rest. */
@@ -577,10 +586,14 @@ static bool has_objects_of(bool (*wanted)(enum scan_mode scan)) {
   return false;
 }
 
-/* Types may have one: which is not known before an object is met. */
-bool mark_may_postpone(void) { return has_objects_of(may_be_called); }
+bool mark_may_postpone(void) { return has_objects_of(is_called_or_typed); }
 
-bool mark_has_postponed(void) { return atomic_load_relaxed(&postponed); }
+bool mark_has_postponed(void) { return atomic_load_relaxed(&met); }
+
+void mark_forget_postponed(void) {
+  atomic_store_relaxed(&postponed, false);
+  atomic_store_relaxed(&met, false);
+}
 
 void mark_postpone_all(void) {
   if (has_objects_of(may_be_called)) atomic_store_relaxed(&postponed, true);
@@ -682,6 +695,8 @@ void mark_by_hand(const void *address) {
 }
 
 void mark_open_by_hand_stw(void) { atomic_store_relaxed(&by_hand.open, true); }
+
+void mark_shut_by_hand_stw(void) { atomic_store_relaxed(&by_hand.open, false); }
 
 void mark_close_by_hand_stw(struct tally *marked) {
   atomic_store_relaxed(&by_hand.open, false);

@@ -97,8 +97,9 @@ bool mark_rescan_overflow(struct midden_tracer *tracer);
 void mark_by_hand(const void *address);
 
 /* From when the world is stopped until what was marked is counted; closing adds what was marked by hand to `marked`, unless
- * that is NULL. */
+ * that is NULL.  Shutting leaves it to be added by another close. */
 void mark_open_by_hand_stw(void);
+void mark_shut_by_hand_stw(void);
 void mark_close_by_hand_stw(struct tally *marked);
 
 /* The world stopped, nobody marks: from now on each object that is newly marked is asked for what follows from it
@@ -115,8 +116,9 @@ size_t mark_range_again(struct midden_tracer *tracer, struct os_range range);
 /* Set at start: trace functions are not called by CONCURRENT tracers, but by mark_postponed_stw, when the world is stopped: by one
  * that is not CONCURRENT, or calls them for the time being. */
 extern bool mark_postpones_traces;
-bool mark_may_postpone(void); /* whether there are objects that have one */
-bool mark_has_postponed(void);
+bool mark_may_postpone(void);  /* whether there are objects that have one */
+bool mark_has_postponed(void); /* whether one was not called since the last call of the next function */
+void mark_forget_postponed(void);
 void mark_postpone_all(void); /* all marked objects that may have one are scanned then */
 void mark_postponed_stw(struct midden_tracer *tracer);
 

@@ -191,17 +191,7 @@ int written_protect(void) {
 
 /* ---- a cycle has ended ---- */
 
-enum {
-  ALLOW_LEAST_PAGES = 16,  /* see os_dirty_allow */
-  ALLOW_MOST_PAGES = 1024, /* at once: some hundred microseconds, for which the program's mmap waits */
-};
-
-static void allow(size_t page, size_t end) {
-  for (size_t next; page < end; page = next) {
-    next = min_size(end, page + ALLOW_MOST_PAGES);
-    os_dirty_allow((void *)(heap_arena.start + (page << PAGE_SHIFT)), (next - page) << PAGE_SHIFT);
-  }
-}
+enum { ALLOW_LEAST_PAGES = 16 }; /* see os_dirty_allow */
 
 /* Whether half a page of small slots is free. */
 static bool has_much_room(size_t page, uint16_t info) {
@@ -210,22 +200,33 @@ static bool has_much_room(size_t page, uint16_t info) {
   return objects * size_class_bytes[page_info_class(info)] <= PAGE_BYTES / 2;
 }
 
-static bool was_written(size_t page) {
-  return chunk_states == NULL || (chunk_states[page / CHUNK_PAGES] & CHUNK_WAS_WRITTEN) != 0;
+static uint8_t chunk_state(size_t chunk) {
+  return chunk_states != NULL ? chunk_states[chunk] : CHUNK_IS_SPLIT | CHUNK_WAS_WRITTEN;
 }
 
 static bool will_be_written(size_t page, bool only_room) {
   uint16_t info = atomic_load_relaxed(&heap_arena.page_info[page]);
   if (info == 0 || page_info_scan(info) == SCAN_NONE) return false;
-  return (!only_room && was_written(page)) || has_much_room(page, info);
+  return !only_room || has_much_room(page, info);
+}
+
+/* Of a huge page that is whole, all or nothing, which would split it. */
+static void allow_in_chunk(size_t chunk, bool only_room) {
+  size_t page = chunk * CHUNK_PAGES, end = min_size(page + CHUNK_PAGES, used_pages());
+  bool is_whole = arena_chunk_is_huge(&heap_arena, chunk) && (chunk_state(chunk) & CHUNK_IS_SPLIT) == 0;
+  size_t least = is_whole ? CHUNK_PAGES : ALLOW_LEAST_PAGES;
+  for (size_t next; page < end; page = next + 1) {
+    for (next = page; next < end && will_be_written(next, only_room);) next++;
+    if (next - page >= least)
+      os_dirty_allow((void *)(heap_arena.start + (page << PAGE_SHIFT)), (next - page) << PAGE_SHIFT);
+  }
 }
 
 /* The program runs, and may change what is looked at; to be wrong about a page makes nothing worse than slow. */
 void written_allow(size_t part, bool only_room) {
-  size_t page = part * PART_PAGES, end = min_size(page + PART_PAGES, used_pages());
-  for (size_t next; page < end; page = next + 1) {
-    for (next = page; next < end && will_be_written(next, only_room);) next++;
-    if (next - page >= ALLOW_LEAST_PAGES) allow(page, next);
+  size_t end = min_size((part + 1) * (PART_PAGES / CHUNK_PAGES), (used_pages() + CHUNK_PAGES - 1) / CHUNK_PAGES);
+  for (size_t chunk = part * (PART_PAGES / CHUNK_PAGES); chunk < end; chunk++) {
+    if ((chunk_state(chunk) & CHUNK_WAS_WRITTEN) != 0) allow_in_chunk(chunk, only_room);
   }
 }
 

@@ -37,9 +37,9 @@ int written_protect(void);
 size_t written_join(size_t most);
 void written_begin(void);
 
-/* A cycle has ended, in a part of the heap: what the program is likely to write before the next one counts as written from now on,
- * which spares it a fault for each page.  That are pages with much room, into which it allocates; and unless `only_room`, for the
- * sake of a minor cycle, all in chunks to which it wrote during the cycle. */
+/* A cycle has ended, in a part of the heap: of the chunks to which the program wrote during the cycle, what it is likely to write
+ * before the next one counts as written from now on, which spares it a fault for each page.  That are pages with much room, into
+ * which it allocates; and unless `only_room`, for the sake of a minor cycle, all. */
 void written_allow(size_t part, bool only_room);
 
 /* How many parts the heap has now. */

@@ -32,7 +32,6 @@
 /* ---- kernel constants that older headers lack ---- */
 
 enum {
-  ADVICE_POPULATE_WRITE = 23,          /* MADV_POPULATE_WRITE, Linux 5.14 */
   ADVICE_COLLAPSE = 25,                /* MADV_COLLAPSE, Linux 6.1 */
   OPEN_USER_MODE_ONLY = 1,             /* UFFD_USER_MODE_ONLY, Linux 5.11: what an unprivileged process may have */
   FEATURE_WP_UNPOPULATED = 1 << 13,    /* UFFD_FEATURE_WP_UNPOPULATED, Linux 6.4; PAGEMAP_SCAN insists on it */
