@@ -312,8 +312,8 @@ static void call_stw(void) {
   mark_postpone_all();
 }
 
-/* By the driver: the program's callbacks are not called, nor does it hear of this stop. */
-static void stop_and_call(struct cycle *cycle) {
+/* By the driver: the program's callbacks are not called, nor does it hear of this stop.  Its processor time. */
+static uint64_t stop_and_call(struct cycle *cycle) {
   struct os_signals before;
   os_block_signals(&before);
   uint64_t start_ns = os_now_ns(), cpu_ns = cycle_begin_share(0);
@@ -323,10 +323,11 @@ static void stop_and_call(struct cycle *cycle) {
   cycle_count_pause(cycle->report.ahead_ns);
   collector_resume_world();
   os_restore_signals(&before);
+  return os_thread_cpu_ns() - cpu_ns;
 }
 
 /* To scan a megabyte takes a millisecond or so. */
-static bool was_worth_it(uint64_t ahead_ns, size_t found_bytes) { return ahead_ns <= AHEAD_CHEAP_NS + found_bytes; }
+static bool was_worth_it(uint64_t cpu_ns, size_t found_bytes) { return cpu_ns <= AHEAD_CHEAP_NS + found_bytes; }
 
 static void look_ahead(struct cycle *cycle) {
   static unsigned barred; /* so many cycles do without */
@@ -335,10 +336,10 @@ static void look_ahead(struct cycle *cycle) {
     barred--;
     return;
   }
-  stop_and_call(cycle);
+  uint64_t cpu_ns = stop_and_call(cycle);
   size_t before_bytes = assist_scanned_bytes();
   assist_drain(cycle, slow_runaway);
-  if (!was_worth_it(cycle->report.ahead_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
+  if (!was_worth_it(cpu_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
   run_rounds(cycle);
 }
 
