@@ -269,6 +269,9 @@ target_link_options(test_unit_barrier_races PRIVATE
 # What test_stop_signals.c does around the reading of the roots, and before a thread starts.
 target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")
 
+# What test_dirty_allow.c looks at.
+target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow")
+
 # What test_dirty_protect.c is refused.
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
 

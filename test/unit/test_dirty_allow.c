@@ -1,0 +1,134 @@
+/* Dirty-page mode, when a cycle has ended: what the program is about to write is not protected any more, in runs that are worth a
+ * system call, and no part of a huge page alone that is whole.  Not where somebody waits for the cycle. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "gc/collector.h"
+#include "mutator/written.h"
+#include "os/os_dirty.h"
+#include "page/arena.h"
+#include "page/pageheap.h"
+#include "support/dirty_test.h"
+
+enum { NODES = 1 << 17, CYCLES = 6, LEAST_BYTES = 128 << 10 };
+
+struct node {
+  struct node *next;
+  uintptr_t more[7];
+};
+
+static struct {
+  size_t calls, bytes; /* atomic */
+  bool outside;        /* atomic; of the heap, or a run that is too short, or beyond its chunk */
+} allowed;
+
+/* ---- the collector's side ---- */
+
+int __real_os_dirty_allow(void *start, size_t bytes);
+int __wrap_os_dirty_allow(void *start, size_t bytes);
+
+int __wrap_os_dirty_allow(void *start, size_t bytes) {
+  uintptr_t first = (uintptr_t)start - heap_arena.start, last = first + bytes - 1;
+  bool is_right =
+      first < heap_arena.used - heap_arena.start && bytes >= LEAST_BYTES && first >> CHUNK_SHIFT == last >> CHUNK_SHIFT;
+  if (!is_right) atomic_store_relaxed(&allowed.outside, true);
+  int error = __real_os_dirty_allow(start, bytes);
+  REQUIRE(error == 0, "os_dirty_allow: %d", error);
+  atomic_add_relaxed(&allowed.bytes, bytes);
+  atomic_add_acq_rel(&allowed.calls, (size_t)1);
+  return error;
+}
+
+/* ---- the program's side ---- */
+
+static struct collector_totals totals(void) {
+  struct collector_totals read;
+  collector_read_totals(&read);
+  return read;
+}
+
+static struct node *kept; /* every eighth of those made */
+
+NOINLINE_TEST static void make_nodes(size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    struct node *node = midden_alloc(sizeof *node);
+    REQUIRE(node != NULL, "out of memory");
+    if (i % 8 != 0) continue;
+    node->next = kept;
+    kept = node;
+  }
+}
+
+/* Cycles that growth asks for; the last one is over when another thread holds the collector's lock. */
+static void grow(void) {
+  for (uint64_t before = totals().collections; totals().collections < before + CYCLES;) {
+    kept = NULL;
+    make_nodes(NODES);
+  }
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  collector_release();
+}
+
+static void add(void *argument, struct os_range range) { *(size_t *)argument += range.end - range.start; }
+
+static void forget_allowed(void) {
+  allowed.calls = allowed.bytes = 0;
+  allowed.outside = false;
+}
+
+static void what_will_be_written_is_allowed(void **state) {
+  (void)state;
+  forget_allowed();
+  grow();
+  assert_true(atomic_load_acquire(&allowed.calls) > 0);
+  assert_false(allowed.outside);
+}
+
+/* Nothing is written where all stands still. */
+static void allowed_pages_count_as_written(void **state) {
+  (void)state;
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  size_t written = 0, parts = written_part_count();
+  for (size_t part = 0; part < parts; part++) REQUIRE(written_visit(part, true, add, &written) >= 0, "written_visit");
+  for (size_t part = 0; part < parts; part++)
+    REQUIRE(written_visit(part, false, add, &(size_t){0}) >= 0, "written_visit");
+  forget_allowed();
+  for (size_t part = 0; part < parts; part++) written_allow(part, false);
+  written = 0;
+  for (size_t part = 0; part < parts; part++) REQUIRE(written_visit(part, false, add, &written) >= 0, "written_visit");
+  collector_release();
+  assert_true(allowed.bytes > 0);
+  assert_in_range(written, allowed.bytes, SIZE_MAX);
+}
+
+static void who_waits_does_not_wait_for_it(void **state) {
+  (void)state;
+  forget_allowed();
+  for (int i = 0; i < CYCLES; i++) midden_collect();
+  assert_int_equal(allowed.calls, 0);
+}
+
+int main(void) {
+  test_start("unit/dirty_allow");
+  if (!test_writes_are_told()) return TEST_SKIPPED;
+  struct midden_options options = {.size = sizeof(options),
+                                   .mode = MIDDEN_MODE_DIRTY,
+                                   .generations = MIDDEN_GENERATIONS_OFF,
+                                   .debug = MIDDEN_DEBUG_CHECK,
+                                   .background = -1,
+                                   .idle_collect_ms = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  alarm(120);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_will_be_written_is_allowed),
+      cmocka_unit_test(allowed_pages_count_as_written),
+      cmocka_unit_test(who_waits_does_not_wait_for_it),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
