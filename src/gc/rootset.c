@@ -80,11 +80,11 @@ static void visit_thread(const struct mutator *mutator, rootset_visit_fn *visit,
   pass_on_word(&pass, &mutator->fiber);
 }
 
-static void visit_storage(const struct mutator *mutator, rootset_visit_fn *visit, void *argument) {
+static void visit_storage(const struct mutator *mutator, bool running, rootset_visit_fn *visit, void *argument) {
   struct visit pass = {visit, argument, {.origin = ROOT_STORAGE, .number = mutator->thread_id}};
   size_t tls_count;
   const struct os_tls_module *tls = roots_tls_modules(&tls_count);
-  mutator_visit_storage(mutator, tls, tls_count, pass_on, &pass);
+  if (!mutator_visit_storage(mutator, tls, tls_count, running, pass_on, &pass)) roots_learn_anew();
 }
 
 static void visit_kinds(rootset_visit_fn *visit, void *argument) {
@@ -106,7 +106,7 @@ static void visit_all(modules_visit_fn *visit_modules, rootset_visit_fn *visit, 
   stacks_visit_parked_stw(pass_on, &pass);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     visit_thread(mutator_from(link), visit, argument);
-    visit_storage(mutator_from(link), visit, argument);
+    visit_storage(mutator_from(link), false, visit, argument);
   }
   visit_kinds(visit, argument);
 }
@@ -145,7 +145,7 @@ static void mark_root(void *tracer, const struct root *root) { mark_range(tracer
 
 void rootset_mark_thread(const struct mutator *mutator, bool storage, struct midden_tracer *tracer) {
   visit_thread(mutator, mark_root, tracer);
-  if (storage) visit_storage(mutator, mark_root, tracer);
+  if (storage) visit_storage(mutator, true, mark_root, tracer);
 }
 
 /* A kind that is not seen to exist was made behind this walk, as the span was. */

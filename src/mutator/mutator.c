@@ -401,8 +401,8 @@ void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit,
   visit(argument, (struct os_range){saved, saved + sizeof mutator->saved_words});
 }
 
-void mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
-                           mutator_visit_fn *visit, void *argument) {
-  if (mutator->thread_pointer != 0)
-    os_visit_thread_storage(mutator->thread_pointer, modules, module_count, visit, argument);
+bool mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                           bool running, mutator_visit_fn *visit, void *argument) {
+  return mutator->thread_pointer == 0 ||
+         os_visit_thread_storage(mutator->thread_pointer, modules, module_count, running, visit, argument);
 }

@@ -177,7 +177,7 @@ void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit,
 /* Whether all that is in use of the stack lies in the stack that is known, and so may be read.  A program's own coroutines
  * lead elsewhere, and set the base before or after they switch. */
 bool mutator_is_on_known_stack(const struct mutator *mutator);
-void mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
-                           mutator_visit_fn *visit, void *argument);
+bool mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                           bool running, mutator_visit_fn *visit, void *argument);
 
 #endif

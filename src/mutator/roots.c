@@ -24,7 +24,7 @@ static NOT_A_ROOT struct {
   bool known; /* false: to be learned at the next stop */
 } modules;
 
-static bool modules_stale;              /* atomic; the filter changed: ask it of every object again */
+static bool modules_stale;              /* atomic; learn all again */
 static bool scan_modules = true;        /* atomic */
 static bool data_was_read;              /* atomic; all of modules.data, since it was protected */
 static midden_module_filter_fn *filter; /* atomic */
@@ -62,9 +62,11 @@ void roots_visit_added_in(struct os_range range, roots_visit_fn *visit, void *ar
 
 void roots_scan_modules(bool scan) { atomic_store_release(&scan_modules, scan); }
 
+void roots_learn_anew(void) { atomic_store_release(&modules_stale, true); }
+
 void roots_set_module_filter(midden_module_filter_fn *function) {
   atomic_store_release(&filter, function);
-  atomic_store_release(&modules_stale, true);
+  roots_learn_anew();
 }
 
 /* Whether the modules must be learned anew; if so, everything about them is forgotten. */

@@ -32,6 +32,9 @@ bool roots_stop_world(struct mutator *self);
 bool roots_learn(struct mutator *self);
 bool roots_visit_running(struct mutator *self, void (*visit)(void *argument, struct os_range range), void *argument);
 
+/* A module is not what was learned: the next stop, or cycle, learns all of them.  Any thread. */
+void roots_learn_anew(void);
+
 /* The world stopped: visits every range that was added, and the data of loaded objects; gives those that have thread-local
  * storage. */
 typedef void roots_visit_fn(void *argument, struct os_range range);

@@ -180,10 +180,10 @@ struct os_module {
 void os_visit_modules(bool (*begin)(void *argument, uint64_t generation),
                       void (*visit)(void *argument, const struct os_module *module), void *argument);
 
-/* Visits the thread-local storage of a stopped thread of this process: the control block, which holds
- * pthread_setspecific values, and the block of each of `modules` that the thread has touched.  Modules that were closed since
- * they were visited are passed over. */
-void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_module *modules, size_t count,
+/* Visits the thread-local storage of a thread of this process that stands still: the control block, which holds
+ * pthread_setspecific values, and the block of each of `modules` that the thread has touched.  These are what is loaded now; or,
+ * `running`, what was loaded before: then modules that are not what they were are passed over, and it returns false. */
+bool os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_module *modules, size_t count, bool running,
                              void (*visit)(void *argument, struct os_range range), void *argument);
 
 /* ---- processes ---- */

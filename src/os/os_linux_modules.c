@@ -117,9 +117,11 @@ static NO_SANITIZE const struct module_slot *find_slot(size_t module) {
 
 static NO_SANITIZE struct os_tls_module learn_tls(size_t module, size_t bytes) {
   const struct module_slot *slot = find_slot(module);
-  if (slot == NULL) return (struct os_tls_module){.module = module, .bytes = bytes};
-  return (struct os_tls_module){module, bytes, atomic_load_relaxed(&slot->generation),
-                                atomic_load_relaxed(&slot->link_map)};
+  struct os_tls_module tls = {.module = module, .bytes = bytes};
+  if (slot != NULL) tls.object = atomic_load_acquire(&slot->link_map);
+  if (tls.object != NULL)
+    tls.generation = atomic_load_relaxed(&slot->generation); /* else it is of one that was closed */
+  return tls;
 }
 
 /* ---- loaded objects ---- */
@@ -276,35 +278,46 @@ static NO_SANITIZE size_t static_offset(const struct module_slot *slot) {
   return offset == not_static ? 0 : offset;
 }
 
-/* The address of a thread's block of one module, or 0 where it has none.  The loader's lock is not held: what is read of the object
- * counts only if it was still there afterwards.  The slots themselves are never freed.
+/* Finds the address of a thread's block of one module; 0: it has none.  False where the program runs, and the module is not what was
+ * learned.  Then the loader's lock is not held: what is read of the object counts only if it was still there afterwards.  The
+ * slots themselves are never freed.
  *
  * An entry of the dtv counts only if the dtv is as new as the module: a thread learns late of what was closed and opened, so the
  * entry may be of another, smaller module.  A block at a static offset exists in every thread, also where the dtv does not tell
  * because the code never asked for its address: libraries built with -ftls-model=initial-exec and opened by dlopen. */
-static NO_SANITIZE uintptr_t find_block(uintptr_t thread_pointer, const struct os_tls_module *module) {
+static NO_SANITIZE bool find_block(uintptr_t thread_pointer, const struct os_tls_module *module, bool running,
+                                   uintptr_t *block) {
   const struct module_slot *slot = find_slot(module->module);
   size_t generation = 0, offset = 0;
+  *block = 0;
   if (slot != NULL) {
     generation = atomic_load_relaxed(&slot->generation);
     offset = static_offset(slot);
-    if (!is_same(slot, module)) return 0;
+    if (running && !is_same(slot, module)) return false;
+    if (atomic_load_relaxed(&slot->link_map) == NULL) return true; /* being opened, or closed */
   }
-  if (offset != 0) return static_block(thread_pointer, offset);
+  if (offset != 0) {
+    *block = static_block(thread_pointer, offset);
+    return true;
+  }
   const struct dtv_entry *dtv = dtv_of(thread_pointer);
-  if (dtv == NULL || module->module > dtv[-1].value || dtv[0].value < generation) return 0;
+  if (dtv == NULL || module->module > dtv[-1].value || dtv[0].value < generation) return true;
   uintptr_t address = dtv[module->module].value;
-  return address == UINTPTR_MAX ? 0 : address;
+  if (address != UINTPTR_MAX) *block = address;
+  return true;
 }
 
-void os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_module *modules, size_t count,
+bool os_visit_thread_storage(uintptr_t thread_pointer, const struct os_tls_module *modules, size_t count, bool running,
                              void (*visit)(void *argument, struct os_range range), void *argument) {
   struct os_range block = control_block(thread_pointer);
   visit(argument, block);
   visit_specific_arrays(block, visit, argument);
+  bool as_learned = true;
   for (size_t i = 0; i < count; i++) {
     ASSERT(modules[i].module != 0);
-    uintptr_t address = find_block(thread_pointer, &modules[i]);
+    uintptr_t address;
+    as_learned = find_block(thread_pointer, &modules[i], running, &address) && as_learned;
     if (address != 0) visit(argument, (struct os_range){address, address + modules[i].bytes});
   }
+  return as_learned;
 }

@@ -107,19 +107,19 @@ bool __wrap_slots_all_marked(const struct span *span) {
 static size_t closed_module; /* atomic; whose storage is no more */
 static unsigned rounds_with_stacks;
 
-void __real_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
-                                  size_t module_count, mutator_visit_fn *visit, void *argument);
-void __wrap_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
-                                  size_t module_count, mutator_visit_fn *visit, void *argument);
+bool __real_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
+                                  size_t module_count, bool running, mutator_visit_fn *visit, void *argument);
+bool __wrap_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
+                                  size_t module_count, bool running, mutator_visit_fn *visit, void *argument);
 void __real_concurrent_scan_threads_again(struct cycle *running);
 void __wrap_concurrent_scan_threads_again(struct cycle *running);
 
-void __wrap_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
-                                  size_t module_count, mutator_visit_fn *visit, void *argument) {
+bool __wrap_mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules,
+                                  size_t module_count, bool running, mutator_visit_fn *visit, void *argument) {
   size_t closed = atomic_load_acquire(&closed_module);
   for (size_t i = 0; closed != 0 && i < module_count; i++)
     REQUIRE(modules[i].module != closed, "%zu bytes of storage are read of a module that was closed", modules[i].bytes);
-  __real_mutator_visit_storage(mutator, modules, module_count, visit, argument);
+  return __real_mutator_visit_storage(mutator, modules, module_count, running, visit, argument);
 }
 
 void __wrap_concurrent_scan_threads_again(struct cycle *running) {

@@ -364,7 +364,7 @@ static void visit_storage_as_known(uintptr_t thread_pointer) {
     modules[count++] = module->tls;
   }
   storage.count = 0;
-  os_visit_thread_storage(thread_pointer, modules, count, keep_range, NULL);
+  os_visit_thread_storage(thread_pointer, modules, count, true, keep_range, NULL);
 }
 
 static void visit_storage(uintptr_t thread_pointer) {
