@@ -310,6 +310,7 @@ static void *volatile into_window; /* static data: a conservative reference to w
 /* Before static data is read: a marker finds a slot of the window. */
 NOINLINE_TEST static struct node *make_beside_window(void) {
   struct node *node = node_new(NULL);
+  while (midden_base(node + 1) != NULL) node = node_new(NULL); /* the slot behind it is taken */
   into_window = node + 1;
   return node;
 }
