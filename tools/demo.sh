@@ -50,15 +50,18 @@ run() { # name, then variables for the environment
 stock_pauses() {
   sed -n 's/^World-stopped marking took \([0-9]*\) ms \([0-9]*\) ns.*/\1 \2/p' "$1" | awk '{ print $1 + $2 / 1e6 }'
 }
-midden_pauses() { # one for calls of the program comes before that of some cycles
-  sed -n 's/^midden: gc .* pause \([0-9.]*\) ms.*/\1/p; s/^midden: gc .* pause for calls \([0-9.]*\) ms.*/\1/p' "$1"
+midden_pauses() { # some cycles have two: one for trace functions comes first
+  sed -n 'h; s/^midden: gc .* pause for calls \([0-9.]*\) ms.*/\1/p; g; s/^midden: gc .* pause \([0-9.]*\) ms.*/\1/p' "$1"
 }
+
+stock_collections() { stock_pauses "$1" | wc -l; }
+midden_collections() { grep -c '^midden: gc .* pause ' "$1"; }
 
 # One line a run: wall, CPU, peak MiB, collections, longest pause, all pauses.
 figures() { # engine, name of the run
   local pauses
-  pauses=$("$1_pauses" "$work/$2.trace" | awk '{ n++; sum += $1; if ($1 > most) most = $1 } END { print n + 0, most + 0, sum + 0 }')
-  awk -v pauses="$pauses" 'END { print $1, $2 + $3, $4 / 1024, pauses }' "$work/$2.time"
+  pauses=$("$1_pauses" "$work/$2.trace" | awk '{ sum += $1; if ($1 > most) most = $1 } END { print most + 0, sum + 0 }')
+  awk -v pauses="$("$1_collections" "$work/$2.trace") $pauses" 'END { print $1, $2 + $3, $4 / 1024, pauses }' "$work/$2.time"
 }
 
 one_run() { # engine, round

@@ -116,7 +116,7 @@ size_t mark_range_again(struct midden_tracer *tracer, struct os_range range);
 /* Set at start: trace functions are not called by CONCURRENT tracers, but by mark_postponed_stw, when the world is stopped: by one
  * that is not CONCURRENT, or calls them for the time being. */
 extern bool mark_postpones_traces;
-bool mark_may_postpone(void);  /* whether there are objects that have one */
+bool mark_may_postpone(void);  /* whether there are objects that have one, or types, of which each may */
 bool mark_has_postponed(void); /* whether one was not called since the last call of the next function */
 void mark_forget_postponed(void);
 void mark_postpone_all(void); /* all marked objects that may have one are scanned then */
