@@ -19,11 +19,13 @@
 #define WRITE_ALWAYS_MOST_BYTES ((uintptr_t)32 << 20)
 
 enum {
-  FIFO_PLACES = 16,       /* a power of two; about the misses that a core keeps under way */
-  PIECE_BYTES = 4 * 1024, /* of a large object: some ten microseconds, where each word misses the caches */
-  SHARE_INTERVAL = 64,    /* objects scanned between two looks at whether others want work */
-  SHARE_LEAST = 16,       /* fewer items are not worth sharing */
-  NODE_BYTES_MAX = 32     /* see mark_object_before */
+  FIFO_PLACES = 16,                    /* a power of two; about the misses that a core keeps under way */
+  PIECE_BYTES = 4 * 1024,              /* of a large object: some ten microseconds, where each word misses the caches */
+  PIECE_GROUP_BYTES = 8 * PIECE_BYTES, /* see push_pieces_after */
+  PREFETCH_MOST_BYTES = 1024,          /* of an object that is about to be scanned; more gained nothing */
+  SHARE_INTERVAL = 64,                 /* objects scanned between two looks at whether others want work */
+  SHARE_LEAST = 16,                    /* fewer items are not worth sharing */
+  NODE_BYTES_MAX = 32                  /* see mark_object_before */
 };
 
 /* What marking reads of the heap, all constant while it runs: a copy in local variables, which no store that the loop
@@ -302,6 +304,18 @@ static READS_SLOTS void mark_typed(struct midden_tracer *tracer, uintptr_t objec
     mark_element(tracer, heap, object + i * type->size, type);
 }
 
+/* The first piece of a group pushes the others, and the first of the next group.  One piece at a time would leave the other
+ * markers nothing to take but what this one holds of a single piece, and they would wait once for each. */
+static void push_pieces_after(struct midden_tracer *tracer, const struct span *span, uintptr_t piece) {
+  if ((piece - span->start) % PIECE_GROUP_BYTES != 0) return;
+  uintptr_t end = span_end(span);
+  uintptr_t group_end = piece + PIECE_GROUP_BYTES;
+  if (group_end < end) push(tracer, group_end);
+  for (uintptr_t other = group_end - PIECE_BYTES; other > piece; other -= PIECE_BYTES) {
+    if (other < end) push(tracer, other);
+  }
+}
+
 /* One piece of a large object. */
 static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintptr_t piece, enum scan_mode scan) {
   const struct span *span = object_span(piece);
@@ -316,11 +330,11 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
       return;
     case SCAN_TYPED:
       if (guard_active && postpone(tracer)) return; /* it may not be cleared yet */
-      if (piece_end < end) push(tracer, piece_end);
+      push_pieces_after(tracer, span, piece);
       mark_typed(tracer, span->start, end, piece, piece_end);
       return;
     case SCAN_CONSERVATIVE:
-      if (piece_end < end) push(tracer, piece_end);
+      push_pieces_after(tracer, span, piece);
       mark_words(tracer, view_heap(), piece, piece_end, tracer->mode);
       return;
     case SCAN_NONE:
@@ -360,8 +374,8 @@ ALWAYS_INLINE size_t item_bytes(uint16_t info) {
   return size_class == 0 ? PIECE_BYTES : size_class_bytes[size_class];
 }
 
-ALWAYS_INLINE size_t blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, enum mark_mode mode) {
-  uint16_t info = info_of(heap, item);
+ALWAYS_INLINE size_t blacken(struct midden_tracer *tracer, struct heap_view heap, uintptr_t item, uint16_t info,
+                             enum mark_mode mode) {
   /* The pieces of an object follow one that was confirmed. */
   if (mode == MARK_CONCURRENT || is_piece(item, info) ||
       confirm(tracer, heap, item - heap.start, page_info_class(info), TALLY_SCANNED))
@@ -391,6 +405,13 @@ static NOINLINE void give_back(struct midden_tracer *tracer, const uintptr_t *fi
   }
 }
 
+/* Asks for the lines behind the first of the item that is scanned next.  That it has the size of this one is a guess, which
+ * costs small objects nothing. */
+ALWAYS_INLINE void prefetch_rest(uintptr_t item, size_t bytes) {
+  for (size_t line = CACHE_LINE_BYTES; line < bytes && line < PREFETCH_MOST_BYTES; line += CACHE_LINE_BYTES)
+    __builtin_prefetch((const void *)(item + line));
+}
+
 /* Until nothing is left, or CONCURRENT: until `budget` bytes were scanned; false in that case. */
 ALWAYS_INLINE bool drain(struct midden_tracer *tracer, enum mark_mode mode, bool tainted, size_t budget) {
   struct heap_view heap = view_heap();
@@ -416,7 +437,10 @@ ALWAYS_INLINE bool drain(struct midden_tracer *tracer, enum mark_mode mode, bool
     place = (place + 1) % FIFO_PLACES;
     if (next == 0) continue;
     waiting--;
-    bytes += blacken(tracer, heap, next, mode);
+    uint16_t info = info_of(heap, next);
+    size_t slot_bytes = size_class_bytes[page_info_class(info)];
+    if (UNLIKELY(slot_bytes > CACHE_LINE_BYTES)) prefetch_rest(fifo[place], slot_bytes);
+    bytes += blacken(tracer, heap, next, info, mode);
     if (mode == MARK_CONCURRENT && bytes >= budget) {
       give_back(tracer, fifo);
       tracer->scanned_bytes += bytes;

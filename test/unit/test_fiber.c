@@ -262,7 +262,8 @@ static void test_used_part_is_scanned(void) {
   resume(kept, 0);
   midden_collect();
   size_t after = test_stats().stacks_scanned;
-  REQUIRE(after >= before + 18000 && after < before + 60000, "%zu bytes before, %zu after", before, after);
+  /* Not 20000 more than before: a fiber of an earlier test may have been kept by a dead word, and died since. */
+  REQUIRE(after >= 20000 && after < before + 60000 && before < 20000, "%zu bytes before, %zu after", before, after);
   resume(kept, 0);
   kept = NULL;
 }
