@@ -13,8 +13,10 @@
 #include "os/os.h"
 
 enum {
-  WORKER_SLICE_BYTES = 256 << 10, /* some hundred microseconds of scanning */
-  ASSIST_MOST_BYTES = 8 << 10,    /* of a thread, at once; less where that takes longer than ASSIST_NS */
+  WORKER_MOST_BYTES = 256 << 10, /* of a worker, at once */
+  WORKER_LEAST_BYTES = 16 << 10, /* of one that rests between: at least, or what takes WORKER_NS */
+  WORKER_NS = 50000,
+  ASSIST_MOST_BYTES = 8 << 10, /* of a thread, at once; less where that takes longer than ASSIST_NS */
   ASSIST_LEAST_BYTES = 2 << 10,
   ASSIST_NS = 12000,
   SLOW_NS = 16000,            /* for a KiB: it lost the processor */
@@ -118,15 +120,31 @@ void assist_forget(void) {
                        assist_trigger(collector.totals.goal_bytes, collector.totals.marked_bytes));
 }
 
+/* ---- the pace ---- */
+
+/* A large heap's objects come from memory, at a fifth of the pace that caches allow. */
+static size_t slice_bytes(uint32_t ns, size_t least_bytes, size_t most_bytes) {
+  uint32_t ns_per_kib = atomic_load_relaxed(&assist.ns_per_kib);
+  if (ns_per_kib == 0) return most_bytes;
+  return max_size(min_size(((size_t)ns << 10) / ns_per_kib, most_bytes), least_bytes);
+}
+
+/* Updates of other threads may be lost, which say the same. */
+static void note_pace(size_t scanned_bytes, uint64_t ns) {
+  if (scanned_bytes < ASSIST_LEAST_BYTES / 2) return;
+  uint32_t before = atomic_load_relaxed(&assist.ns_per_kib),
+           now = (uint32_t)min_size(ns * 1024 / scanned_bytes, SLOW_NS);
+  atomic_store_relaxed(&assist.ns_per_kib, before + (now >> PACE_SHIFT) - (before >> PACE_SHIFT));
+}
+
 /* ---- the workers ---- */
 
 /* One slice by one worker; what it has left goes back to the pool. */
 static void work_job(void *argument, unsigned marker) {
-  (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
-  bool done = mark_drain_some(tracer, WORKER_SLICE_BYTES);
+  bool done = mark_drain_some(tracer, *(const size_t *)argument);
   mark_publish(tracer);
   memcheck_quiet_end();
   if (!done) atomic_add_relaxed(&assist.unfinished, 1u);
@@ -174,10 +192,21 @@ void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker
   if (!rests()) markers_give_way(0);
 }
 
+/* A thread that is to run where the only worker does waits for its slice.  In dirty-page mode it waits for nothing shorter
+ * than the faults that a longer cycle costs it. */
+static size_t worker_slice_bytes(void) {
+  if (!rests() || collector.dirty) return WORKER_MOST_BYTES;
+  return slice_bytes(WORKER_NS, WORKER_LEAST_BYTES, WORKER_MOST_BYTES);
+}
+
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */
 static bool run_epoch(struct cycle *cycle) {
+  size_t bytes = worker_slice_bytes();
+  size_t before_bytes = collector.tracers[0].scanned_bytes;
+  uint64_t before_ns = collector.marker[0].cpu_ns;
   atomic_store_relaxed(&assist.unfinished, 0u);
-  assist_run(cycle, work_job, NULL);
+  assist_run(cycle, work_job, &bytes);
+  note_pace(collector.tracers[0].scanned_bytes - before_bytes, collector.marker[0].cpu_ns - before_ns);
   size_t scanned_bytes = scanned_by_workers(cycle);
   atomic_add_relaxed(&assist.credit_bytes, (int64_t)(scanned_bytes - assist.background_bytes));
   assist.background_bytes = scanned_bytes;
@@ -246,21 +275,6 @@ static int64_t draw(int64_t debt_bytes) {
   return debt_bytes;
 }
 
-/* A large heap's objects come from memory, at a fifth of the pace that caches allow. */
-static size_t slice_bytes(void) {
-  uint32_t ns_per_kib = atomic_load_relaxed(&assist.ns_per_kib);
-  if (ns_per_kib == 0) return ASSIST_MOST_BYTES;
-  return max_size(min_size(((size_t)ASSIST_NS << 10) / ns_per_kib, ASSIST_MOST_BYTES), ASSIST_LEAST_BYTES);
-}
-
-/* Updates of other threads may be lost, which say the same. */
-static void note_pace(size_t scanned_bytes, uint64_t ns) {
-  if (scanned_bytes < ASSIST_LEAST_BYTES / 2) return;
-  uint32_t before = atomic_load_relaxed(&assist.ns_per_kib),
-           now = (uint32_t)min_size(ns * 1024 / scanned_bytes, SLOW_NS);
-  atomic_store_relaxed(&assist.ns_per_kib, before + (now >> PACE_SHIFT) - (before >> PACE_SHIFT));
-}
-
 /* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
 static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
   mutator_enter(self);
@@ -271,7 +285,8 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     size_t before = tracer->scanned_bytes;
     atomic_add_acq_rel(&assist.active, 1u);
     memcheck_quiet_begin();
-    bool done = mark_drain_some(tracer, min_size((size_t)debt_bytes, slice_bytes()));
+    bool done = mark_drain_some(
+        tracer, min_size((size_t)debt_bytes, slice_bytes(ASSIST_NS, ASSIST_LEAST_BYTES, ASSIST_MOST_BYTES)));
     memcheck_quiet_end();
     size_t scanned = tracer->scanned_bytes - before;
     concurrent_publish_worked(tracer, scanned != 0);

@@ -81,6 +81,7 @@ static void run(void *argument) {
   uint32_t seen = atomic_load_relaxed(&background.pokes) - 1; /* the poke that started it counts */
   mutator_enter_safe(self, self->stack_base);
   os_be_patient();
+  os_take_short_turns();
   atomic_store_release(&background.state, (uint32_t)STARTED);
   for (;;) {
     uint32_t pokes = atomic_load_acquire(&background.pokes);

@@ -43,6 +43,7 @@ static void run(void *argument) {
   struct mutator *self = mutator_self();
   int signal = 0;
   atomic_store_relaxed(&driver.thread, self->thread_id);
+  os_take_short_turns();
   mutator_enter_safe(self, self->stack_base);
   atomic_store_release(&driver.state, (uint32_t)STARTED);
   background_wake(); /* from now on it may be poked where it could not be started */

@@ -48,6 +48,7 @@ static void helper(void *argument) {
   unsigned number = (unsigned)(uintptr_t)argument;
   uint32_t seen = 0;
   atomic_store_relaxed(&pool.helpers[number].thread, os_thread_id());
+  os_take_short_turns();
   for (;;) {
     uint32_t generation = atomic_load_acquire(&pool.generation);
     if (generation == seen) {

@@ -116,6 +116,11 @@ int os_start_thread(void (*run)(void *argument), void *argument, const char *nam
  * A refusal is of no consequence. */
 void os_be_patient(void);
 
+/* Asks for short turns at the processor, for a thread that works beside others: one of those that wakes up need not wait
+ * for the end of a turn of milliseconds.  Its share of the processor is as before.  Linux 6.12; a refusal is of no
+ * consequence. */
+void os_take_short_turns(void);
+
 /* Calls `function` with the callee-saved registers stored above `stack_pointer`, in memory that lies in the calling
  * thread's stack: who scans from stack_pointer to the stack's base sees every value that the caller may still use. */
 void os_call_with_registers(void (*function)(uintptr_t stack_pointer, void *argument), void *argument);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -677,6 +678,46 @@ static void test_place_elsewhere(void **state) {
   assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+/* As in struct sched_attr, which not every C library declares. */
+struct scheduling {
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+static struct scheduling scheduling_now(void) {
+  struct scheduling now = {.size = sizeof now};
+  assert_int_equal(syscall(SYS_sched_getattr, 0, &now, sizeof now, 0), 0);
+  return now;
+}
+
+static void *take_short_turns(void *opaque) {
+  struct scheduling *turns = opaque;
+  turns[0] = scheduling_now();
+  os_take_short_turns();
+  turns[1] = scheduling_now();
+  os_be_patient();
+  os_take_short_turns();
+  turns[2] = scheduling_now();
+  return NULL;
+}
+
+/* A kernel that knows no turns says 0 of them, before as after. */
+static void test_short_turns(void **state) {
+  (void)state;
+  pthread_t thread;
+  struct scheduling turns[3];
+  assert_int_equal(pthread_create(&thread, NULL, take_short_turns, turns), 0);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(turns[i].policy, i < 2 ? turns[0].policy : SCHED_BATCH);
+    assert_int_equal(turns[i].nice, turns[0].nice);
+    assert_int_equal(turns[i].runtime_ns, turns[0].runtime_ns == 0 || i == 0 ? turns[0].runtime_ns : 100000);
+  }
+}
+
 static uint32_t exits;          /* atomic */
 static void *exit_argument;     /* of the last call */
 static uint32_t exit_thread_id; /* that it was in */
@@ -761,6 +802,7 @@ int main(void) {
       cmocka_unit_test(test_start_thread),
       cmocka_unit_test(test_long_name_is_cut),
       cmocka_unit_test(test_place_elsewhere),
+      cmocka_unit_test(test_short_turns),
       cmocka_unit_test(test_on_thread_exit),
       cmocka_unit_test(test_at_fork),
   };
