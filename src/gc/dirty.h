@@ -50,4 +50,8 @@ void dirty_run(struct cycle *cycle);
  * a minor one. */
 void dirty_ended(struct cycle *cycle);
 
+/* Whether young objects may be white while a cycle marks; off until the fault that it has is found.  Set before the first
+ * cycle, by tests. */
+extern bool dirty_young_may_be_white;
+
 #endif

@@ -18,6 +18,7 @@
 
 #include "gc/assist.h"
 #include "gc/concurrent.h"
+#include "gc/dirty.h"
 #include "mutator/world.h"
 #include "span/guard.h"
 #include "span/slots.h"
@@ -417,6 +418,7 @@ static void what_is_freed_in_the_cycle_waits_for_its_end(void **state) {
 }
 
 int main(void) {
+  dirty_young_may_be_white = true;
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_young");
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
