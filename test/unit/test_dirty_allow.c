@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include "gc/collector.h"
-#include "gc/dirty.h"
 #include "mutator/written.h"
 #include "os/os_dirty.h"
 #include "page/arena.h"
@@ -117,7 +116,6 @@ static void who_waits_does_not_wait_for_it(void **state) {
 }
 
 int main(void) {
-  dirty_young_may_be_white = true;
   test_start("unit/dirty_allow");
   if (!test_writes_are_told()) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof(options),

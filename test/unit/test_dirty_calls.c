@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "gc/assist.h"
-#include "gc/dirty.h"
 #include "gc/mark.h"
 #include "mutator/world.h"
 #include "support/cycle_steps.h"
@@ -166,7 +165,6 @@ static void without_a_trace_function_there_is_one_stop(void **state) {
 }
 
 int main(void) {
-  dirty_young_may_be_white = true;
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_calls");
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
