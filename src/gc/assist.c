@@ -192,8 +192,8 @@ void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker
   if (!rests()) markers_give_way(0);
 }
 
-/* A thread that is to run where the only worker does waits for its slice.  In dirty-page mode it waits for nothing shorter
- * than the faults that a longer cycle costs it. */
+/* A thread that is to run where the only worker does waits for its slice.  Not so short in dirty-page mode: cycles would be
+ * longer, and cost the program more in faults than it waits. */
 static size_t worker_slice_bytes(void) {
   if (!rests() || collector.dirty) return WORKER_MOST_BYTES;
   return slice_bytes(WORKER_NS, WORKER_LEAST_BYTES, WORKER_MOST_BYTES);

@@ -24,7 +24,6 @@
 #include "page/pageheap.h"
 #include "span/sticky.h"
 
-/* Off: with it `asy` with MIDDEN_DEBUG=check, on a busy machine, missed an object in one run of 8 to 20. */
 bool dirty_young_may_be_white;
 
 enum {

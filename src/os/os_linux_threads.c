@@ -397,7 +397,6 @@ void os_take_short_turns(void) {
   struct scheduling now = {.size = sizeof now};
   if (syscall(SYS_sched_getattr, 0, &now, sizeof now, 0) != 0) return;
   if (now.policy != SCHED_OTHER && now.policy != SCHED_BATCH) return;
-  now.size = sizeof now;
   now.runtime_ns = TURN_NS;
   syscall(SYS_sched_setattr, 0, &now, 0);
 }
