@@ -13,6 +13,7 @@
 #include "gc/driver.h"
 #include "gc/handover.h"
 #include "gc/loan.h"
+#include "gc/named_free.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
 #include "gc/stacks.h"
@@ -23,8 +24,6 @@
 #include "mutator/written.h"
 #include "page/pageheap.h"
 #include "span/sticky.h"
-
-bool dirty_young_may_be_white;
 
 enum {
   JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
@@ -183,6 +182,7 @@ static void rest_while_safe(uintptr_t stack_pointer, void *self) {
 }
 
 void dirty_forked(void) {
+  named_free_end();
   atomic_store_relaxed(&dirty_slowing, 0u);
   generation_forget(&collector.generation);
 }
@@ -608,10 +608,13 @@ static void begin_generation(struct cycle *cycle) {
   }
 }
 
+/* With white young objects: false if there is no memory for what that takes. */
+static bool may_be_checked(void) { return collector_checker == NULL || named_free_begin(); }
+
 /* What trace functions lead to is found in the stop alone: where there are any, as in Guile, whose own stacks are read by one, what
  * is young is black instead. */
 static void mark_running(struct cycle *cycle) {
-  cycle->young_are_white = dirty_young_may_be_white && !mark_may_postpone();
+  cycle->young_are_white = !mark_may_postpone() && may_be_checked();
   dirty.is_lost = dirty.is_little = false;
   atomic_store_relaxed(&dirty.rests, (size_t)0);
   cycle->report.stop_start_ns = cycle_now_ns();
@@ -639,6 +642,7 @@ void dirty_run(struct cycle *cycle) {
     end_cycle(cycle->self, cycle->self->stack_base, cycle); /* between cycles it holds nothing */
   }
   if (cycle->was_left) settle_left(cycle);
+  named_free_end();
   cycle->report.resume_ns = cycle_now_ns();
 }
 

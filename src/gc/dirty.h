@@ -50,8 +50,4 @@ void dirty_run(struct cycle *cycle);
  * a minor one. */
 void dirty_ended(struct cycle *cycle);
 
-/* Whether young objects may be white while a cycle marks.  Off, but in tests, until it is known why check mode then misses
- * one now and then (docs/dirty-pages.md, "A known fault").  Set before the first cycle. */
-extern bool dirty_young_may_be_white;
-
 #endif

@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
+#include "gc/named_free.h"
 #include "gc/settle.h"
 #include "span/guard.h"
 #include "span/kind.h"
@@ -48,8 +49,10 @@ static bool types_have_traces;       /* atomic; one was met that has a trace fun
 static uint32_t watch_is_incomplete; /* atomic */
 
 static inline struct heap_view view_heap(void) {
+  uintptr_t end = atomic_load_acquire(&heap_arena.used);
+  named_free_note(end); /* whatever names it */
   return (struct heap_view){.start = heap_arena.start,
-                            .bytes = atomic_load_acquire(&heap_arena.used) - heap_arena.start,
+                            .bytes = end - heap_arena.start,
                             .page_info = heap_arena.page_info,
                             .marks = heap_arena.mark_bits[mark_side()],
                             .allocations = heap_arena.mark_bits[alloc_side()],
@@ -194,7 +197,10 @@ ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, enum mark_mode m
   uint64_t seen = atomic_load_relaxed(word);
   if ((seen & mask) != 0) return false;
   /* Pairs with the release in mark_bits_set_slots: who sees a black object's allocation bit sees its mark bit below. */
-  if (mode == MARK_CONCURRENT && (atomic_load_acquire(&heap.allocations[bit_word_of(slot)]) & mask) == 0) return false;
+  if (mode == MARK_CONCURRENT && (atomic_load_acquire(&heap.allocations[bit_word_of(slot)]) & mask) == 0) {
+    named_free_note(heap.start + slot);
+    return false;
+  }
   /* Sequentially consistent for the sake of ephemerons; see gc/cell.h. */
   if (mode != MARK_ALONE) return (atomic_or_seq_cst(word, mask) & mask) == 0;
   *word = seen | mask;
@@ -239,7 +245,10 @@ ALWAYS_INLINE void mark_word(struct midden_tracer *tracer, struct heap_view heap
   if (offset >= heap.bytes) return;
   if (heap.tainted) offset = memcheck_launder(offset);
   uint16_t info = atomic_load_relaxed(&heap.page_info[offset >> PAGE_SHIFT]);
-  if (info == 0) return;
+  if (info == 0) {
+    if (mode == MARK_CONCURRENT) named_free_note(word);
+    return;
+  }
   struct mark_candidate candidate = {.slot = object_slot_offset(offset, info), .info = info};
   __builtin_prefetch(&heap.marks[bit_word_of(candidate.slot)], 1);
   if (mode == MARK_CONCURRENT) __builtin_prefetch(&heap.allocations[bit_word_of(candidate.slot)]);

@@ -15,6 +15,7 @@
 #include "gc/cleanup.h"
 #include "gc/cycle.h"
 #include "gc/mark.h"
+#include "gc/named_free.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
 #include "gc/special.h"
@@ -195,6 +196,7 @@ static void visit_exact(uintptr_t word) {
   if (!object_find((const void *)word, &object) || is_reached(object.start)) return;
   if (!is_marked(object.start)) {
     if (walk.minor && is_unchanged(walk.word_from)) return;
+    if (named_free_has(object.start) || named_free_has(word)) return;
     report_missed(object.start, word);
   }
   enter(&object);

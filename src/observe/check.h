@@ -16,7 +16,8 @@
  *
  * A minor cycle need not see what an old object referred to before: a word that names a slot which the program freed, or which was free
  * then, may name a young object now that nobody refers to.  So a word in a page that has not changed since the last check, by a hash
- * of its contents and not by what the system reported, proves nothing, and is not followed.
+ * of its contents and not by what the system reported, proves nothing, and is not followed.  Nor need a cycle with white young
+ * objects see what a word named before there was an object (gc/named_free.h).
  *
  * Trace functions and the program's root callback are called once more in each collection.
  *

@@ -89,8 +89,7 @@ typedef void written_visit_fn(void *argument, struct os_range range);
 bool written_is_available(void);
 void os_init(void);
 extern size_t dirty_join_least_bytes; /* smaller heaps have no huge pages joined */
-extern bool dirty_young_may_be_white;
-extern size_t roots_long_bytes; /* of shorter ranges of static data it is not asked what was written */
+extern size_t roots_long_bytes;       /* of shorter ranges of static data it is not asked what was written */
 int __real_os_dirty_join(void *start, size_t bytes);
 int __wrap_os_dirty_join(void *start, size_t bytes);
 
@@ -588,7 +587,7 @@ static void start(struct rng *rng) {
   REQUIRE(error == 0, "midden_init: %s", strerror(-error));
   dirty_join_least_bytes = roots_long_bytes = 0;
   node_make_kinds();
-  node_only_plain = dirty_young_may_be_white = chosen->plain;
+  node_only_plain = chosen->plain;
   places_start(chosen->callbacks);
   if (chosen->callbacks) midden_set_event_callback(hear, NULL);
 }

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "gc/assist.h"
-#include "gc/dirty.h"
 #include "span/guard.h"
 #include "support/cycle_steps.h"
 #include "support/dirty_test.h"
@@ -118,7 +117,6 @@ static void a_large_object_is_not_read_before_it_is_cleared(void **state) {
 }
 
 int main(void) {
-  dirty_young_may_be_white = true;
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_guarded");
   const struct CMUnitTest tests[] = {

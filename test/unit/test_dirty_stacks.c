@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include "gc/dirty.h"
 #include "gc/mark.h"
 #include "mutator/fiber.h"
 #include "mutator/world.h"
@@ -173,7 +172,6 @@ static void fibers_are_read_once_in_each_stop(void **state) {
 }
 
 int main(void) {
-  dirty_young_may_be_white = true;
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_stacks");
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),

@@ -1,6 +1,6 @@
 /* What is allocated while dirty-page mode marks, on a forced schedule: it is white.  What the program drops before the stop is
  * gone at the end of this very cycle, and what it keeps is found, whatever keeps it: another young object, an old one that was
- * written, static data, a stack, a young root object.  Windows that are given back meanwhile leave neither mark nor count
+ * written, static data, a stack, a young root object.  A word that named the slot while it was free keeps nothing there.  Windows that are given back meanwhile leave neither mark nor count
  * behind, which the verifier sees.
  *
  * Stacks are scanned again for it when the modules may have changed that have thread-local storage: that is left to the stop.
@@ -18,9 +18,9 @@
 
 #include "gc/assist.h"
 #include "gc/concurrent.h"
-#include "gc/dirty.h"
 #include "mutator/world.h"
 #include "span/guard.h"
+#include "span/mark_bits.h"
 #include "span/slots.h"
 #include "support/cycle_steps.h"
 #include "support/dirty_test.h"
@@ -192,10 +192,56 @@ static void what_an_old_object_refers_to_lives(void **state) {
   node->more[0] = 0;
 }
 
-/* ---- root objects ---- */
+/* ---- words that name free slots ---- */
 
 /* Nobody but the test knows where they are. */
 static uintptr_t hidden[KEPT_MOST];
+
+enum { GAP_OBJECTS = KEPT_MOST, GAP_BYTES = 208, GAP_INTERVAL = 8, GAP_TRIES = 1 << 20 };
+
+static void **gap_holder; /* large: nobody else writes on its pages */
+static void *gap_neighbours[GAP_OBJECTS / GAP_INTERVAL];
+
+NOINLINE_TEST static void make_gaps(void) {
+  for (size_t i = 0; i < GAP_OBJECTS; i++) {
+    hidden[i] = test_hide(midden_alloc(GAP_BYTES));
+    if (i % GAP_INTERVAL == 0) gap_neighbours[i / GAP_INTERVAL] = test_unhide(hidden[i]);
+  }
+}
+
+/* Between two that live, so that its span is in use; in nobody's window. */
+static uintptr_t *find_hidden_gap(void) {
+  for (size_t i = GAP_OBJECTS; i-- != 0;) {
+    if (!mark_bit_get(&heap_arena, alloc_side(), (uintptr_t)test_unhide(hidden[i]))) return &hidden[i];
+  }
+  REQUIRE(false, "no slot is free");
+  return NULL;
+}
+
+NOINLINE_TEST static void allocate_until_at(const uintptr_t *hidden_slot) {
+  size_t tries = 0;
+  while (test_hide(midden_alloc(GAP_BYTES)) != *hidden_slot)
+    REQUIRE(++tries < GAP_TRIES, "the slot was not used again");
+}
+
+/* The word is no reference to the young object that came to lie there, and check mode does not take it for one. */
+static void what_lies_where_a_word_named_a_free_slot_is_gone(void **state) {
+  (void)state;
+  make_gaps();
+  gap_holder = midden_alloc(100000);
+  begin();
+  const uintptr_t *hidden_slot = find_hidden_gap();
+  gap_holder[5000] = test_unhide(*hidden_slot);
+  go_on_until_walked(&walked); /* the holder was scanned, and, since it was written, once more */
+  allocate_until_at(hidden_slot);
+  test_scrub_stack();
+  end_unfilled();
+  assert_null(midden_base(gap_holder[5000]));
+  gap_holder = NULL;
+  memset(gap_neighbours, 0, sizeof gap_neighbours);
+}
+
+/* ---- root objects ---- */
 
 NOINLINE_TEST static void make_roots(size_t count, size_t bytes) {
   for (size_t i = 0; i < count; i++) {
@@ -418,7 +464,6 @@ static void what_is_freed_in_the_cycle_waits_for_its_end(void **state) {
 }
 
 int main(void) {
-  dirty_young_may_be_white = true;
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_young");
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
@@ -436,6 +481,7 @@ int main(void) {
       cmocka_unit_test(what_is_dropped_in_the_cycle_is_gone_with_it),
       cmocka_unit_test(what_static_data_and_a_stack_keep_lives),
       cmocka_unit_test(what_an_old_object_refers_to_lives),
+      cmocka_unit_test(what_lies_where_a_word_named_a_free_slot_is_gone),
       cmocka_unit_test(young_root_objects_live_and_keep),
       cmocka_unit_test(a_root_object_in_a_slot_freed_before_the_cycle_lives),
       cmocka_unit_test(young_root_data_lives),
