@@ -112,17 +112,24 @@ static void list_swept(struct span *span) {
   lock_release(&central->lock);
 }
 
-size_t central_sweep_claimed(struct span *span) {
+void central_sweep_claimed(struct span *span, struct central_dead *dead) {
   if (sweep(span) != 0) {
     list_swept(span);
-    return 0;
+    return;
   }
-  size_t pages = span->page_count;
   finish_sweep(span);
   slots_destroy(span);
-  pageheap_free(&heap_pages, span);
-  atomic_add_relaxed(&central_freed_pages, pages);
-  return pages;
+  dead->spans[dead->count++] = span;
+  if (dead->count == CENTRAL_DEAD_MOST) central_free_dead(dead);
+}
+
+void central_free_dead(struct central_dead *dead) {
+  size_t pages = 0;
+  for (size_t i = 0; i < dead->count; i++) pages += dead->spans[i]->page_count;
+  pageheap_free_many(&heap_pages, dead->spans, dead->count);
+  if (pages != 0) atomic_add_relaxed(&central_freed_pages, pages);
+  dead->freed_pages += pages;
+  dead->count = 0;
 }
 
 struct span *central_claim_first(struct central *central) {

@@ -61,9 +61,18 @@ bool central_claim(struct span *span);
 /* Claims the first unswept span of this central; NULL when there is none. */
 struct span *central_claim_first(struct central *central);
 
-/* Sweeps a claimed span, then lists it, or frees it where it holds nothing.  Returns the pages freed.  The caller counts
- * the span's pages in central_swept_pages. */
-size_t central_sweep_claimed(struct span *span);
+/* Spans without objects, swept and not yet given back; their structures are this one's alone. */
+enum { CENTRAL_DEAD_MOST = 64 };
+struct central_dead {
+  struct span *spans[CENTRAL_DEAD_MOST];
+  size_t count;
+  size_t freed_pages; /* given back so far */
+};
+
+/* Sweeps a claimed span, then lists it, or adds it to `dead` where it holds nothing.  The caller counts the span's pages in
+ * central_swept_pages, and gives the dead back before its critical section ends. */
+void central_sweep_claimed(struct span *span, struct central_dead *dead);
+void central_free_dead(struct central_dead *dead);
 
 /* Takes a swept large span off its list, for midden_free. */
 void central_remove_large(struct span *span);

@@ -16,12 +16,12 @@ enum {
   WORKER_MOST_BYTES = 256 << 10, /* of a worker, at once */
   WORKER_LEAST_BYTES = 16 << 10, /* of one that rests between: at least, or what takes WORKER_NS */
   WORKER_NS = 50000,
-  ASSIST_MOST_BYTES = 8 << 10, /* of a thread, at once; less where that takes longer than ASSIST_NS */
+  ASSIST_MOST_BYTES = 16 << 10, /* of a thread, at once; less where that takes longer than ASSIST_NS */
   ASSIST_LEAST_BYTES = 2 << 10,
-  ASSIST_NS = 12000,
+  ASSIST_NS = 24000,
   SLOW_NS = 16000,            /* for a KiB: it lost the processor */
   PACE_SHIFT = 3,             /* the last slices count for so much of ns_per_kib */
-  DEBT_LEAST_BYTES = 4 << 10, /* less is not worth taking work for */
+  DEBT_LEAST_BYTES = 8 << 10, /* less is not worth taking work for */
   SHARE_NS = 4000000,         /* how often the workers' share is thought over */
   REST_LEAST_NS = 100000,     /* shorter sleeps are longer than asked for */
   RATIO_SHIFT = 10,

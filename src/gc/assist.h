@@ -38,7 +38,7 @@ void assist_drain(struct cycle *cycle, void (*meanwhile)(void));
 /* Whether threads that allocate owe work; atomic. */
 extern bool assist_is_due;
 
-/* A thread is about to allocate: pays for `bytes`, in slices of some ten microseconds.  Outside critical sections. */
+/* A thread is about to allocate: pays for `bytes`, in slices of some twenty microseconds.  Outside critical sections. */
 void assist_pay(struct mutator *self, size_t bytes);
 
 #endif

@@ -125,7 +125,9 @@ static bool is_unswept(struct span *span) {
  * since marking ended, and what was read is true.  If it is not, what was read may be of two lives of the structure: then
  * the next page is looked at, lest an unswept span is jumped over. */
 static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper, size_t *swept_total) {
-  size_t freed = 0, swept = 0;
+  size_t swept = 0;
+  struct central_dead dead;
+  dead.count = dead.freed_pages = 0; /* the rest is not worth clearing */
   while (page < end) {
     uintptr_t address = heap_arena.start + (page++ << PAGE_SHIFT);
     struct span *span = arena_span_of(&heap_arena, address);
@@ -138,11 +140,12 @@ static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper 
     bool wanted = start == address && (!dead_only || slots_are_all_dead(start, count, size_class));
     if (!wanted || !central_claim(span)) continue;
     swept += count;
-    freed += central_sweep_claimed(span);
+    central_sweep_claimed(span, &dead);
   }
+  central_free_dead(&dead);
   if (swept != 0) atomic_add_relaxed(&central_swept_pages[sweeper], swept);
   *swept_total += swept;
-  return freed;
+  return dead.freed_pages;
 }
 
 /* Takes the next step of the cursor; false when there is none, or nothing is left that it could find. */
@@ -256,10 +259,13 @@ static unsigned sweep_some_large(struct central *central, unsigned most) {
   unsigned count = 0;
   size_t pages = 0;
   struct span *span;
+  struct central_dead dead;
+  dead.count = dead.freed_pages = 0;
   for (; count < most && (span = central_claim_first(central)) != NULL; count++) {
     pages += span->page_count;
-    central_sweep_claimed(span);
+    central_sweep_claimed(span, &dead);
   }
+  central_free_dead(&dead);
   atomic_add_relaxed(&central_swept_pages[SWEEPER_COLLECTOR], pages);
   return count;
 }

@@ -263,9 +263,10 @@ static void assert_no_page_info(const struct arena *arena, const struct span *sp
 #endif
 }
 
-static void free_span(struct pageheap *heap, struct span *span, enum page_residency residency, bool unused) {
+/* An owner's span becomes a free one that is filed nowhere. */
+static void give_up_locked(struct pageheap *heap, struct span *span, enum page_residency residency, bool unused,
+                           uint64_t now_ns) {
   CHECK(span->link.list == NULL, "span %p at %p is freed while it is on a list", (void *)span, (void *)span->start);
-  lock_acquire(&heap->lock);
   enum span_state state = span_state(span);
   if (unused) {
     span_take_back(span);
@@ -282,8 +283,15 @@ static void free_span(struct pageheap *heap, struct span *span, enum page_reside
     heap->stats.released_bytes += span_bytes(span);
     span->released_pages = span->page_count;
   }
-  uint64_t now_ns = heap->stats.freed_ns = heap->hooks.now_ns();
   chunks_note_freed(heap, span->start, span->page_count, residency == PAGE_RESIDENT, now_ns);
+}
+
+static uint64_t freed_now_locked(struct pageheap *heap) { return heap->stats.freed_ns = heap->hooks.now_ns(); }
+
+static void free_span(struct pageheap *heap, struct span *span, enum page_residency residency, bool unused) {
+  lock_acquire(&heap->lock);
+  uint64_t now_ns = freed_now_locked(heap);
+  give_up_locked(heap, span, residency, unused, now_ns);
   merge_and_file(heap, span, now_ns);
   lock_release(&heap->lock);
 }
@@ -293,6 +301,25 @@ void pageheap_free(struct pageheap *heap, struct span *span) { free_span(heap, s
 void pageheap_free_released(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RELEASED, false); }
 
 void pageheap_give_populated(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT, true); }
+
+/* Spans that follow one another become one before they are filed. */
+void pageheap_free_many(struct pageheap *heap, struct span *const *spans, size_t count) {
+  if (count == 0) return;
+  lock_acquire(&heap->lock);
+  uint64_t now_ns = freed_now_locked(heap);
+  for (size_t i = 0; i < count; i++) {
+    struct span *span = spans[i];
+    give_up_locked(heap, span, PAGE_RESIDENT, false, now_ns);
+    for (; i + 1 < count && spans[i + 1]->start == span_end(span); i++) {
+      struct span *next = spans[i + 1];
+      give_up_locked(heap, next, PAGE_RESIDENT, false, now_ns);
+      span_set_range(span, span->start, span->page_count + next->page_count);
+      bury_span(heap, next);
+    }
+    merge_and_file(heap, span, now_ns);
+  }
+  lock_release(&heap->lock);
+}
 
 /* ---- growing ---- */
 

@@ -277,15 +277,66 @@ static void step_alloc(size_t pages, size_t alignment, bool may_grow, bool injec
   live[live_count++] = span;
 }
 
+static void forget_live(const struct span *span) {
+  size_t index = 0;
+  while (live[index] != span) index++;
+  live[index] = live[--live_count];
+  size_t first = arena_page_of(&arena, span->start), count = span->page_count;
+  *(span_state(span) == SPAN_IN_USE ? &model.in_use : &model.stack) -= count;
+  for (size_t i = 0; i < count; i++) REQUIRE(model.owner[first + i] == span, "owner of page %zu", first + i);
+}
+
+static void model_free(size_t first, size_t count) {
+  for (size_t i = 0; i < count; i++) model.residency[first + i] = PAGE_RESIDENT;
+  model_join(first, count, count);
+}
+
 static void step_free(size_t index) {
   struct span *span = live[index];
   size_t first = arena_page_of(&arena, span->start), count = span->page_count;
-  live[index] = live[--live_count];
-  *(span_state(span) == SPAN_IN_USE ? &model.in_use : &model.stack) -= count;
-  for (size_t i = 0; i < count; i++) REQUIRE(model.owner[first + i] == span, "owner of page %zu", first + i);
+  forget_live(span);
   pageheap_free(&heap, span);
-  for (size_t i = 0; i < count; i++) model.residency[first + i] = PAGE_RESIDENT;
-  model_join(first, count, count);
+  model_free(first, count);
+}
+
+static struct span being_freed;
+
+static struct span *live_span_at(size_t page) {
+  struct span *span = page < model.used ? model.owner[page] : NULL;
+  return span != &being_freed ? span : NULL;
+}
+
+static int by_address(const void *left, const void *right) {
+  uintptr_t a = (*(struct span *const *)left)->start, b = (*(struct span *const *)right)->start;
+  return (a > b) - (a < b);
+}
+
+/* Some of them follow one another.  In the order of their addresses, as they are unused for equally long afterwards: the model
+ * takes the lowest of such for the oldest. */
+static void step_free_many(void) {
+  enum { MOST = 12 };
+  struct span *spans[MOST] = {NULL};
+  size_t count = 0, wanted = rng_below(&rng, MOST + 1);
+  for (struct span *next = NULL; count < wanted && live_count > 0; count++) {
+    struct span *span = next != NULL ? next : live[rng_below(&rng, live_count)];
+    size_t first = arena_page_of(&arena, span->start), pages = span->page_count;
+    forget_live(span);
+    for (size_t i = 0; i < pages; i++) model.owner[first + i] = &being_freed;
+    next = rng_one_in(&rng, 4) ? NULL : live_span_at(first + pages);
+    spans[count] = span;
+  }
+  qsort(spans, count, sizeof spans[0], by_address);
+  size_t firsts[MOST], counts[MOST];
+  for (size_t i = 0; i < count; i++) {
+    firsts[i] = arena_page_of(&arena, spans[i]->start);
+    counts[i] = spans[i]->page_count;
+  }
+  pageheap_free_many(&heap, spans, count);
+  for (size_t i = 0; i < count; i++) {
+    size_t pages = counts[i], first = firsts[i];
+    for (; i + 1 < count && firsts[i + 1] == first + pages; i++) pages += counts[i + 1];
+    model_free(first, pages);
+  }
 }
 
 /* The run whose resident pages have been unused for longest and have not been found to be stuck. */
@@ -425,7 +476,9 @@ static void random_step(bool shrinking) {
     step_release();
   } else if (kind == 2) {
     step_release_again();
-  } else if (live_count > 0 && kind < (shrinking ? 70u : 42u)) {
+  } else if (kind < 6) {
+    step_free_many();
+  } else if (live_count > 0 && kind < (shrinking ? 70u : 38u)) {
     step_free(rng_below(&rng, live_count));
   } else {
     size_t pages = rng_one_in(&rng, 8) ? rng_size(&rng, 1000) : rng_size(&rng, 40);
