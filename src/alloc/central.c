@@ -87,68 +87,100 @@ static struct span *claim_first_locked(struct list *list) {
   return span;
 }
 
+static void change_lock(struct central **locked, struct central *wanted) {
+  if (*locked == wanted) return;
+  if (*locked != NULL) lock_release(&(*locked)->lock);
+  if (wanted != NULL) lock_acquire(&wanted->lock);
+  *locked = wanted;
+}
+
 /* Between the first look and the lock another thread may sweep and free the span, and a third make another one of the
  * structure: with the generation of now, so that the second look refuses it.  As long as it is h - 2 its kind and class
  * have not changed, and the lock was the right one. */
-bool central_claim(struct span *span) {
+static bool claim(struct span *span, struct central **locked) {
   if (generation_of(span) != span_generation_now() - 2) return false;
   struct central *central = central_of_span(span);
   if (central == NULL) return false;
-  lock_acquire(&central->lock);
+  change_lock(locked, central);
   bool claimed = generation_of(span) == span_generation_now() - 2 && span->link.list != NULL;
   if (claimed) claim_locked(span->link.list, span);
-  lock_release(&central->lock);
+  return claimed;
+}
+
+size_t central_claim_many(struct span **spans, size_t count) {
+  struct central *locked = NULL;
+  size_t claimed = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (claim(spans[i], &locked)) spans[claimed++] = spans[i];
+  }
+  change_lock(&locked, NULL);
   return claimed;
 }
 
 /* Lists a span that was just swept, or is fresh. */
-static void list_swept(struct span *span) {
+static void list_swept(struct span *span, struct central **locked) {
   struct central *central = central_of_span(span);
   bool full = span->size_class == 0 || span->live_count == span->slot_count;
-  lock_acquire(&central->lock);
+  change_lock(locked, central);
   struct list *lists = full ? central->full : central->partial;
   list_push_front(&lists[central_swept_side()], &span->link);
   finish_sweep(span);
-  lock_release(&central->lock);
 }
 
-void central_sweep_claimed(struct span *span, struct central_dead *dead) {
-  if (sweep(span) != 0) {
-    list_swept(span);
-    return;
-  }
-  finish_sweep(span);
-  slots_destroy(span);
-  dead->spans[dead->count++] = span;
-  if (dead->count == CENTRAL_DEAD_MOST) central_free_dead(dead);
+static void list_swept_many(struct span *const *spans, size_t count) {
+  struct central *locked = NULL;
+  for (size_t i = 0; i < count; i++) list_swept(spans[i], &locked);
+  change_lock(&locked, NULL);
 }
 
-void central_free_dead(struct central_dead *dead) {
+static size_t free_dead(struct span *const *spans, size_t count) {
   size_t pages = 0;
-  for (size_t i = 0; i < dead->count; i++) pages += dead->spans[i]->page_count;
-  pageheap_free_many(&heap_pages, dead->spans, dead->count);
+  for (size_t i = 0; i < count; i++) {
+    pages += spans[i]->page_count;
+    finish_sweep(spans[i]);
+    slots_destroy(spans[i]);
+  }
+  pageheap_free_many(&heap_pages, spans, count);
   if (pages != 0) atomic_add_relaxed(&central_freed_pages, pages);
-  dead->freed_pages += pages;
-  dead->count = 0;
+  return pages;
 }
 
-struct span *central_claim_first(struct central *central) {
+size_t central_sweep_many(struct span *const *spans, size_t count) {
+  struct span *live[CENTRAL_MANY] = {NULL}, *dead[CENTRAL_MANY] = {NULL};
+  size_t live_count = 0, dead_count = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (sweep(spans[i]) != 0) {
+      live[live_count++] = spans[i];
+    } else {
+      dead[dead_count++] = spans[i];
+    }
+  }
+  list_swept_many(live, live_count);
+  return free_dead(dead, dead_count);
+}
+
+size_t central_claim_first(struct central *central, struct span **spans, size_t most) {
   unsigned unswept = central_unswept_side();
+  size_t count = 0;
   lock_acquire(&central->lock);
-  struct span *span = claim_first_locked(&central->partial[unswept]);
-  if (span == NULL) span = claim_first_locked(&central->full[unswept]);
+  for (; count < most; count++) {
+    struct span *span = claim_first_locked(&central->partial[unswept]);
+    if (span == NULL) span = claim_first_locked(&central->full[unswept]);
+    if (span == NULL) break;
+    spans[count] = span;
+  }
   lock_release(&central->lock);
-  return span;
+  return count;
 }
 
 void central_ensure_swept(struct span *span) {
   for (;;) {
     uint32_t generation = generation_of(span);
     if (generation == span_generation_now()) return;
-    if (central_claim(span)) {
+    if (central_claim_many(&span, 1) != 0) {
       sweep(span);
       count_swept(SWEEPER_FREE, span->page_count);
-      list_swept(span); /* even when empty: the caller holds an address in it */
+      list_swept_many(&span, 1); /* even when empty: the caller holds an address in it */
       return;
     }
     wait_yield(); /* another thread is at it */
@@ -217,7 +249,7 @@ struct span *central_exchange(struct central *central, struct span *used_up) {
   return span;
 }
 
-void central_add_large(struct span *span) { list_swept(span); }
+void central_add_large(struct span *span) { list_swept_many(&span, 1); }
 
 void central_remove_large(struct span *span) {
   struct central *central = central_of_span(span);

@@ -54,25 +54,19 @@ void central_add_large(struct span *span);
 /* Sweeps a span if it is not, or waits until another thread has: for whoever is about to look at its bits. */
 void central_ensure_swept(struct span *span);
 
-/* Claims the span for sweeping; false if it is not unswept.  It may be any structure that the span table named in this
- * critical section, in use or not. */
-bool central_claim(struct span *span);
+/* Spans are claimed and swept some at a time: a lock is taken once for all of one central. */
+enum { CENTRAL_MANY = 16 };
 
-/* Claims the first unswept span of this central; NULL when there is none. */
-struct span *central_claim_first(struct central *central);
+/* Claims those spans for sweeping that are unswept; returns how many, which are in front then.  They may be any structures that the
+ * span table named in this critical section, in use or not. */
+size_t central_claim_many(struct span **spans, size_t count);
 
-/* Spans without objects, swept and not yet given back; their structures are this one's alone. */
-enum { CENTRAL_DEAD_MOST = 64 };
-struct central_dead {
-  struct span *spans[CENTRAL_DEAD_MOST];
-  size_t count;
-  size_t freed_pages; /* given back so far */
-};
+/* Claims at most `most` of the first unswept spans of this central; returns how many there were. */
+size_t central_claim_first(struct central *central, struct span **spans, size_t most);
 
-/* Sweeps a claimed span, then lists it, or adds it to `dead` where it holds nothing.  The caller counts the span's pages in
- * central_swept_pages, and gives the dead back before its critical section ends. */
-void central_sweep_claimed(struct span *span, struct central_dead *dead);
-void central_free_dead(struct central_dead *dead);
+/* Sweeps at most CENTRAL_MANY claimed spans, then lists them, or frees those that hold nothing.  Returns the pages freed.  The
+ * caller counts the spans' pages in central_swept_pages. */
+size_t central_sweep_many(struct span *const *spans, size_t count);
 
 /* Takes a swept large span off its list, for midden_free. */
 void central_remove_large(struct span *span);

@@ -12,8 +12,7 @@ enum {
   RECLAIM_STEP_PAGES = 256,
   RECLAIM_LOOK_PAGES = 4096, /* most that one allocation of few pages looks at */
   RECLAIM_LOOK_FACTOR = 32,  /* and of many: so many times its pages */
-  LARGE_SLICE = 32,          /* large objects swept in one critical section */
-  LARGE_MAX = 512,           /* and right after a cycle */
+  LARGE_MAX = 512,           /* large objects swept right after a cycle */
   MARGIN_FRACTION = 32,
   BACKGROUND_LEAST_PAGES = 128, /* less than 1 MiB is not worth waking another thread for */
   WATCH_NS = 2000000,
@@ -118,34 +117,47 @@ static bool is_unswept(struct span *span) {
   return span_state(span) == SPAN_IN_USE && atomic_load_acquire(&span->sweep_generation) == span_generation_now() - 2;
 }
 
-/* Sweeps the unswept spans that start in the pages [page, end), or those of them without a mark; returns the pages
- * freed, and adds to *swept_total the pages swept.
+/* The unswept spans that start in the pages [*page, end), or those of them without a mark, until there are CENTRAL_MANY; moves
+ * *page past them.
  *
  * What is read of a span is read before its generation is (acquires keep that order): if it is unswept then, it has been
  * since marking ended, and what was read is true.  If it is not, what was read may be of two lives of the structure: then
  * the next page is looked at, lest an unswept span is jumped over. */
-static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper, size_t *swept_total) {
-  size_t swept = 0;
-  struct central_dead dead;
-  dead.count = dead.freed_pages = 0; /* the rest is not worth clearing */
-  while (page < end) {
-    uintptr_t address = heap_arena.start + (page++ << PAGE_SHIFT);
+static size_t find_unswept(size_t *page, size_t end, bool dead_only, struct span **spans) {
+  size_t found = 0;
+  while (*page < end && found < CENTRAL_MANY) {
+    uintptr_t address = heap_arena.start + ((*page)++ << PAGE_SHIFT);
     struct span *span = arena_span_of(&heap_arena, address);
     if (span == NULL) continue;
     uintptr_t start = atomic_load_acquire(&span->start);
     size_t count = atomic_load_acquire(&span->page_count);
     unsigned size_class = atomic_load_acquire(&span->size_class);
     if (!is_unswept(span)) continue;
-    page = ((start - heap_arena.start) >> PAGE_SHIFT) + count;
-    bool wanted = start == address && (!dead_only || slots_are_all_dead(start, count, size_class));
-    if (!wanted || !central_claim(span)) continue;
-    swept += count;
-    central_sweep_claimed(span, &dead);
+    *page = ((start - heap_arena.start) >> PAGE_SHIFT) + count;
+    if (start == address && (!dead_only || slots_are_all_dead(start, count, size_class))) spans[found++] = span;
   }
-  central_free_dead(&dead);
+  return found;
+}
+
+static size_t pages_of(struct span *const *spans, size_t count) {
+  size_t pages = 0;
+  for (size_t i = 0; i < count; i++) pages += spans[i]->page_count;
+  return pages;
+}
+
+/* Sweeps what find_unswept finds; returns the pages freed, and adds to *swept_total the pages swept. */
+static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper, size_t *swept_total) {
+  struct span *spans[CENTRAL_MANY] = {NULL};
+  size_t freed = 0, swept = 0;
+  while (page < end) {
+    size_t found = find_unswept(&page, end, dead_only, spans);
+    size_t claimed = central_claim_many(spans, found);
+    swept += pages_of(spans, claimed);
+    freed += central_sweep_many(spans, claimed);
+  }
   if (swept != 0) atomic_add_relaxed(&central_swept_pages[sweeper], swept);
   *swept_total += swept;
-  return dead.freed_pages;
+  return freed;
 }
 
 /* Takes the next step of the cursor; false when there is none, or nothing is left that it could find. */
@@ -254,30 +266,24 @@ bool sweep_wants_background(void) {
 
 /* ---- large objects ---- */
 
-/* At most `most` of one kind; returns how many there were. */
-static unsigned sweep_some_large(struct central *central, unsigned most) {
-  unsigned count = 0;
-  size_t pages = 0;
-  struct span *span;
-  struct central_dead dead;
-  dead.count = dead.freed_pages = 0;
-  for (; count < most && (span = central_claim_first(central)) != NULL; count++) {
-    pages += span->page_count;
-    central_sweep_claimed(span, &dead);
-  }
-  central_free_dead(&dead);
-  atomic_add_relaxed(&central_swept_pages[SWEEPER_COLLECTOR], pages);
+/* Some of one kind; returns how many there were. */
+static size_t sweep_some_large(struct central *central) {
+  struct span *spans[CENTRAL_MANY] = {NULL};
+  size_t count = central_claim_first(central, spans, CENTRAL_MANY);
+  size_t pages = pages_of(spans, count);
+  central_sweep_many(spans, count);
+  if (pages != 0) atomic_add_relaxed(&central_swept_pages[SWEEPER_COLLECTOR], pages);
   return count;
 }
 
 void sweep_large(struct mutator *self) {
-  unsigned count = 0;
+  size_t count = 0;
   for (unsigned kind = 0; kind < MIDDEN_KINDS_MAX; kind++) {
     struct central *central = central_if_exists(kind, 0);
-    unsigned swept = central == NULL ? 0 : LARGE_SLICE;
-    for (; swept == LARGE_SLICE && count < LARGE_MAX; count += swept) {
+    size_t swept = central == NULL ? 0 : CENTRAL_MANY;
+    for (; swept == CENTRAL_MANY && count < LARGE_MAX; count += swept) {
       mutator_enter(self);
-      swept = sweep_some_large(central, LARGE_SLICE);
+      swept = sweep_some_large(central);
       mutator_leave(self);
     }
   }

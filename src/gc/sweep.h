@@ -12,7 +12,7 @@
  *     the next cycle          what is left, in the collecting thread while the world runs (sweep_finish)
  *
  * The cursor.  The last three walk the arena in steps of SWEEP_STEP_PAGES.  A step belongs to whoever moved the cursor
- * past it; that thread sweeps what is still unswept of the spans that start there, claiming each (central_claim), since
+ * past it; that thread sweeps what is still unswept of the spans that start there, claiming each (central_claim_many), since
  * the first four may come by at the same time.  A step is taken and done inside one critical section: so no step is
  * under way while the world is stopped, and when the cursor has passed the end before a stop, everything is swept in it.
  * The end is where the arena ended when marking did: later spans are born swept.

@@ -95,7 +95,7 @@ inline put_on_swept_list(x) {
   release(lock[central[x]])
 }
 
-/* central_claim: `claimed` tells. */
+/* central_claim_many, of one span: `claimed` tells. */
 inline claim(x) {
   claimed = false;
   if
@@ -125,7 +125,7 @@ inline claim(x) {
   fi
 }
 
-/* central_sweep_claimed */
+/* central_sweep_many, of one span */
 inline sweep_claimed(x) {
   sweep(x);
   if
