@@ -2,6 +2,7 @@
 
 #include "alloc/account.h"
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "base/wait.h"
 #include "meta/persist.h"
 #include "os/os.h"
@@ -9,7 +10,7 @@
 #include "span/slots.h"
 
 /* How many full unswept spans one allocation sweeps in search of a free slot before it takes fresh pages. */
-enum { SEARCH_LIMIT = 64 };
+enum { SEARCH_LIMIT = 64, SEARCH_MANY = 4 /* at once */ };
 
 /* Of the searches one in so many is timed, and counts for the others: the clock costs as much as the sweeping of a dead span. */
 enum { TIMED_ONE_IN = 16 };
@@ -118,10 +119,8 @@ size_t central_claim_many(struct span **spans, size_t count) {
 }
 
 /* Lists a span that was just swept, or is fresh. */
-static void list_swept(struct span *span, struct central **locked) {
-  struct central *central = central_of_span(span);
+static void list_swept_locked(struct central *central, struct span *span) {
   bool full = span->size_class == 0 || span->live_count == span->slot_count;
-  change_lock(locked, central);
   struct list *lists = full ? central->full : central->partial;
   list_push_front(&lists[central_swept_side()], &span->link);
   finish_sweep(span);
@@ -129,7 +128,10 @@ static void list_swept(struct span *span, struct central **locked) {
 
 static void list_swept_many(struct span *const *spans, size_t count) {
   struct central *locked = NULL;
-  for (size_t i = 0; i < count; i++) list_swept(spans[i], &locked);
+  for (size_t i = 0; i < count; i++) {
+    change_lock(&locked, central_of_span(spans[i]));
+    list_swept_locked(locked, spans[i]);
+  }
   change_lock(&locked, NULL);
 }
 
@@ -187,24 +189,47 @@ void central_ensure_swept(struct span *span) {
   }
 }
 
+static size_t claim_some_locked(struct list *list, struct span **spans, size_t most) {
+  size_t count = 0;
+  while (count < most && (spans[count] = claim_first_locked(list)) != NULL) count++;
+  return count;
+}
+
+/* Sweeps claimed spans; takes the first that has a free slot out of them, if any. */
+static struct span *sweep_and_choose(struct span **spans, size_t *count) {
+  struct span *chosen = NULL;
+  size_t kept = 0, pages = 0;
+  for (size_t i = 0; i < *count; i++) {
+    struct span *span = spans[i];
+    pages += span->page_count;
+    if (sweep(span) < span->slot_count && chosen == NULL) {
+      chosen = span;
+    } else {
+      spans[kept++] = span;
+    }
+  }
+  count_swept(SWEEPER_ALLOCATION, pages);
+  *count = kept;
+  return chosen;
+}
+
 /* Sweeps unswept spans of `list` until one has a free slot: that one is in a cache, and the lock is released.  NULL where none
  * has: the lock is held still. */
-static struct span *search_unswept_locked(struct central *central, struct list *list, int *tries) {
+static struct span *search_unswept_locked(struct central *central, struct list *list, size_t *tries) {
+  struct span *spans[SEARCH_MANY] = {NULL};
   while (*tries > 0) {
-    struct span *span = claim_first_locked(list);
-    if (span == NULL) return NULL;
-    --*tries;
+    size_t count = claim_some_locked(list, spans, min_size(SEARCH_MANY, *tries));
+    if (count == 0) return NULL;
+    *tries -= count;
     lock_release(&central->lock);
-    uint32_t live = sweep(span);
-    count_swept(SWEEPER_ALLOCATION, span->page_count);
-    if (live < span->slot_count) {
-      span->in_cache = true;
-      finish_sweep(span);
-      return span;
-    }
+    struct span *chosen = sweep_and_choose(spans, &count);
     lock_acquire(&central->lock);
-    list_push_front(&central->full[central_swept_side()], &span->link);
-    finish_sweep(span);
+    for (size_t i = 0; i < count; i++) list_swept_locked(central, spans[i]);
+    if (chosen == NULL) continue;
+    chosen->in_cache = true;
+    finish_sweep(chosen);
+    lock_release(&central->lock);
+    return chosen;
   }
   return NULL;
 }
@@ -212,7 +237,7 @@ static struct span *search_unswept_locked(struct central *central, struct list *
 /* Releases the lock. */
 static struct span *search_all_unswept(struct central *central) {
   unsigned unswept = central_unswept_side();
-  int tries = SEARCH_LIMIT;
+  size_t tries = SEARCH_LIMIT;
   if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) {
     lock_release(&central->lock);
     return NULL;
