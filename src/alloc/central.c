@@ -88,6 +88,12 @@ static struct span *claim_first_locked(struct list *list) {
   return span;
 }
 
+static size_t claim_some_locked(struct list *list, struct span **spans, size_t most) {
+  size_t count = 0;
+  while (count < most && (spans[count] = claim_first_locked(list)) != NULL) count++;
+  return count;
+}
+
 static void change_lock(struct central **locked, struct central *wanted) {
   if (*locked == wanted) return;
   if (*locked != NULL) lock_release(&(*locked)->lock);
@@ -163,14 +169,9 @@ size_t central_sweep_many(struct span *const *spans, size_t count) {
 
 size_t central_claim_first(struct central *central, struct span **spans, size_t most) {
   unsigned unswept = central_unswept_side();
-  size_t count = 0;
   lock_acquire(&central->lock);
-  for (; count < most; count++) {
-    struct span *span = claim_first_locked(&central->partial[unswept]);
-    if (span == NULL) span = claim_first_locked(&central->full[unswept]);
-    if (span == NULL) break;
-    spans[count] = span;
-  }
+  size_t count = claim_some_locked(&central->partial[unswept], spans, most);
+  count += claim_some_locked(&central->full[unswept], spans + count, most - count);
   lock_release(&central->lock);
   return count;
 }
@@ -187,12 +188,6 @@ void central_ensure_swept(struct span *span) {
     }
     wait_yield(); /* another thread is at it */
   }
-}
-
-static size_t claim_some_locked(struct list *list, struct span **spans, size_t most) {
-  size_t count = 0;
-  while (count < most && (spans[count] = claim_first_locked(list)) != NULL) count++;
-  return count;
 }
 
 /* Sweeps claimed spans; takes the first that has a free slot out of them, if any. */

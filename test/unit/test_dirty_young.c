@@ -1,7 +1,7 @@
 /* What is allocated while dirty-page mode marks, on a forced schedule: it is white.  What the program drops before the stop is
  * gone at the end of this very cycle, and what it keeps is found, whatever keeps it: another young object, an old one that was
- * written, static data, a stack, a young root object.  A word that named the slot while it was free keeps nothing there.  Windows that are given back meanwhile leave neither mark nor count
- * behind, which the verifier sees.
+ * written, static data, a stack, a young root object.  A word that named the slot while it was free keeps nothing there.
+ * Windows that are given back meanwhile leave neither mark nor count behind, which the verifier sees.
  *
  * Stacks are scanned again for it when the modules may have changed that have thread-local storage: that is left to the stop.
  * The stop looks for young root objects, and passes old ones over. */
