@@ -38,7 +38,9 @@ static struct cycle_step called; /* the first call was made, and what it leads t
 /* ---- the collector's side ---- */
 
 static void report_head(struct midden_tracer *tracer) {
-  struct node *head = test_unhide(atomic_load_relaxed(&calls.head));
+  uintptr_t hidden = atomic_load_relaxed(&calls.head);
+  if (hidden == 0) return; /* the ballast's own cycle, which comes late on a busy machine */
+  struct node *head = test_unhide(hidden);
   midden_trace(tracer, head);
   if (tracer->visit != NULL) return; /* the check's own */
   REQUIRE(calls.count < CALLS_MOST, "called too often");
