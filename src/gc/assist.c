@@ -14,8 +14,9 @@
 
 enum {
   WORKER_MOST_BYTES = 256 << 10, /* of a worker, at once */
-  WORKER_LEAST_BYTES = 16 << 10, /* of one that rests between: at least, or what takes WORKER_NS */
+  WORKER_LEAST_BYTES = 8 << 10,  /* of one that rests between: at least, or what takes as long as the next two say */
   WORKER_NS = 50000,
+  WORKER_BRIEF_NS = 25000, /* where the program's threads mark in its place, and run where it does */
   ASSIST_MOST_BYTES = 16 << 10, /* of a thread, at once; less where that takes longer than ASSIST_NS */
   ASSIST_LEAST_BYTES = 2 << 10,
   ASSIST_NS = 24000,
@@ -40,8 +41,11 @@ static NOT_A_ROOT struct {
   size_t background_bytes; /* scanned by them */
   uint64_t owed_rest_ns;   /* by the only worker */
   double turn;             /* of the last of several; it works when this is 1 */
-  uint64_t shared_ns;      /* when the share was thought over, and the program's processor time until then */
+  uint64_t shared_ns;      /* when the share was thought over, and what the program had done until then */
   uint64_t shared_program_ns;
+  size_t shared_live_bytes;
+  uint64_t withheld_bytes; /* see struct pacer_progress */
+  uint64_t withheld_ns;
   int64_t credit_bytes; /* atomic; scanned in the background, and not yet drawn on */
   uint32_t ratio;       /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
   size_t assist_bytes;  /* atomic; scanned by threads */
@@ -49,6 +53,7 @@ static NOT_A_ROOT struct {
   uint32_t ns_per_kib;  /* atomic; of late, of threads; kept from cycle to cycle */
   uint32_t active;      /* atomic; threads that assist at this moment, and may hold the last grey objects */
   uint32_t unfinished;  /* atomic; workers of an epoch that used up their slices */
+  uint32_t resting;     /* atomic; 1: the only worker sleeps on it */
 } assist CACHE_ALIGNED;
 
 /* ---- figures ---- */
@@ -65,7 +70,9 @@ static struct pacer_progress progress(void) {
                                  .background_bytes = assist.background_bytes,
                                  .assist_bytes = atomic_load_relaxed(&assist.assist_bytes),
                                  .assist_ns = assist_ns,
-                                 .mutator_ns = all_ns > assist_ns ? all_ns - assist_ns : 0};
+                                 .mutator_ns = all_ns > assist_ns ? all_ns - assist_ns : 0,
+                                 .withheld_bytes = assist.withheld_bytes,
+                                 .withheld_ns = assist.withheld_ns};
 }
 
 size_t assist_scanned_bytes(void) { return assist.background_bytes + atomic_load_relaxed(&assist.assist_bytes); }
@@ -90,10 +97,12 @@ void assist_begin(bool minor) {
   atomic_store_relaxed(&account_trigger_bytes, SIZE_MAX);
   if (assist.share.workers == 0)
     pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers),
-                       os_processor_count());
+                       (struct pacer_load){.mutator_cpus = os_processor_count()});
   assist.process_cpu_ns = os_process_cpu_ns();
   assist.worker_cpu_ns = assist.background_bytes = assist.owed_rest_ns = assist.shared_program_ns = 0;
+  assist.withheld_bytes = assist.withheld_ns = 0;
   assist.shared_ns = os_now_ns();
+  assist.shared_live_bytes = atomic_load_relaxed(&account_live_bytes);
   atomic_store_relaxed(&assist.assist_bytes, (size_t)0);
   atomic_store_relaxed(&assist.assist_ns, UINT64_C(0));
   atomic_store_relaxed(&assist.credit_bytes, (int64_t)pacer_cycle_credit_most(assist.pacer));
@@ -163,14 +172,32 @@ static uint64_t cpu_of_workers(const struct cycle *cycle) {
   return ns;
 }
 
+static void count_withheld(uint64_t passed_ns) {
+  uint64_t ns = (uint64_t)((double)passed_ns * assist.share.withheld_cpus);
+  uint32_t ns_per_kib = atomic_load_relaxed(&assist.ns_per_kib);
+  assist.withheld_ns += ns;
+  if (ns_per_kib != 0) assist.withheld_bytes += ns * 1024 / ns_per_kib;
+}
+
+/* In dirty-page mode workers are not to be withheld, as cycles are to be short. */
+static double owed_ns(size_t live_bytes) {
+  if (live_bytes <= assist.shared_live_bytes || collector.dirty) return 0;
+  double bytes = (double)(live_bytes - assist.shared_live_bytes) * pacer_cycle_assist_ratio(assist.pacer);
+  return bytes / 1024 * atomic_load_relaxed(&assist.ns_per_kib);
+}
+
 static void think_over_share(void) {
   uint64_t now_ns = os_now_ns(), passed_ns = now_ns - assist.shared_ns;
   if (passed_ns < SHARE_NS) return;
+  count_withheld(passed_ns);
   uint64_t program = program_ns();
-  double cpus = (double)(program - assist.shared_program_ns) / (double)passed_ns;
-  pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), cpus);
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  struct pacer_load load = {.mutator_cpus = (double)(program - assist.shared_program_ns) / (double)passed_ns,
+                            .owed_cpus = owed_ns(live_bytes) / (double)passed_ns};
+  pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), load);
   assist.shared_ns = now_ns;
   assist.shared_program_ns = program;
+  assist.shared_live_bytes = live_bytes;
 }
 
 /* Whether the driver is the only worker, and has a part of its time only. */
@@ -196,7 +223,8 @@ void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker
  * longer, and cost the program more in faults than it waits. */
 static size_t worker_slice_bytes(void) {
   if (!rests() || collector.dirty) return WORKER_MOST_BYTES;
-  return slice_bytes(WORKER_NS, WORKER_LEAST_BYTES, WORKER_MOST_BYTES);
+  uint32_t ns = assist.share.withheld_cpus > 0 ? WORKER_BRIEF_NS : WORKER_NS;
+  return slice_bytes(ns, WORKER_LEAST_BYTES, WORKER_MOST_BYTES);
 }
 
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */
@@ -219,11 +247,12 @@ static void rest(uint64_t worked_ns) {
     return;
   }
   double duty = assist.share.duty;
-  static uint32_t never;
   assist.owed_rest_ns += (uint64_t)((double)worked_ns * (1 - duty) / duty);
   if (assist.owed_rest_ns < REST_LEAST_NS) return;
   uint64_t start_ns = os_now_ns();
-  wait_on_word_for(&never, 0, assist.owed_rest_ns);
+  atomic_store_relaxed(&assist.resting, 1u);
+  wait_on_word_for(&assist.resting, 1, assist.owed_rest_ns);
+  atomic_store_relaxed(&assist.resting, 0u);
   uint64_t rested_ns = os_now_ns() - start_ns;
   assist.owed_rest_ns = assist.owed_rest_ns > rested_ns ? assist.owed_rest_ns - rested_ns : 0;
 }
@@ -275,6 +304,13 @@ static int64_t draw(int64_t debt_bytes) {
   return debt_bytes;
 }
 
+/* There is nothing grey: marking may be about to end.  It may miss one that is about to rest, who has slept it out soon. */
+static void wake_worker(void) {
+  if (LIKELY(atomic_load_relaxed(&assist.resting) == 0)) return;
+  atomic_store_relaxed(&assist.resting, 0u);
+  wake_one(&assist.resting);
+}
+
 /* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
 static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
   mutator_enter(self);
@@ -297,6 +333,7 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     note_pace(scanned, worked_ns);
     if (scanned != 0) cycle_count_pause(worked_ns);
     left = done ? 0 : debt_bytes - (int64_t)scanned;
+    if (done) wake_worker();
   }
   mutator_leave(self);
   return left > 0 ? left : 0;

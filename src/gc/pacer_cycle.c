@@ -32,6 +32,7 @@ enum { NOISE_DIVISOR = 16 };
 
 /* Clocks that stand still must not make more of assists than this. */
 #define SLOWDOWN_MAX 16.0
+#define SLOWDOWN_MIN 0.5
 
 static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 static size_t distance(size_t from, size_t to) { return to > from ? to - from : 0; }
@@ -79,18 +80,24 @@ void pacer_cycle_stopped(struct pacer_cycle *cycle, size_t scanned_bytes) { note
 
 /* ---- the ratio ---- */
 
-/* Had the threads not assisted, they would have allocated more in the same time. */
+/* Had the threads not assisted, they would have allocated more in the same time; had workers had what was withheld, less. */
 static double slowdown(const struct pacer_progress *from, const struct pacer_progress *to) {
-  if (to->assist_ns <= from->assist_ns) return 1;
-  if (to->mutator_ns <= from->mutator_ns) return SLOWDOWN_MAX;
-  double part = (double)(to->assist_ns - from->assist_ns) / (double)(to->mutator_ns - from->mutator_ns);
-  return min_double(1 + part, SLOWDOWN_MAX);
+  double assist_ns = (double)(to->assist_ns - from->assist_ns),
+         withheld_ns = (double)(to->withheld_ns - from->withheld_ns);
+  if (to->mutator_ns <= from->mutator_ns) return assist_ns > withheld_ns ? SLOWDOWN_MAX : 1;
+  double mutator_ns = (double)(to->mutator_ns - from->mutator_ns);
+  return max_double(min_double(1 + (assist_ns - withheld_ns) / mutator_ns, SLOWDOWN_MAX), SLOWDOWN_MIN);
+}
+
+/* By workers, had they had all of their share. */
+static size_t background(const struct pacer_progress *from, const struct pacer_progress *to) {
+  return distance(from->background_bytes, to->background_bytes) + distance(from->withheld_bytes, to->withheld_bytes);
 }
 
 static void measure(struct pacer_cycle *cycle, const struct pacer_progress *from, const struct pacer_progress *to,
                     size_t fixed_bytes) {
   double allocated = (double)distance(from->live_bytes, to->live_bytes) * slowdown(from, to);
-  double scanned = (double)distance(from->background_bytes, to->background_bytes) + (double)fixed_bytes;
+  double scanned = (double)background(from, to) + (double)fixed_bytes;
   cycle->ratio = max_double(cycle->ratio, allocated / scanned);
 }
 
@@ -154,7 +161,7 @@ void pacer_cycle_begin(struct pacer_cycle *cycle, size_t live_bytes, size_t goal
 }
 
 void pacer_cycle_revise(struct pacer_cycle *cycle, const struct pacer_progress *progress) {
-  size_t quarter_bytes = distance(cycle->quarter.background_bytes, progress->background_bytes);
+  size_t quarter_bytes = background(&cycle->quarter, progress);
   if (quarter_bytes > 0 && quarter_bytes >= cycle->scan_bytes / 4) {
     measure(cycle, &cycle->quarter, progress, PACER_FIXED_BYTES / 4);
     cycle->quarter = *progress;
@@ -171,6 +178,10 @@ double pacer_cycle_assist_ratio(const struct pacer_cycle *cycle) { return cycle-
 /* Shares are in such parts of a processor; and so much may stay idle for each processor. */
 enum { SHARE_PARTS = 16, IDLE_DECAY = 4 };
 
+/* What is owed, by the quarter: the line is drawn so that it is about 1. */
+#define WITHHOLD_LEAST 0.75
+#define WITHHOLD_MOST 2.0
+
 static double in_parts(double cpus) { return (double)(unsigned)(cpus * SHARE_PARTS) / SHARE_PARTS; }
 
 /* Half of what is idle is added; what was added goes again, bit by bit, while nothing is.  That also holds where the
@@ -183,10 +194,22 @@ static double adjusted_idle(double used, double cpus, double mutator_cpus) {
   return in_parts(max_double(used - max_double(used / IDLE_DECAY, 1.0 / SHARE_PARTS), 0));
 }
 
-void pacer_share_adjust(struct pacer_share *share, unsigned cpus, unsigned markers, double mutator_cpus) {
+/* A sixteenth of the quarter is left at least: a program that allocates no more must not stay in the cycle. */
+static double adjusted_withheld(const struct pacer_share *share, double cpus, struct pacer_load load) {
+  double base = cpus * PACER_BACKGROUND_SHARE, used = base - share->withheld_cpus;
+  bool is_full = cpus - used - load.mutator_cpus <= cpus / SHARE_PARTS;
+  if (!is_full) return 0;
+  if (load.owed_cpus < base * WITHHOLD_LEAST / 2 || load.owed_cpus > base * WITHHOLD_MOST)
+    return base - min_double(used * 2, base);
+  if (load.owed_cpus < base * WITHHOLD_LEAST) return share->withheld_cpus;
+  return base - max_double(used / 2, base / 16);
+}
+
+void pacer_share_adjust(struct pacer_share *share, unsigned cpus, unsigned markers, struct pacer_load load) {
   double all = cpus == 0 ? 1 : cpus, most = markers == 0 ? 1 : markers;
-  share->idle_cpus = adjusted_idle(share->idle_cpus, all, mutator_cpus);
-  double wanted = min_double(all * PACER_BACKGROUND_SHARE + share->idle_cpus, most);
+  share->withheld_cpus = adjusted_withheld(share, all, load);
+  share->idle_cpus = adjusted_idle(share->idle_cpus, all, load.mutator_cpus);
+  double wanted = min_double(all * PACER_BACKGROUND_SHARE - share->withheld_cpus + share->idle_cpus, most);
   unsigned whole = (unsigned)wanted;
   bool is_whole = wanted <= whole;
   share->workers = is_whole ? whole : whole + 1;

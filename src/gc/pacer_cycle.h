@@ -46,6 +46,8 @@ struct pacer_progress {
   size_t assist_bytes;     /* scanned by threads that allocated */
   uint64_t assist_ns;      /* processor time of that */
   uint64_t mutator_ns;     /* processor time of the program, without assists */
+  size_t withheld_bytes;   /* what workers had scanned in their whole share (struct pacer_share) */
+  uint64_t withheld_ns;    /* processor time of that */
 };
 
 struct pacer_cycle {
@@ -92,16 +94,26 @@ void pacer_cycle_stopped(struct pacer_cycle *cycle, size_t scanned_bytes);
 
 /* ---- who marks in the background ---- */
 
-/* All workers but the last mark without pause, the last one that part of the time. */
+/* All workers but the last mark without pause, the last one that part of the time.
+ *
+ * Where the program fills the processors, a worker takes one from a thread for each of its slices; the thread is delayed for
+ * less when it marks as much by itself.  So most of the quarter is *withheld* where threads owe enough to get the marking done,
+ * and not so much that most of their time goes there: for throughput a worker's long slices are better. */
 struct pacer_share {
-  double idle_cpus; /* processors that the program leaves idle, as far as they are used */
-  unsigned workers; /* at least 1 */
-  double duty;      /* of the last worker: above 0, at most 1 */
+  double idle_cpus;     /* processors that the program leaves idle, as far as they are used */
+  double withheld_cpus; /* of the quarter */
+  unsigned workers;     /* at least 1 */
+  double duty;          /* of the last worker: above 0, at most 1 */
 };
 
-/* Every few milliseconds, from a share of zeros the first time: a quarter of `cpus`, and what the program leaves idle,
- * as far as `markers` go.  `mutator_cpus`: processor time of the program since the last call, assists included, by the
- * time that passed.  Other programs are not seen: what they use counts as idle. */
-void pacer_share_adjust(struct pacer_share *share, unsigned cpus, unsigned markers, double mutator_cpus);
+/* What was measured since the last call, by the time that passed. */
+struct pacer_load {
+  double mutator_cpus; /* processor time of the program, assists included */
+  double owed_cpus;    /* what it takes to scan what is owed for its allocation */
+};
+
+/* Every few milliseconds, from a share of zeros the first time: a quarter of `cpus`, without what is withheld, and what the
+ * program leaves idle, as far as `markers` go.  Other programs are not seen: what they use counts as idle. */
+void pacer_share_adjust(struct pacer_share *share, unsigned cpus, unsigned markers, struct pacer_load load);
 
 #endif

@@ -101,6 +101,8 @@ struct marking {
   double done_bytes, credit_bytes;
   double background_bytes, assist_bytes;
   double background_ns, assist_ns, mutator_ns, wall_ns; /* the first three: processor time */
+  double withheld_bytes, withheld_ns;                   /* from the workers; the threads mark instead */
+  double owed_cpus;                                     /* in the last step */
   double allowed_bytes;                                 /* the goal, or what a huge object left */
   double ratio_most;
 };
@@ -198,6 +200,9 @@ static void mark_step(struct simulation *simulation, struct marking *marking, do
   marking->background_bytes += scanned * part;
   marking->assist_bytes += owed * part;
   marking->background_ns += workers * ns * part;
+  marking->withheld_ns += simulation->share.withheld_cpus * ns * part;
+  marking->withheld_bytes += simulation->share.withheld_cpus * ns * part * speed;
+  marking->owed_cpus = allocated * pacer_cycle_assist_ratio(&simulation->cycle) / speed / ns;
   marking->assist_ns += owed * part / simulation->program->mark_per_ns;
   double mutator_ns = mutators * ns * part - owed * part / simulation->program->mark_per_ns;
   marking->mutator_ns += mutator_ns;
@@ -212,7 +217,9 @@ static struct pacer_progress progress(const struct simulation *simulation, const
                                  .background_bytes = (size_t)marking->background_bytes,
                                  .assist_bytes = (size_t)marking->assist_bytes,
                                  .assist_ns = (uint64_t)marking->assist_ns,
-                                 .mutator_ns = (uint64_t)marking->mutator_ns};
+                                 .mutator_ns = (uint64_t)marking->mutator_ns,
+                                 .withheld_bytes = (size_t)marking->withheld_bytes,
+                                 .withheld_ns = (uint64_t)marking->withheld_ns};
 }
 
 static void revise(struct simulation *simulation, struct marking *marking) {
@@ -224,10 +231,11 @@ static void revise(struct simulation *simulation, struct marking *marking) {
   if (ratio > marking->ratio_most) marking->ratio_most = ratio;
 }
 
-static void adjust(struct simulation *simulation) {
+static void adjust(struct simulation *simulation, const struct marking *marking) {
   const struct program *program = simulation->program;
-  double workers = worker_cpus(simulation);
-  pacer_share_adjust(&simulation->share, program->cpus, program->markers, mutator_cpus(simulation, workers));
+  const struct pacer_load load = {.mutator_cpus = mutator_cpus(simulation, worker_cpus(simulation)),
+                                  .owed_cpus = marking->owed_cpus};
+  pacer_share_adjust(&simulation->share, program->cpus, program->markers, load);
 }
 
 static void mark(struct simulation *simulation, struct marking *marking, double huge_bytes) {
@@ -244,7 +252,7 @@ static void mark(struct simulation *simulation, struct marking *marking, double 
       revise_ns = marking->wall_ns + MS_NS;
     }
     if (marking->wall_ns >= adjust_ns) {
-      adjust(simulation);
+      adjust(simulation, marking);
       adjust_ns = marking->wall_ns + 10 * MS_NS;
     }
   }
@@ -288,7 +296,8 @@ static struct cycle_figures run_cycle(struct simulation *simulation, unsigned nu
       .allowed_bytes = marking.allowed_bytes,
       .peak_bytes = simulation->live_bytes,
       .share = (marking.background_ns + marking.assist_ns) / (marking.wall_ns * program->cpus),
-      .assisted = marking.scan_bytes > 0 ? marking.assist_bytes / marking.scan_bytes : 0,
+      .assisted =
+          marking.scan_bytes > 0 ? larger(marking.assist_bytes - marking.withheld_bytes, 0) / marking.scan_bytes : 0,
       .off_ns = off_ns,
       .mark_ns = marking.wall_ns,
       .off_part = (begin_bytes - marked) / ((double)simulation->goal_bytes - marked),
@@ -302,8 +311,9 @@ static struct cycle_figures run_cycle(struct simulation *simulation, unsigned nu
 struct outcome {
   double peak_most, peak_least; /* by the goal, or by what a huge object left */
   double share_mean, share_most;
-  double assisted_mean, assisted_most; /* part of the scan work that assists did */
-  double off_least; /* part of the way from the marked bytes to the goal that lies between two cycles */
+  double assisted_mean,
+      assisted_most; /* part of the scan work that assists did, beyond what was withheld from workers */
+  double off_least;  /* part of the way from the marked bytes to the goal that lies between two cycles */
   double ratio_most, peak_bytes;
   double marking;         /* part of the time */
   double collector_share; /* of the processor time of all */
@@ -330,7 +340,7 @@ static struct simulation start(const struct program *program) {
                                             .memory_limit_bytes = SIZE_MAX}};
   if (program->limit_bytes != 0) simulation.pacer.memory_limit_bytes = (size_t)program->limit_bytes;
   pacer_cycle_init(&simulation.cycle);
-  pacer_share_adjust(&simulation.share, program->cpus, program->markers, program->threads);
+  pacer_share_adjust(&simulation.share, program->cpus, program->markers, (struct pacer_load){program->threads, 0});
   limiter_init(&simulation.limiter, 0);
   simulation.live_bytes = program->live_bytes * factor(program->live, 0);
   simulation.marked_bytes = (size_t)simulation.live_bytes;
@@ -382,8 +392,10 @@ static void require_at_goal(const struct program *program, const struct outcome 
   REQUIRE(o->peak_least >= 0.9, "%s: a cycle ended at %f of the goal", program->name, o->peak_least);
 }
 
-static void require_quarter(const struct program *program, const struct outcome *o, double assisted) {
-  REQUIRE(o->share_mean >= 0.23 && o->share_mean <= 0.27, "%s: share %f", program->name, o->share_mean);
+/* Within two points of it where the program is steady; less where it is not: the runway is long enough for the worst of its moments,
+ * and threads that mark in place of workers keep to the line, and do not finish early. */
+static void require_quarter(const struct program *program, const struct outcome *o, double least, double assisted) {
+  REQUIRE(o->share_mean >= least && o->share_mean <= 0.27, "%s: share %f", program->name, o->share_mean);
   REQUIRE(o->assisted_mean <= assisted, "%s: assists %f", program->name, o->assisted_mean);
 }
 
@@ -394,13 +406,13 @@ static void steady(void **state) {
   struct program program = steady_program();
   struct outcome o = show(&program, CYCLES);
   require_at_goal(&program, &o);
-  require_quarter(&program, &o, 0.02);
+  require_quarter(&program, &o, 0.23, 0.02);
   program.name = "six processors"; /* one worker and a half, a hundred threads */
   program.cpus = 6;
   program.threads = 100;
   o = show(&program, CYCLES);
   require_at_goal(&program, &o);
-  require_quarter(&program, &o, 0.02);
+  require_quarter(&program, &o, 0.23, 0.02);
   program.name = "1 TiB";
   program.live_bytes = 1024 * GIB;
   program.cpus = program.threads = 64;
@@ -408,7 +420,7 @@ static void steady(void **state) {
   program.step_ns = MS_NS;
   o = show(&program, 20);
   require_at_goal(&program, &o);
-  require_quarter(&program, &o, 0.02);
+  require_quarter(&program, &o, 0.23, 0.02);
 }
 
 static double ten_times_each_700_ms(double now_ns) { return (uint64_t)(now_ns / (700 * MS_NS)) % 2 ? 10 : 1; }
@@ -423,7 +435,7 @@ static void bursty(void **state) {
   program.alloc = ten_times_each_700_ms;
   struct outcome o = show(&program, CYCLES);
   require_peak(&program, &o);
-  require_quarter(&program, &o, 0.06);
+  require_quarter(&program, &o, 0.21, 0.06);
   program.name = "long bursts";
   program.alloc = ten_times_each_20_s;
   o = show(&program, CYCLES);
@@ -498,12 +510,12 @@ static void growing_and_shrinking(void **state) {
   program.live = grows;
   struct outcome o = show(&program, CYCLES);
   require_at_goal(&program, &o);
-  require_quarter(&program, &o, 0.03);
+  require_quarter(&program, &o, 0.23, 0.03);
   program.name = "shrinking";
   program.live = shrinks;
   o = show(&program, CYCLES);
   require_at_goal(&program, &o);
-  require_quarter(&program, &o, 0.03);
+  require_quarter(&program, &o, 0.23, 0.03);
   program.name = "twice at once";
   program.live = doubles_at_once;
   o = show(&program, CYCLES);
@@ -587,7 +599,7 @@ static void random_programs(void **state) {
     require_peak(&program, &o);
     if (!is_quarter_enough(&program)) continue;
     with_a_quarter++;
-    require_quarter(&program, &o, 0.05);
+    require_quarter(&program, &o, 0.12, 0.05);
   }
   printf("random           %zu programs, a quarter was enough for %zu\n", programs, with_a_quarter);
   REQUIRE(programs < 100 || with_a_quarter > programs / 20, "%zu of %zu", with_a_quarter, programs);

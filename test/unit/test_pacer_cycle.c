@@ -119,9 +119,9 @@ static void extreme_goals(void **state) {
   pacer_cycle_begin(&cycle, 100 * MIB, SIZE_MAX);
   require_about(1 + pacer_cycle_assist_ratio(&cycle), 1);
   pacer_cycle_begin(&cycle, SIZE_MAX, SIZE_MAX);
-  pacer_cycle_revise(&cycle, &(struct pacer_progress){SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, 0});
+  pacer_cycle_revise(&cycle, &(struct pacer_progress){SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, 0, 0, 0});
   assert_true(pacer_cycle_assist_ratio(&cycle) <= PACER_ASSIST_RATIO_MAX);
-  pacer_cycle_end(&cycle, &(struct pacer_progress){0, SIZE_MAX, SIZE_MAX, UINT64_MAX, 0}, false);
+  pacer_cycle_end(&cycle, &(struct pacer_progress){0, SIZE_MAX, SIZE_MAX, UINT64_MAX, 0, SIZE_MAX, 0}, false);
   assert_true(pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB) >= 160 * MIB - 1);
 }
 
@@ -154,7 +154,7 @@ static void the_line_leads_to_the_goal(void **state) {
   require_about(ratio_at(&cycle, 201, 66), 2.0 / (50.0 / 32));
   require_about((double)pacer_cycle_credit_most(&cycle), 4 * (double)MIB);
   /* What assists scanned counts as well. */
-  const struct pacer_progress progress = {180 * MIB, 30 * MIB, 24 * MIB, 1, 1};
+  const struct pacer_progress progress = {180 * MIB, 30 * MIB, 24 * MIB, 1, 1, 0, 0};
   pacer_cycle_revise(&cycle, &progress);
   require_about(pacer_cycle_assist_ratio(&cycle), 10.0 / 20);
 }
@@ -190,7 +190,7 @@ static void a_goal_that_was_passed_moves(void **state) {
 static void assists_and_bursts_count(void **state) {
   (void)state;
   struct pacer_cycle cycle = marking();
-  const struct pacer_progress end = {160 * MIB, 32 * MIB - PACER_FIXED_BYTES, 32 * MIB, 5000, 5000};
+  const struct pacer_progress end = {160 * MIB, 32 * MIB - PACER_FIXED_BYTES, 32 * MIB, 5000, 5000, 0, 0};
   pacer_cycle_end(&cycle, &end, false);
   require_about(cycle.recent[0], 20.0 / 32);
   pacer_cycle_begin(&cycle, 150 * MIB, 200 * MIB);
@@ -198,17 +198,26 @@ static void assists_and_bursts_count(void **state) {
   ratio_at(&cycle, 161, 24); /* not yet a quarter */
   ratio_at(&cycle, 171, 32);
   ratio_at(&cycle, 172, 48);
-  const struct pacer_progress burst = {173 * MIB, 64 * MIB, 0, 0, 9000};
+  const struct pacer_progress burst = {173 * MIB, 64 * MIB, 0, 0, 9000, 0, 0};
   pacer_cycle_end(&cycle, &burst, false);
   require_about(cycle.recent[0], 20 / (16 + 1.0 / 64));
   assert_true(pacer_cycle_assist_ratio(&cycle) == 0);
+}
+
+/* The runway is what the workers' whole share would need: the threads did what was withheld of it. */
+static void what_was_withheld_counts_as_done(void **state) {
+  (void)state;
+  struct pacer_cycle cycle = marking();
+  const struct pacer_progress end = {160 * MIB, 16 * MIB - PACER_FIXED_BYTES, 48 * MIB, 6000, 5000, 16 * MIB, 1000};
+  pacer_cycle_end(&cycle, &end, false);
+  require_about(cycle.recent[0], 20.0 / 32);
 }
 
 /* ---- the share ---- */
 
 static struct pacer_share busy_share(unsigned cpus, unsigned markers) {
   struct pacer_share share = {0};
-  pacer_share_adjust(&share, cpus, markers, cpus + 1);
+  pacer_share_adjust(&share, cpus, markers, (struct pacer_load){cpus + 1, 0});
   return share;
 }
 
@@ -237,19 +246,42 @@ static double fair_mutator_cpus(const struct pacer_share *share, unsigned cpus, 
 static void idle_processors_are_used_and_given_back(void **state) {
   (void)state;
   struct pacer_share share = busy_share(8, 8);
-  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 8, 0);
+  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 8, (struct pacer_load){0, 0});
   assert_true(cpus_of(&share) >= 7.5 && cpus_of(&share) <= 8);
   for (int i = 0; i < 10; i++) {
-    pacer_share_adjust(&share, 8, 8, fair_mutator_cpus(&share, 8, 3));
+    pacer_share_adjust(&share, 8, 8, (struct pacer_load){fair_mutator_cpus(&share, 8, 3), 0});
     assert_true(cpus_of(&share) >= 2);
   }
   assert_true(cpus_of(&share) >= 3.9 && cpus_of(&share) <= 5.5);
-  for (int i = 0; i < 20; i++) pacer_share_adjust(&share, 8, 8, fair_mutator_cpus(&share, 8, 8));
+  for (int i = 0; i < 20; i++)
+    pacer_share_adjust(&share, 8, 8, (struct pacer_load){fair_mutator_cpus(&share, 8, 8), 0});
   assert_true(cpus_of(&share) == 2);
-  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 3, 0);
+  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 3, (struct pacer_load){0, 0});
   assert_true(cpus_of(&share) == 3);
-  for (int i = 0; i < 20; i++) pacer_share_adjust(&share, 8, 3, 1000); /* clocks are off */
+  for (int i = 0; i < 20; i++) pacer_share_adjust(&share, 8, 3, (struct pacer_load){1000, 0}); /* clocks are off */
   assert_true(cpus_of(&share) == 2);
+}
+
+static void adjust_often(struct pacer_share *share, double mutator_cpus, double owed_cpus) {
+  for (int i = 0; i < 10; i++) pacer_share_adjust(share, 4, 4, (struct pacer_load){mutator_cpus, owed_cpus});
+}
+
+static void threads_that_fill_the_processors_mark(void **state) {
+  (void)state;
+  struct pacer_share share = busy_share(4, 4);
+  adjust_often(&share, 3.9, 1.5);
+  assert_true(cpus_of(&share) == 1.0 / 16);
+  adjust_often(&share, 3.9, 0.6); /* as they go on */
+  assert_true(cpus_of(&share) == 1.0 / 16);
+  adjust_often(&share, 3.9, 0.1); /* who owes little cannot be left to it */
+  assert_true(cpus_of(&share) == 1);
+  adjust_often(&share, 3.9, 1.5);
+  assert_true(cpus_of(&share) == 1.0 / 16);
+  adjust_often(&share, 3.9, 2.5); /* who owes much is better off with workers */
+  assert_true(cpus_of(&share) == 1);
+  adjust_often(&share, 3.9, 1.5);
+  pacer_share_adjust(&share, 4, 4, (struct pacer_load){3, 2}); /* a processor is idle */
+  assert_true(share.withheld_cpus == 0 && cpus_of(&share) >= 1);
 }
 
 int main(void) {
@@ -264,8 +296,10 @@ int main(void) {
       cmocka_unit_test(more_work_than_expected_moves_the_target),
       cmocka_unit_test(a_goal_that_was_passed_moves),
       cmocka_unit_test(assists_and_bursts_count),
+      cmocka_unit_test(what_was_withheld_counts_as_done),
       cmocka_unit_test(a_quarter_of_the_processors),
       cmocka_unit_test(idle_processors_are_used_and_given_back),
+      cmocka_unit_test(threads_that_fill_the_processors_mark),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
