@@ -291,6 +291,7 @@ static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(voi
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
+  if (reason == COLLECT_HEAP && collector_is_disabled()) return true; /* it stays due: each allocation comes by here */
   if (reason == COLLECT_FORCED) let_others_run(self);
   if (stop == NULL && cycle_runs_beside(expected_marked_bytes()) && driver_request(self, reason)) return true;
   return collect_here(reason, stop, argument);
