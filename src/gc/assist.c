@@ -16,7 +16,7 @@ enum {
   WORKER_MOST_BYTES = 256 << 10, /* of a worker, at once */
   WORKER_LEAST_BYTES = 8 << 10,  /* of one that rests between: at least, or what takes as long as the next two say */
   WORKER_NS = 50000,
-  WORKER_BRIEF_NS = 25000, /* where the program's threads mark in its place, and run where it does */
+  WORKER_BRIEF_NS = 25000,      /* where the program's threads mark in its place, and run where it does */
   ASSIST_MOST_BYTES = 16 << 10, /* of a thread, at once; less where that takes longer than ASSIST_NS */
   ASSIST_LEAST_BYTES = 2 << 10,
   ASSIST_NS = 24000,
@@ -51,9 +51,12 @@ static NOT_A_ROOT struct {
   size_t assist_bytes;  /* atomic; scanned by threads */
   uint64_t assist_ns;   /* atomic; processor time of that */
   uint32_t ns_per_kib;  /* atomic; of late, of threads; kept from cycle to cycle */
-  uint32_t active;      /* atomic; threads that assist at this moment, and may hold the last grey objects */
-  uint32_t unfinished;  /* atomic; workers of an epoch that used up their slices */
-  uint32_t resting;     /* atomic; 1: the only worker sleeps on it */
+  uint32_t payers;      /* atomic; threads that have assisted in this cycle */
+  uint32_t payers_before;
+  uint32_t cycle;      /* atomic; a number */
+  uint32_t active;     /* atomic; threads that assist at this moment, and may hold the last grey objects */
+  uint32_t unfinished; /* atomic; workers of an epoch that used up their slices */
+  uint32_t resting;    /* atomic; 1: the only worker sleeps on it */
 } assist CACHE_ALIGNED;
 
 /* ---- figures ---- */
@@ -101,6 +104,8 @@ void assist_begin(bool minor) {
   assist.process_cpu_ns = os_process_cpu_ns();
   assist.worker_cpu_ns = assist.background_bytes = assist.owed_rest_ns = assist.shared_program_ns = 0;
   assist.withheld_bytes = assist.withheld_ns = 0;
+  atomic_store_relaxed(&assist.cycle, assist.cycle + 1);
+  assist.payers_before = atomic_exchange_acq_rel(&assist.payers, 0u);
   assist.shared_ns = os_now_ns();
   assist.shared_live_bytes = atomic_load_relaxed(&account_live_bytes);
   atomic_store_relaxed(&assist.assist_bytes, (size_t)0);
@@ -193,7 +198,8 @@ static void think_over_share(void) {
   uint64_t program = program_ns();
   size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
   struct pacer_load load = {.mutator_cpus = (double)(program - assist.shared_program_ns) / (double)passed_ns,
-                            .owed_cpus = owed_ns(live_bytes) / (double)passed_ns};
+                            .owed_cpus = owed_ns(live_bytes) / (double)passed_ns,
+                            .payers = (unsigned)max_size(atomic_load_relaxed(&assist.payers), assist.payers_before)};
   pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), load);
   assist.shared_ns = now_ns;
   assist.shared_program_ns = program;
@@ -304,11 +310,18 @@ static int64_t draw(int64_t debt_bytes) {
   return debt_bytes;
 }
 
-/* There is nothing grey: marking may be about to end.  It may miss one that is about to rest, who has slept it out soon. */
-static void wake_worker(void) {
+/* It may miss one that is about to rest, who has slept it out soon. */
+void assist_wake_worker(void) {
   if (LIKELY(atomic_load_relaxed(&assist.resting) == 0)) return;
   atomic_store_relaxed(&assist.resting, 0u);
   wake_one(&assist.resting);
+}
+
+static void count_payer(struct midden_tracer *tracer) {
+  uint32_t cycle = atomic_load_relaxed(&assist.cycle);
+  if (tracer->paid_cycle == cycle) return;
+  tracer->paid_cycle = cycle;
+  atomic_add_relaxed(&assist.payers, 1u);
 }
 
 /* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
@@ -319,6 +332,7 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     uint64_t start_ns = os_now_ns();
     struct midden_tracer *tracer = concurrent_tracer(self);
     size_t before = tracer->scanned_bytes;
+    count_payer(tracer);
     atomic_add_acq_rel(&assist.active, 1u);
     memcheck_quiet_begin();
     bool done = mark_drain_some(
@@ -333,7 +347,7 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     note_pace(scanned, worked_ns);
     if (scanned != 0) cycle_count_pause(worked_ns);
     left = done ? 0 : debt_bytes - (int64_t)scanned;
-    if (done) wake_worker();
+    if (done) assist_wake_worker(); /* marking may be about to end */
   }
   mutator_leave(self);
   return left > 0 ? left : 0;

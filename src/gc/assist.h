@@ -3,7 +3,8 @@
  * The driver marks, with helpers where processors are idle, for a quarter of the processors' time on average.  Where that is
  * too little, threads that allocate help: each owes so many bytes of scanning for each byte that it allocates, so that the
  * marking is done when the heap reaches its goal.  What background marking has done beyond its own share is credit that
- * pays for threads' debts. */
+ * pays for threads' debts.  Where threads fill the processors and owe about as much as the driver would do, they do most of it,
+ * and the driver rests (struct pacer_share). */
 #ifndef MIDDEN_GC_ASSIST_H
 #define MIDDEN_GC_ASSIST_H
 
@@ -34,6 +35,9 @@ size_t assist_scanned_bytes(void);
 /* The driver: marks until the pool is empty and no marker holds anything.  Every few hundred microseconds it calls
  * `meanwhile`, if not NULL. */
 void assist_drain(struct cycle *cycle, void (*meanwhile)(void));
+
+/* Who waits for the cycle, or for its end of a slice: the driver is not to sleep out a rest between two. */
+void assist_wake_worker(void);
 
 /* Whether threads that allocate owe work; atomic. */
 extern bool assist_is_due;

@@ -3,6 +3,7 @@
 #include "alloc/account.h"
 #include "base/atomic.h"
 #include "base/wait.h"
+#include "gc/assist.h"
 #include "gc/background.h"
 #include "gc/cycle.h"
 #include "gc/handover.h"
@@ -142,6 +143,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
   if (atomic_load_relaxed(&driver.thread) == self->thread_id) return false;
   struct wait wait = {.self = self, .reason = reason};
   atomic_add_relaxed(&driver.waiting, 1u);
+  assist_wake_worker();
   os_call_with_registers(wait_with_registers, &wait);
   atomic_sub_relaxed(&driver.waiting, 1u);
   return true;

@@ -2,6 +2,7 @@
 
 #include "base/atomic.h"
 #include "base/wait.h"
+#include "gc/assist.h"
 #include "gc/concurrent.h"
 #include "gc/cycle.h"
 #include "gc/handover.h"
@@ -42,6 +43,7 @@ void loan_acquire(struct mutator *self) {
   }
   if (!lock_try(&collector_lock)) {
     atomic_add_acq_rel(&loan.waiting, 1u);
+    assist_wake_worker();
     os_call_with_registers(borrow_with_registers, self);
     atomic_sub_acq_rel(&loan.waiting, 1u);
   }

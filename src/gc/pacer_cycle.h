@@ -98,7 +98,8 @@ void pacer_cycle_stopped(struct pacer_cycle *cycle, size_t scanned_bytes);
  *
  * Where the program fills the processors, a worker takes one from a thread for each of its slices; the thread is delayed for
  * less when it marks as much by itself.  So most of the quarter is *withheld* where threads owe enough to get the marking done,
- * and not so much that most of their time goes there: for throughput a worker's long slices are better. */
+ * and not so much that most of their time goes there: for throughput a worker's long slices are better.  Nor where more threads
+ * pay than there are processors: one that is preempted while it assists keeps others waiting. */
 struct pacer_share {
   double idle_cpus;     /* processors that the program leaves idle, as far as they are used */
   double withheld_cpus; /* of the quarter */
@@ -110,6 +111,7 @@ struct pacer_share {
 struct pacer_load {
   double mutator_cpus; /* processor time of the program, assists included */
   double owed_cpus;    /* what it takes to scan what is owed for its allocation */
+  unsigned payers;     /* threads that assisted in this cycle or the last */
 };
 
 /* Every few milliseconds, from a share of zeros the first time: a quarter of `cpus`, without what is withheld, and what the

@@ -15,10 +15,10 @@ static NOT_A_ROOT struct {
   struct work_buffer *full, *empty; /* under lock */
   size_t made, limit;               /* buffers; under lock */
   uint32_t full_count;              /* atomic; written under lock */
-  uint32_t joined;                  /* atomic; markers that take part; only grows while marking */
-  uint32_t waiting;                 /* atomic; those of them without work */
   bool overflowed;                  /* atomic; written under lock */
   uintptr_t low, high;              /* under lock; inclusive */
+  uint32_t waiting CACHE_ALIGNED;   /* atomic; markers without work.  All read it often, while others take the lock */
+  uint32_t joined;                  /* atomic; markers that take part; only grows while marking */
 } pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
 
 /* Makes a chunk of buffers; the lock is held. */

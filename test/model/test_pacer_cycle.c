@@ -234,7 +234,8 @@ static void revise(struct simulation *simulation, struct marking *marking) {
 static void adjust(struct simulation *simulation, const struct marking *marking) {
   const struct program *program = simulation->program;
   const struct pacer_load load = {.mutator_cpus = mutator_cpus(simulation, worker_cpus(simulation)),
-                                  .owed_cpus = marking->owed_cpus};
+                                  .owed_cpus = marking->owed_cpus,
+                                  .payers = program->threads};
   pacer_share_adjust(&simulation->share, program->cpus, program->markers, load);
 }
 
@@ -340,7 +341,7 @@ static struct simulation start(const struct program *program) {
                                             .memory_limit_bytes = SIZE_MAX}};
   if (program->limit_bytes != 0) simulation.pacer.memory_limit_bytes = (size_t)program->limit_bytes;
   pacer_cycle_init(&simulation.cycle);
-  pacer_share_adjust(&simulation.share, program->cpus, program->markers, (struct pacer_load){program->threads, 0});
+  pacer_share_adjust(&simulation.share, program->cpus, program->markers, (struct pacer_load){program->threads, 0, 0});
   limiter_init(&simulation.limiter, 0);
   simulation.live_bytes = program->live_bytes * factor(program->live, 0);
   simulation.marked_bytes = (size_t)simulation.live_bytes;
