@@ -237,6 +237,9 @@ endforeach()
 # What test_world.c does behind the release of the collector's lock.
 target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 
+# What test_disabled.c counts.
+target_link_options(test_unit_disabled PRIVATE "LINKER:--wrap=driver_request")
+
 # What test_barrier_modules.c does behind the learning of what is loaded.
 target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
