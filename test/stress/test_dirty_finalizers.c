@@ -131,9 +131,10 @@ NOINLINE_TEST static void make(struct keeper *self, size_t number, size_t at) {
   self->record[at] = record;
 }
 
+/* The other way around its finalizer could run between the two. */
 static void drop(struct keeper *self, size_t number, size_t at) {
-  roots_of[number][at] = NULL;
-  __atomic_store_n(&self->record[at]->hold, DROPPED, __ATOMIC_RELEASE);
+  __atomic_store_n(&self->record[at]->hold, DROPPED, __ATOMIC_RELAXED);
+  __atomic_store_n(&roots_of[number][at], NULL, __ATOMIC_RELEASE);
 }
 
 /* By the weak reference. */
