@@ -6,7 +6,7 @@
 
 #include "support/heap_test.h"
 
-enum { LIVE_NODES = 200000, FINALIZERS = 20000, SECONDS = 60 };
+enum { LIVE_NODES = 200000, FINALIZERS = 20000, SECONDS = 120 };
 
 static enum midden_mode mode; /* of the case */
 static void **live;           /* so that cycles run beside the program */
