@@ -46,17 +46,16 @@ static NOT_A_ROOT struct {
   size_t shared_live_bytes;
   uint64_t withheld_bytes; /* see struct pacer_progress */
   uint64_t withheld_ns;
-  int64_t credit_bytes; /* atomic; scanned in the background, and not yet drawn on */
-  uint32_t ratio;       /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
-  size_t assist_bytes;  /* atomic; scanned by threads */
-  uint64_t assist_ns;   /* atomic; processor time of that */
-  uint32_t ns_per_kib;  /* atomic; of late, of threads; kept from cycle to cycle */
-  uint32_t payers;      /* atomic; threads that have assisted in this cycle */
-  uint32_t payers_before;
-  uint32_t cycle;      /* atomic; a number */
-  uint32_t active;     /* atomic; threads that assist at this moment, and may hold the last grey objects */
-  uint32_t unfinished; /* atomic; workers of an epoch that used up their slices */
-  uint32_t resting;    /* atomic; 1: the only worker sleeps on it */
+  int64_t credit_bytes;   /* atomic; scanned in the background, and not yet drawn on */
+  uint32_t ratio;         /* atomic; bytes owed for one that is allocated, times 1 << RATIO_SHIFT */
+  size_t assist_bytes;    /* atomic; scanned by threads */
+  uint64_t assist_ns;     /* atomic; processor time of that */
+  uint32_t ns_per_kib;    /* atomic; of late, of threads; kept from cycle to cycle */
+  uint32_t payers;        /* atomic; threads that have assisted in this cycle */
+  uint32_t payers_before; /* in the last */
+  uint32_t active;        /* atomic; threads that assist at this moment, and may hold the last grey objects */
+  uint32_t unfinished;    /* atomic; workers of an epoch that used up their slices */
+  uint32_t resting;       /* atomic; 1: the only worker sleeps on it */
 } assist CACHE_ALIGNED;
 
 /* ---- figures ---- */
@@ -104,7 +103,6 @@ void assist_begin(bool minor) {
   assist.process_cpu_ns = os_process_cpu_ns();
   assist.worker_cpu_ns = assist.background_bytes = assist.owed_rest_ns = assist.shared_program_ns = 0;
   assist.withheld_bytes = assist.withheld_ns = 0;
-  atomic_store_relaxed(&assist.cycle, assist.cycle + 1);
   assist.payers_before = atomic_exchange_acq_rel(&assist.payers, 0u);
   assist.shared_ns = os_now_ns();
   assist.shared_live_bytes = atomic_load_relaxed(&account_live_bytes);
@@ -318,9 +316,8 @@ void assist_wake_worker(void) {
 }
 
 static void count_payer(struct midden_tracer *tracer) {
-  uint32_t cycle = atomic_load_relaxed(&assist.cycle);
-  if (tracer->paid_cycle == cycle) return;
-  tracer->paid_cycle = cycle;
+  if (tracer->has_paid) return;
+  tracer->has_paid = true;
   atomic_add_relaxed(&assist.payers, 1u);
 }
 

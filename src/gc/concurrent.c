@@ -57,6 +57,7 @@ struct midden_tracer *concurrent_tracer(struct mutator *self) {
     ASSERT(tracer->buffer == NULL);
     mark_begin(tracer, MARK_CONCURRENT);
     tracer->cycle = concurrent.cycle;
+    tracer->has_paid = false;
   }
   tracer->is_added_up = false;
   return tracer;

@@ -54,7 +54,7 @@ struct midden_tracer {
   size_t scanned_bytes; /* CONCURRENT: of objects scanned */
   uint32_t cycle;       /* a thread's own: the cycle that it was used in; 0: the collector's */
   int64_t debt_bytes;   /* a thread's own: of scanning; see assist.h */
-  uint32_t paid_cycle;  /* a thread's own: the last in which it assisted; assist.c counts them */
+  bool has_paid;        /* a thread's own: it has assisted in this cycle; assist.c counts them */
   bool is_added_up;     /* a thread's own: what it marked was added up already */
   uint64_t counted;     /* a thread's own: what it had marked when it was last asked */
   /* NULL; or who is told of everything reported to this tracer, of which then nothing is marked. */
