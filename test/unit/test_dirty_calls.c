@@ -38,9 +38,7 @@ static struct cycle_step called; /* the first call was made, and what it leads t
 /* ---- the collector's side ---- */
 
 static void report_head(struct midden_tracer *tracer) {
-  uintptr_t hidden = atomic_load_relaxed(&calls.head);
-  if (hidden == 0) return; /* the ballast's own cycle, which comes late on a busy machine */
-  struct node *head = test_unhide(hidden);
+  struct node *head = test_unhide(atomic_load_relaxed(&calls.head));
   midden_trace(tracer, head);
   if (tracer->visit != NULL) return; /* the check's own */
   REQUIRE(calls.count < CALLS_MOST, "called too often");
@@ -76,6 +74,10 @@ void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void)) {
   __real_assist_drain(running, meanwhile);
 }
 
+/* To look ahead costs nothing: where it does not pay, cycles do without, and on a busy machine that may be any. */
+uint64_t __wrap_os_thread_cpu_ns(void);
+uint64_t __wrap_os_thread_cpu_ns(void) { return 0; }
+
 /* ---- the program's side ---- */
 
 /* Nobody but a call knows of it. */
@@ -101,7 +103,7 @@ NOINLINE_TEST static void check_list(void) {
 /* By the thread that waits for the cycle, where the program has callbacks; else by the driver. */
 static void run_cycle(bool changes) {
   make_list();
-  midden_collect(); /* none is due by itself */
+  midden_collect();
   test_scrub_stack();
   calls.count = 0;
   cycle_begin(&called);
@@ -173,6 +175,7 @@ int main(void) {
                                            .mode = MIDDEN_MODE_DIRTY,
                                            .generations = MIDDEN_GENERATIONS_OFF,
                                            .debug = MIDDEN_DEBUG_CHECK,
+                                           .initial_heap_bytes = (size_t)1 << 30, /* no cycle is due by itself */
                                            .percent = 10000,
                                            .idle_collect_ms = -1});
   sem_init(&called.reached, 0, 0);

@@ -470,6 +470,7 @@ int main(void) {
                                            .mode = MIDDEN_MODE_DIRTY,
                                            .generations = MIDDEN_GENERATIONS_OFF,
                                            .debug = MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY,
+                                           .initial_heap_bytes = (size_t)1 << 30, /* no cycle is due by itself */
                                            .percent = 10000,
                                            .idle_collect_ms = -1});
   sem_init(&walked.reached, 0, 0);
