@@ -182,9 +182,8 @@ static void count_withheld(uint64_t passed_ns) {
   if (ns_per_kib != 0) assist.withheld_bytes += ns * 1024 / ns_per_kib;
 }
 
-/* In dirty-page mode workers are not to be withheld, as cycles are to be short. */
 static double owed_ns(size_t live_bytes) {
-  if (live_bytes <= assist.shared_live_bytes || collector.dirty) return 0;
+  if (live_bytes <= assist.shared_live_bytes) return 0;
   double bytes = (double)(live_bytes - assist.shared_live_bytes) * pacer_cycle_assist_ratio(assist.pacer);
   return bytes / 1024 * atomic_load_relaxed(&assist.ns_per_kib);
 }
@@ -197,7 +196,8 @@ static void think_over_share(void) {
   size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
   struct pacer_load load = {.mutator_cpus = (double)(program - assist.shared_program_ns) / (double)passed_ns,
                             .owed_cpus = owed_ns(live_bytes) / (double)passed_ns,
-                            .payers = (unsigned)max_size(atomic_load_relaxed(&assist.payers), assist.payers_before)};
+                            .payers = (unsigned)max_size(atomic_load_relaxed(&assist.payers), assist.payers_before),
+                            .is_hurried = collector.dirty};
   pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), load);
   assist.shared_ns = now_ns;
   assist.shared_program_ns = program;

@@ -198,7 +198,7 @@ static double adjusted_idle(double used, double cpus, double mutator_cpus) {
 static double adjusted_withheld(const struct pacer_share *share, double cpus, struct pacer_load load) {
   double base = cpus * PACER_BACKGROUND_SHARE, used = base - share->withheld_cpus;
   bool is_full = cpus - used - load.mutator_cpus <= cpus / SHARE_PARTS;
-  if (!is_full || load.payers > cpus) return 0;
+  if (!is_full || load.payers > cpus || load.is_hurried) return 0;
   if (load.owed_cpus < base * WITHHOLD_LEAST / 2 || load.owed_cpus > base * WITHHOLD_MOST)
     return base - min_double(used * 2, base);
   if (load.owed_cpus < base * WITHHOLD_LEAST) return share->withheld_cpus;

@@ -112,6 +112,7 @@ struct pacer_load {
   double mutator_cpus; /* processor time of the program, assists included */
   double owed_cpus;    /* what it takes to scan what is owed for its allocation */
   unsigned payers;     /* threads that assisted in this cycle or the last */
+  bool is_hurried;     /* cycles are to be short: workers keep their quarter */
 };
 
 /* Every few milliseconds, from a share of zeros the first time: a quarter of `cpus`, without what is withheld, and what the

@@ -217,7 +217,7 @@ static void what_was_withheld_counts_as_done(void **state) {
 
 static struct pacer_share busy_share(unsigned cpus, unsigned markers) {
   struct pacer_share share = {0};
-  pacer_share_adjust(&share, cpus, markers, (struct pacer_load){cpus + 1, 0, 0});
+  pacer_share_adjust(&share, cpus, markers, (struct pacer_load){cpus + 1, 0, 0, false});
   return share;
 }
 
@@ -246,24 +246,25 @@ static double fair_mutator_cpus(const struct pacer_share *share, unsigned cpus, 
 static void idle_processors_are_used_and_given_back(void **state) {
   (void)state;
   struct pacer_share share = busy_share(8, 8);
-  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 8, (struct pacer_load){0, 0, 0});
+  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 8, (struct pacer_load){0, 0, 0, false});
   assert_true(cpus_of(&share) >= 7.5 && cpus_of(&share) <= 8);
   for (int i = 0; i < 10; i++) {
-    pacer_share_adjust(&share, 8, 8, (struct pacer_load){fair_mutator_cpus(&share, 8, 3), 0, 0});
+    pacer_share_adjust(&share, 8, 8, (struct pacer_load){fair_mutator_cpus(&share, 8, 3), 0, 0, false});
     assert_true(cpus_of(&share) >= 2);
   }
   assert_true(cpus_of(&share) >= 3.9 && cpus_of(&share) <= 5.5);
   for (int i = 0; i < 20; i++)
-    pacer_share_adjust(&share, 8, 8, (struct pacer_load){fair_mutator_cpus(&share, 8, 8), 0, 0});
+    pacer_share_adjust(&share, 8, 8, (struct pacer_load){fair_mutator_cpus(&share, 8, 8), 0, 0, false});
   assert_true(cpus_of(&share) == 2);
-  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 3, (struct pacer_load){0, 0, 0});
+  for (int i = 0; i < 10; i++) pacer_share_adjust(&share, 8, 3, (struct pacer_load){0, 0, 0, false});
   assert_true(cpus_of(&share) == 3);
-  for (int i = 0; i < 20; i++) pacer_share_adjust(&share, 8, 3, (struct pacer_load){1000, 0, 0}); /* clocks are off */
+  for (int i = 0; i < 20; i++)
+    pacer_share_adjust(&share, 8, 3, (struct pacer_load){1000, 0, 0, false}); /* clocks are off */
   assert_true(cpus_of(&share) == 2);
 }
 
 static void adjust_often(struct pacer_share *share, double mutator_cpus, double owed_cpus) {
-  for (int i = 0; i < 10; i++) pacer_share_adjust(share, 4, 4, (struct pacer_load){mutator_cpus, owed_cpus, 4});
+  for (int i = 0; i < 10; i++) pacer_share_adjust(share, 4, 4, (struct pacer_load){mutator_cpus, owed_cpus, 4, false});
 }
 
 static void threads_that_fill_the_processors_mark(void **state) {
@@ -280,10 +281,13 @@ static void threads_that_fill_the_processors_mark(void **state) {
   adjust_often(&share, 3.9, 2.5); /* who owes much is better off with workers */
   assert_true(cpus_of(&share) == 1);
   adjust_often(&share, 3.9, 1.5);
-  pacer_share_adjust(&share, 4, 4, (struct pacer_load){3, 2, 4}); /* a processor is idle */
+  pacer_share_adjust(&share, 4, 4, (struct pacer_load){3, 2, 4, false}); /* a processor is idle */
   assert_true(share.withheld_cpus == 0 && cpus_of(&share) >= 1);
   adjust_often(&share, 3.9, 1.5);
-  pacer_share_adjust(&share, 4, 4, (struct pacer_load){3.9, 1.5, 5}); /* they are preempted while they mark */
+  pacer_share_adjust(&share, 4, 4, (struct pacer_load){3.9, 1.5, 5, false}); /* they are preempted while they mark */
+  assert_true(cpus_of(&share) == 1);
+  adjust_often(&share, 3.9, 1.5);
+  pacer_share_adjust(&share, 4, 4, (struct pacer_load){3.9, 1.5, 4, true}); /* cycles are to be short */
   assert_true(cpus_of(&share) == 1);
 }
 
