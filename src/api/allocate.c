@@ -27,6 +27,7 @@
 #include "gc/profile.h"
 #include "gc/scavenger.h"
 #include "gc/settle.h"
+#include "gc/slowing.h"
 #include "gc/sweep.h"
 #include "midden/barrier.h"
 #include "mutator/barrier.h"
@@ -82,7 +83,7 @@ static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
   if (handover_is_offered_to_all()) handover_take(self);
   if (UNLIKELY(atomic_load_relaxed(&handover_is_untold))) handover_tell(self);
-  if (UNLIKELY(atomic_load_relaxed(&dirty_slowing) != 0)) dirty_rest(self);
+  if (UNLIKELY(atomic_load_relaxed(&slowing_is_on) != 0)) slowing_rest(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
   if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, bytes);
   if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);

@@ -2,10 +2,10 @@
 
 #include "alloc/account.h"
 #include "base/atomic.h"
+#include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
-#include "base/wait.h"
 #include "gc/assist.h"
 #include "gc/calls.h"
 #include "gc/concurrent.h"
@@ -15,52 +15,31 @@
 #include "gc/loan.h"
 #include "gc/named_free.h"
 #include "gc/rootset.h"
+#include "gc/rounds.h"
 #include "gc/settle.h"
+#include "gc/slowing.h"
 #include "gc/stacks.h"
 #include "gc/stopped.h"
 #include "gc/work.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "mutator/written.h"
-#include "page/pageheap.h"
 #include "span/sticky.h"
 
 enum {
   JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
   JOINS_SHIFT = 24,
   JOINS_STEP = 8,
-  ROUNDS_MOST = 16,
-  LITTLE_BYTES = 256 << 10, /* are scanned again in a fraction of a millisecond */
   ROOTS_LITTLE_BYTES = 1 << 20,
-  SLICE_BYTES = 128 << 10, /* that were written: after them, who scans beside the program gives way */
-  RUNAWAY_DIVISOR = 8,
-  SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
-  SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
-  IN_VAIN_MOST = 5,
   FINALIZERS_MOST_BYTES = 256 << 10, /* what only they reach; more of it, or of them, is settled after the stop */
   FINALIZERS_MOST = 4096,
   FINALIZERS_SLICE_BYTES = 1 << 20,
-  ALONE_MOST_NS = 150 * 1000, /* of reading what was written: twice what another processor takes to wake up */
-  REST_NS = 400 * 1000,
   BATCHES_NS = 2 * 1000 * 1000,
   OFFER_NS = 10 * 1000 * 1000,
   PATIENCE_NS = 1000 * 1000 * 1000,
   AHEAD_CHEAP_NS = 2 * 1000 * 1000,
   AHEAD_BARRED_CYCLES = 4
 };
-
-/* The collector lock's holder's. */
-static NOT_A_ROOT struct {
-  bool is_lost;           /* atomic; what was written is not known any more */
-  size_t next_part;       /* atomic; of the heap, in a round or the stop */
-  size_t written_bytes;   /* atomic; as the round or the stop found it */
-  size_t again_bytes;     /* atomic; of that, what marked objects take */
-  size_t stacks_at_bytes; /* live when stacks were scanned last */
-  size_t rests;           /* atomic; of threads that were slowed in this cycle */
-  bool is_little;         /* what was written, as of the last round */
-  uint64_t round_ns;      /* how long that took to read it */
-  size_t allowance_bytes; /* of what only finalizers reach, that may still be marked in the stop */
-} dirty;
 
 /* Of the system, one after the other.  The first may be a mistake: the program closes descriptors that it does not know. */
 enum { REFUSALS_MOST = 3 };
@@ -108,105 +87,6 @@ static bool protect(struct cycle *cycle) {
   return false;
 }
 
-/* ---- what was written ---- */
-
-static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
-
-/* Beside the program: a part may take many slices. */
-struct scan_beside {
-  unsigned marker;
-  size_t slice_bytes;
-  size_t again_bytes;
-};
-
-static void scan_again_beside(void *argument, struct os_range range) {
-  struct scan_beside *scan = argument;
-  scan->again_bytes += mark_range_again(&collector.tracers[scan->marker], range);
-  scan->slice_bytes += range.end - range.start;
-  if (scan->slice_bytes < SLICE_BYTES) return;
-  scan->slice_bytes = 0;
-  markers_give_way(scan->marker);
-}
-
-static struct os_range part_range(size_t part) {
-  uintptr_t start = heap_arena.start + (part << WRITTEN_PART_SHIFT);
-  return (struct os_range){start, min_size(start + ((uintptr_t)1 << WRITTEN_PART_SHIFT), heap_arena.used)};
-}
-
-static void begin_parts(void) {
-  atomic_store_relaxed(&dirty.next_part, (size_t)0);
-  atomic_store_relaxed(&dirty.written_bytes, (size_t)0);
-  atomic_store_relaxed(&dirty.again_bytes, (size_t)0);
-}
-
-static bool take_part(size_t *part) {
-  *part = atomic_add_relaxed(&dirty.next_part, (size_t)1);
-  return *part < written_part_count();
-}
-
-/* False where it is lost. */
-static bool scan_part(size_t part, bool protect, written_visit_fn *scan, void *argument) {
-  ptrdiff_t written = atomic_load_relaxed(&dirty.is_lost) ? -1 : written_visit(part, protect, scan, argument);
-  if (written >= 0) {
-    atomic_add_relaxed(&dirty.written_bytes, (size_t)written);
-  } else {
-    atomic_store_relaxed(&dirty.is_lost, true);
-  }
-  return written >= 0;
-}
-
-static void scan_all_of(struct midden_tracer *tracer, size_t part) {
-  struct os_range range = part_range(part);
-  mark_range_again(tracer, range);
-  atomic_add_relaxed(&dirty.written_bytes, range.end - range.start);
-}
-
-/* The rest, in the stop: by each marker for its share. */
-static void scan_share_of_written(struct midden_tracer *tracer) {
-  for (size_t part; take_part(&part);) {
-    if (!scan_part(part, false, scan_again, tracer)) scan_all_of(tracer, part);
-  }
-}
-
-/* ---- threads that write too much ---- */
-
-uint32_t dirty_slowing;
-
-static void set_slowing(bool slowing) {
-  atomic_store_release(&dirty_slowing, (uint32_t)slowing);
-  if (!slowing) wake_all(&dirty_slowing);
-}
-
-static void rest_while_safe(uintptr_t stack_pointer, void *self) {
-  mutator_wait_on_word(self, stack_pointer, &dirty_slowing, 1, REST_NS);
-}
-
-void dirty_forked(void) {
-  named_free_end();
-  atomic_store_relaxed(&dirty_slowing, 0u);
-  generation_forget(&collector.generation);
-}
-
-void dirty_rest(struct mutator *self) {
-  if (collector_is_mine(self) || self->critical != 0) return;
-  os_call_with_registers(rest_while_safe, self);
-  atomic_add_relaxed(&dirty.rests, (size_t)1);
-}
-
-/* Rounds scan what lives of all that is allocated in the cycle, and a program may allocate as fast as they scan.  Beyond its
- * goal the heap does not grow at that pace. */
-static void slow_growth_beyond(size_t bytes) {
-  if (dirty_slowing == 0 && atomic_load_relaxed(&account_live_bytes) > bytes) set_slowing(true);
-}
-
-static void slow_growth(void) { slow_growth_beyond(atomic_load_relaxed(&collector.totals.goal_bytes)); }
-
-/* While the heap is drained, assists see to that; but a long list that is built meanwhile leaves them nothing to take. */
-static void slow_runaway(void) {
-  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
-  if (goal_bytes != SIZE_MAX) slow_growth_beyond(goal_bytes + goal_bytes / RUNAWAY_DIVISOR);
-}
-
 /* ---- beside the program ---- */
 
 static void mark_roots(struct cycle *cycle) {
@@ -217,81 +97,9 @@ static void mark_roots(struct cycle *cycle) {
   mark_publish(first);
 }
 
-static void scan_part_job(void *argument, unsigned marker) {
-  (void)argument;
-  struct midden_tracer *tracer = &collector.tracers[marker];
-  size_t part;
-  if (!take_part(&part)) return;
-  uint64_t cpu_ns = cycle_begin_share(marker);
-  memcheck_quiet_begin();
-  struct scan_beside scan = {.marker = marker};
-  scan_part(part, true, scan_again_beside, &scan);
-  atomic_add_relaxed(&dirty.again_bytes, scan.again_bytes);
-  memcheck_quiet_end();
-  mark_publish(tracer);
-  cycle_end_share(marker, cpu_ns);
-}
-
-static size_t scan_written_static(void) {
-  struct midden_tracer *tracer = &collector.tracers[0];
-  memcheck_quiet_begin();
-  size_t bytes = roots_visit_written_running(mark_static, tracer);
-  memcheck_quiet_end();
-  mark_publish(tracer);
-  return bytes;
-}
-
-/* One round beside the program, by the workers.  In bytes, what was read again: what was written of marked objects. */
-static size_t scan_written(struct cycle *cycle) {
-  size_t static_bytes = scan_written_static();
-  begin_parts();
-  while (dirty.next_part < written_part_count() && !dirty.is_lost) {
-    assist_run(cycle, scan_part_job, NULL);
-    slow_growth();
-    loan_offer(cycle->self);
-  }
-  return dirty.again_bytes + static_bytes;
-}
-
-/* What was allocated since the stacks were scanned may hang on nothing but them. */
-static void scan_stacks(struct cycle *cycle) {
-  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
-  if (!cycle->young_are_white || live_bytes - dirty.stacks_at_bytes < LITTLE_BYTES) return;
-  dirty.stacks_at_bytes = live_bytes;
-  concurrent_scan_threads_again(cycle);
-}
-
-/* In bytes, what it read: of what was marked before, and of what was found. */
-static size_t run_round(struct cycle *cycle) {
-  uint64_t start_ns = os_now_ns();
-  size_t before_bytes = assist_scanned_bytes(), again_bytes = scan_written(cycle);
-  dirty.round_ns = os_now_ns() - start_ns;
-  scan_stacks(cycle);
-  assist_drain(cycle, slow_runaway);
-  cycle->report.rounds++;
-  return again_bytes + (assist_scanned_bytes() - before_bytes);
-}
-
-/* Until little is left, or not much that does not become less.  Where it is much, the program is slowed down after a round in
- * vain; after some more no round will help. */
-static void run_rounds(struct cycle *cycle) {
-  unsigned in_vain = 0, most = cycle->report.rounds + ROUNDS_MOST;
-  for (size_t before = SIZE_MAX, bytes; !dirty.is_lost && cycle->report.rounds < most; before = bytes) {
-    bytes = run_round(cycle);
-    dirty.is_little = bytes <= LITTLE_BYTES;
-    if (dirty.is_little) break;
-    in_vain += bytes > before - before / SHRINK_DIVISOR;
-    if (in_vain > IN_VAIN_MOST && dirty_slowing != 0) break;
-    if (in_vain > 1 && bytes <= SLOW_LEAST_BYTES) break;
-    if (in_vain > 0 && bytes > SLOW_LEAST_BYTES) set_slowing(true);
-  }
-  set_slowing(false);
-}
-
 /* A stop that has little to do does not wait for another processor. */
 static unsigned markers_of_stop(const struct cycle *cycle) {
-  bool is_little = dirty.is_little && dirty.round_ns <= ALONE_MOST_NS && rootset_bytes() <= ROOTS_LITTLE_BYTES;
-  return is_little ? 1 : cycle->markers;
+  return rounds_left_little() && rootset_bytes() <= ROOTS_LITTLE_BYTES ? 1 : cycle->markers;
 }
 
 /* ---- what only trace functions lead to ----
@@ -333,16 +141,16 @@ static bool was_worth_it(uint64_t cpu_ns, size_t found_bytes) { return cpu_ns <=
 
 static void look_ahead(struct cycle *cycle) {
   static unsigned barred; /* so many cycles do without */
-  if (!mark_has_postponed() || dirty.is_lost) return;
+  if (!mark_has_postponed() || rounds_are_lost()) return;
   if (barred != 0) {
     barred--;
     return;
   }
   uint64_t cpu_ns = stop_and_call(cycle);
   size_t before_bytes = assist_scanned_bytes();
-  assist_drain(cycle, slow_runaway);
+  assist_drain(cycle, slowing_stem_runaway);
   if (!was_worth_it(cpu_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
-  run_rounds(cycle);
+  rounds_run(cycle);
 }
 
 static void mark_beside(struct cycle *cycle) {
@@ -350,10 +158,10 @@ static void mark_beside(struct cycle *cycle) {
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
   roots_protect();
   mark_roots(cycle);
-  if (cycle->report.minor) scan_written(cycle);
+  if (cycle->report.minor) rounds_scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
-  assist_drain(cycle, slow_runaway);
-  run_rounds(cycle);
+  assist_drain(cycle, slowing_stem_runaway);
+  rounds_run(cycle);
   look_ahead(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
 }
@@ -369,7 +177,7 @@ static void become_stopped(const struct cycle *cycle, unsigned markers) {
   }
   work_begin();
   settle_begin_stw();
-  begin_parts();
+  rounds_begin_stw();
 }
 
 static void mark_job(void *argument, unsigned marker) {
@@ -378,7 +186,7 @@ static void mark_job(void *argument, unsigned marker) {
   uint64_t cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
   work_join();
-  scan_share_of_written(tracer);
+  rounds_scan_share_stw(tracer);
   rootset_mark_share(tracer);
   settle_mark_share_stw(tracer);
   mark_drain(tracer);
@@ -403,11 +211,13 @@ static void mark_rest(struct cycle *cycle, unsigned markers) {
  * What only they reach may be much.  Nobody but the collector can get at it, so it stands still, and nothing has to be scanned
  * twice: beyond an allowance it is marked after the stop. */
 
+static NOT_A_ROOT size_t allowance_bytes; /* that may still be marked in the stop */
+
 static bool drain_within_allowance(struct midden_tracer *tracer) {
   size_t before_bytes = tracer->scanned_bytes;
-  if (dirty.allowance_bytes == 0) return false;
-  bool done = mark_drain_some(tracer, dirty.allowance_bytes) && !mark_rescan_overflow(tracer);
-  dirty.allowance_bytes -= min_size(dirty.allowance_bytes, tracer->scanned_bytes - before_bytes);
+  if (allowance_bytes == 0) return false;
+  bool done = mark_drain_some(tracer, allowance_bytes) && !mark_rescan_overflow(tracer);
+  allowance_bytes -= min_size(allowance_bytes, tracer->scanned_bytes - before_bytes);
   return done;
 }
 
@@ -417,7 +227,7 @@ static bool drain_beside(struct midden_tracer *tracer) {
   bool done = mark_drain_some(tracer, FINALIZERS_SLICE_BYTES) && !mark_rescan_overflow(tracer);
   memcheck_quiet_end();
   cycle_end_share(0, cpu_ns);
-  slow_growth();
+  slowing_stem_growth();
   return done;
 }
 
@@ -426,7 +236,7 @@ static bool settle_finalizers_stw(const struct settle_markers *by) {
   size_t count = settle_clear_stw(by);
   if (!settle_may_leave_stop() || mark_may_postpone()) return settle_finalizers(NULL);
   for (unsigned i = 0; i < by->count; i++) by->tracers[i].mode = MARK_CONCURRENT;
-  dirty.allowance_bytes = count <= FINALIZERS_MOST ? FINALIZERS_MOST_BYTES : 0;
+  allowance_bytes = count <= FINALIZERS_MOST ? FINALIZERS_MOST_BYTES : 0;
   return count <= FINALIZERS_MOST && settle_finalizers(drain_within_allowance);
 }
 
@@ -470,7 +280,7 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_STOPPED);
   cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle->report.signalled = world_signalled();
-  cycle->given_up = !roots_known || !rootset_collect_stw(!dirty.is_lost);
+  cycle->given_up = !roots_known || !rootset_collect_stw(!rounds_are_lost());
   if (cycle->given_up) {
     concurrent_take_back();
   } else {
@@ -480,8 +290,8 @@ static void stop_and_finish(struct cycle *cycle) {
   if (collector_verifier != NULL && !cycle->was_left) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
   cycle->report.pause_ns = os_now_ns() - start_ns;
-  cycle->report.written_bytes = dirty.written_bytes;
-  cycle->report.rests = atomic_load_relaxed(&dirty.rests);
+  cycle->report.written_bytes = rounds_written_bytes();
+  cycle->report.rests = slowing_rests();
   if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
   collector_resume_world();
   os_restore_signals(&before);
@@ -498,7 +308,7 @@ static bool has_callbacks(void) {
 
 static void sweep_and_end(struct cycle *cycle) {
   if (!cycle->given_up) cycle_sweep_after(cycle);
-  if (dirty.is_lost) generation_forget(&collector.generation);
+  if (rounds_are_lost()) generation_forget(&collector.generation);
   cycle_announce(MIDDEN_EVENT_END);
 }
 
@@ -548,7 +358,7 @@ bool dirty_batches_seen;
 static bool offer_to_batches(struct cycle *cycle) {
   if (!atomic_load_relaxed(&dirty_batches_seen)) return false;
   atomic_store_relaxed(&dirty_batches_seen, false);
-  set_slowing(false); /* who rests delays it */
+  slowing_set(false); /* who rests delays it */
   atomic_store_relaxed(&handover_is_for_batches, true);
   bool taken = handover_offer(cycle->self, end_cycle, cycle, BATCHES_NS);
   atomic_store_relaxed(&handover_is_for_batches, false);
@@ -564,8 +374,8 @@ static void hand_over(struct cycle *cycle) {
       return;
     }
     if (!cycle->concurrent) continue;
-    scan_written(cycle);
-    set_slowing(false); /* who allocates takes the stop */
+    rounds_scan_written(cycle);
+    slowing_set(false); /* who allocates takes the stop */
     assist_drain(cycle, NULL);
   }
 }
@@ -574,7 +384,7 @@ static void hand_over(struct cycle *cycle) {
 static void settle_left(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   while (!settle_finalizers(drain_beside)) continue;
-  set_slowing(false);
+  slowing_set(false);
   settle_end_running();
   stacks_free_dead(cycle->self);
   cycle->report.left_ns = os_now_ns() - start_ns;
@@ -615,15 +425,14 @@ static bool may_be_checked(void) { return collector_checker == NULL || named_fre
  * is young is black instead. */
 static void mark_running(struct cycle *cycle) {
   cycle->young_are_white = !mark_may_postpone() && may_be_checked();
-  dirty.is_lost = dirty.is_little = false;
-  atomic_store_relaxed(&dirty.rests, (size_t)0);
+  slowing_begin();
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
   mark_forget_postponed();
   begin_generation(cycle);
   rootset_forget_new();
   concurrent_begin(cycle, false);
-  dirty.stacks_at_bytes = atomic_load_relaxed(&account_live_bytes);
+  rounds_begin();
   concurrent_scan_threads(cycle);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_beside(cycle);
@@ -657,4 +466,10 @@ void dirty_ended(struct cycle *cycle) {
     loan_offer(cycle->self);
   }
   account_work(ACCOUNT_MARKING, os_thread_cpu_ns() - cpu_ns);
+}
+
+void dirty_forked(void) {
+  named_free_end();
+  slowing_forked();
+  generation_forget(&collector.generation);
 }

@@ -31,14 +31,8 @@ bool dirty_is_possible(void);
 /* At start, instead of stopping the world from the beginning.  After concurrent_init. */
 void dirty_init(void);
 
-/* Not 0 while threads that allocate are slowed, since they write more than the rounds can clean; atomic. */
-extern uint32_t dirty_slowing;
-
 /* Whether threads allocated batches since the last cycle was handed over. */
 extern bool dirty_batches_seen; /* atomic */
-
-/* A thread is about to allocate: rests for less than a millisecond.  Outside critical sections. */
-void dirty_rest(struct mutator *self);
 
 /* In a fork's child. */
 void dirty_forked(void);
