@@ -257,7 +257,7 @@ target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--
 # What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
 target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")
 
-# Where test_dirty_calls.c has it wait besides, and what it takes the time of.
+# Where test_dirty_calls.c has it wait besides, and the processor time that stands still in it.
 target_link_options(test_unit_dirty_calls PRIVATE "LINKER:--wrap=assist_drain,--wrap=os_thread_cpu_ns")
 
 # What test_dirty_stacks.c and test_barrier_roots.c look at besides, and what test_barrier_resumer.c does as a fiber begins.

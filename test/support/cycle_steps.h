@@ -104,6 +104,17 @@ static inline void cycle_init(void) {
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
 }
 
+/* Dirty-page mode, in which no cycle is due by itself: one that came late, on a busy machine, would be in the test's way. */
+static inline void cycle_init_dirty(enum midden_generations generations, unsigned debug) {
+  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
+                                           .mode = MIDDEN_MODE_DIRTY,
+                                           .generations = generations,
+                                           .debug = debug,
+                                           .initial_heap_bytes = (size_t)1 << 30,
+                                           .percent = 10000,
+                                           .idle_collect_ms = -1});
+}
+
 static inline void cycle_begin(struct cycle_step *step) {
   while (sem_trywait(&step->goes_on) == 0) continue; /* of a cycle that had gone on all the same */
   step->waits = true;

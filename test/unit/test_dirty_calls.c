@@ -171,13 +171,7 @@ static void without_a_trace_function_there_is_one_stop(void **state) {
 int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_calls");
-  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
-                                           .mode = MIDDEN_MODE_DIRTY,
-                                           .generations = MIDDEN_GENERATIONS_OFF,
-                                           .debug = MIDDEN_DEBUG_CHECK,
-                                           .initial_heap_bytes = (size_t)1 << 30, /* no cycle is due by itself */
-                                           .percent = 10000,
-                                           .idle_collect_ms = -1});
+  cycle_init_dirty(MIDDEN_GENERATIONS_OFF, MIDDEN_DEBUG_CHECK);
   sem_init(&called.reached, 0, 0);
   sem_init(&called.goes_on, 0, 0);
   alarm(SECONDS);

@@ -69,12 +69,7 @@ void __wrap_guard_allocated(const struct span *span, uintptr_t slot, size_t byte
 }
 
 static void start(void) {
-  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
-                                           .mode = MIDDEN_MODE_DIRTY,
-                                           .debug = MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY,
-                                           .initial_heap_bytes = (size_t)1 << 30, /* no cycle is due by itself */
-                                           .percent = 10000,
-                                           .idle_collect_ms = -1});
+  cycle_init_dirty(MIDDEN_GENERATIONS_AUTO, MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY);
   sem_init(&plan.drained, 0, 0);
   ballast = midden_alloc(BALLAST_BYTES);
   REQUIRE(ballast != NULL, "out of memory");

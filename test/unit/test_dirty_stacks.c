@@ -174,12 +174,7 @@ static void fibers_are_read_once_in_each_stop(void **state) {
 int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_stacks");
-  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
-                                           .mode = MIDDEN_MODE_DIRTY,
-                                           .debug = MIDDEN_DEBUG_VERIFY,
-                                           .initial_heap_bytes = (size_t)1 << 30, /* no cycle is due by itself */
-                                           .percent = 10000,
-                                           .idle_collect_ms = -1});
+  cycle_init_dirty(MIDDEN_GENERATIONS_AUTO, MIDDEN_DEBUG_VERIFY);
   ballast = midden_alloc(BALLAST_BYTES);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_registered_stack_is_read_by_the_first_switch_to_it),

@@ -466,13 +466,7 @@ static void what_is_freed_in_the_cycle_waits_for_its_end(void **state) {
 int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_young");
-  cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
-                                           .mode = MIDDEN_MODE_DIRTY,
-                                           .generations = MIDDEN_GENERATIONS_OFF,
-                                           .debug = MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY,
-                                           .initial_heap_bytes = (size_t)1 << 30, /* no cycle is due by itself */
-                                           .percent = 10000,
-                                           .idle_collect_ms = -1});
+  cycle_init_dirty(MIDDEN_GENERATIONS_OFF, MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY);
   sem_init(&walked.reached, 0, 0);
   sem_init(&walked.goes_on, 0, 0);
   sem_init(&has_made, 0, 0);
