@@ -9,6 +9,7 @@
 #include "gc/driver.h"
 #include "gc/loan.h"
 #include "gc/pacer_cycle.h"
+#include "gc/slowing.h"
 #include "gc/work.h"
 #include "os/os.h"
 
@@ -74,7 +75,8 @@ static struct pacer_progress progress(void) {
                                  .assist_ns = assist_ns,
                                  .mutator_ns = all_ns > assist_ns ? all_ns - assist_ns : 0,
                                  .withheld_bytes = assist.withheld_bytes,
-                                 .withheld_ns = assist.withheld_ns};
+                                 .withheld_ns = assist.withheld_ns,
+                                 .rested_ns = slowing_rested_ns()};
 }
 
 size_t assist_scanned_bytes(void) { return assist.background_bytes + atomic_load_relaxed(&assist.assist_bytes); }
@@ -188,6 +190,7 @@ static double owed_ns(size_t live_bytes) {
   return bytes / 1024 * atomic_load_relaxed(&assist.ns_per_kib);
 }
 
+/* While somebody waits for the cycle, processors are idle that the program wants otherwise. */
 static void think_over_share(void) {
   uint64_t now_ns = os_now_ns(), passed_ns = now_ns - assist.shared_ns;
   if (passed_ns < SHARE_NS) return;
@@ -198,7 +201,8 @@ static void think_over_share(void) {
                             .owed_cpus = owed_ns(live_bytes) / (double)passed_ns,
                             .payers = (unsigned)max_size(atomic_load_relaxed(&assist.payers), assist.payers_before),
                             .is_hurried = collector.dirty};
-  pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), load);
+  if (!driver_is_urgent())
+    pacer_share_adjust(&assist.share, os_processor_count(), atomic_load_relaxed(&collector.markers), load);
   assist.shared_ns = now_ns;
   assist.shared_program_ns = program;
   assist.shared_live_bytes = live_bytes;
@@ -220,6 +224,8 @@ static unsigned workers_of_epoch(const struct cycle *cycle) {
 
 void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker), void *argument) {
   markers_run_beside(workers_of_epoch(cycle), job, argument);
+  assist.worker_cpu_ns = cpu_of_workers(cycle);
+  think_over_share();
   if (!rests()) markers_give_way(0);
 }
 
@@ -261,13 +267,11 @@ static void rest(uint64_t worked_ns) {
   assist.owed_rest_ns = assist.owed_rest_ns > rested_ns ? assist.owed_rest_ns - rested_ns : 0;
 }
 
-static void revise(struct cycle *cycle) {
-  assist.worker_cpu_ns = cpu_of_workers(cycle);
+static void revise(void) {
   struct pacer_progress now = progress();
   pacer_cycle_revise(assist.pacer, &now);
   publish_ratio();
   limit_credit();
-  think_over_share();
 }
 
 /* Nothing is left but what threads are at: a slice of theirs is short. */
@@ -287,7 +291,7 @@ void assist_drain(struct cycle *cycle, void (*meanwhile)(void)) {
   for (;;) {
     uint64_t before_ns = collector.marker[0].cpu_ns;
     bool done = run_epoch(cycle);
-    revise(cycle);
+    revise();
     if (done && is_drained()) break;
     if (meanwhile != NULL) meanwhile();
     loan_offer(cycle->self);

@@ -80,13 +80,14 @@ void pacer_cycle_stopped(struct pacer_cycle *cycle, size_t scanned_bytes) { note
 
 /* ---- the ratio ---- */
 
-/* Had the threads not assisted, they would have allocated more in the same time; had workers had what was withheld, less. */
+/* Had the threads neither assisted nor rested, they would have allocated more in the same time; had workers had what was
+ * withheld, less. */
 static double slowdown(const struct pacer_progress *from, const struct pacer_progress *to) {
-  double assist_ns = (double)(to->assist_ns - from->assist_ns),
+  double taken_ns = (double)(to->assist_ns - from->assist_ns) + (double)(to->rested_ns - from->rested_ns),
          withheld_ns = (double)(to->withheld_ns - from->withheld_ns);
-  if (to->mutator_ns <= from->mutator_ns) return assist_ns > withheld_ns ? SLOWDOWN_MAX : 1;
+  if (to->mutator_ns <= from->mutator_ns) return taken_ns > withheld_ns ? SLOWDOWN_MAX : 1;
   double mutator_ns = (double)(to->mutator_ns - from->mutator_ns);
-  return max_double(min_double(1 + (assist_ns - withheld_ns) / mutator_ns, SLOWDOWN_MAX), SLOWDOWN_MIN);
+  return max_double(min_double(1 + (taken_ns - withheld_ns) / mutator_ns, SLOWDOWN_MAX), SLOWDOWN_MIN);
 }
 
 /* By workers, had they had all of their share. */

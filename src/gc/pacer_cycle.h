@@ -48,6 +48,7 @@ struct pacer_progress {
   uint64_t mutator_ns;     /* processor time of the program, without assists */
   size_t withheld_bytes;   /* what workers had scanned in their whole share (struct pacer_share) */
   uint64_t withheld_ns;    /* processor time of that */
+  uint64_t rested_ns;      /* for which threads were made to wait (gc/slowing.h) */
 };
 
 struct pacer_cycle {

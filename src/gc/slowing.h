@@ -19,15 +19,16 @@ void slowing_rest(struct mutator *self);
 
 void slowing_set(bool is_on);
 
-/* Switches it on where the heap has grown beyond its goal. */
+/* Switches it on where the heap has grown beyond its goal, by more than forecasts fail. */
 void slowing_stem_growth(void);
 
 /* And well beyond: while the heap is drained, assists see to the goal; but a long list that is built meanwhile leaves them nothing
  * to take. */
 void slowing_stem_runaway(void);
 
-/* How often threads have rested in this cycle; and the cycle begins. */
+/* How often threads have rested in this cycle, and for how long, all together; and the cycle begins. */
 size_t slowing_rests(void);
+uint64_t slowing_rested_ns(void);
 void slowing_begin(void);
 
 /* In a fork's child. */

@@ -119,9 +119,9 @@ static void extreme_goals(void **state) {
   pacer_cycle_begin(&cycle, 100 * MIB, SIZE_MAX);
   require_about(1 + pacer_cycle_assist_ratio(&cycle), 1);
   pacer_cycle_begin(&cycle, SIZE_MAX, SIZE_MAX);
-  pacer_cycle_revise(&cycle, &(struct pacer_progress){SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, 0, 0, 0});
+  pacer_cycle_revise(&cycle, &(struct pacer_progress){SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, 0, 0, 0, 0});
   assert_true(pacer_cycle_assist_ratio(&cycle) <= PACER_ASSIST_RATIO_MAX);
-  pacer_cycle_end(&cycle, &(struct pacer_progress){0, SIZE_MAX, SIZE_MAX, UINT64_MAX, 0, SIZE_MAX, 0}, false);
+  pacer_cycle_end(&cycle, &(struct pacer_progress){0, SIZE_MAX, SIZE_MAX, UINT64_MAX, 0, SIZE_MAX, 0, 0}, false);
   assert_true(pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB) >= 160 * MIB - 1);
 }
 
@@ -154,7 +154,7 @@ static void the_line_leads_to_the_goal(void **state) {
   require_about(ratio_at(&cycle, 201, 66), 2.0 / (50.0 / 32));
   require_about((double)pacer_cycle_credit_most(&cycle), 4 * (double)MIB);
   /* What assists scanned counts as well. */
-  const struct pacer_progress progress = {180 * MIB, 30 * MIB, 24 * MIB, 1, 1, 0, 0};
+  const struct pacer_progress progress = {180 * MIB, 30 * MIB, 24 * MIB, 1, 1, 0, 0, 0};
   pacer_cycle_revise(&cycle, &progress);
   require_about(pacer_cycle_assist_ratio(&cycle), 10.0 / 20);
 }
@@ -190,7 +190,7 @@ static void a_goal_that_was_passed_moves(void **state) {
 static void assists_and_bursts_count(void **state) {
   (void)state;
   struct pacer_cycle cycle = marking();
-  const struct pacer_progress end = {160 * MIB, 32 * MIB - PACER_FIXED_BYTES, 32 * MIB, 5000, 5000, 0, 0};
+  const struct pacer_progress end = {160 * MIB, 32 * MIB - PACER_FIXED_BYTES, 32 * MIB, 5000, 5000, 0, 0, 0};
   pacer_cycle_end(&cycle, &end, false);
   require_about(cycle.recent[0], 20.0 / 32);
   pacer_cycle_begin(&cycle, 150 * MIB, 200 * MIB);
@@ -198,7 +198,7 @@ static void assists_and_bursts_count(void **state) {
   ratio_at(&cycle, 161, 24); /* not yet a quarter */
   ratio_at(&cycle, 171, 32);
   ratio_at(&cycle, 172, 48);
-  const struct pacer_progress burst = {173 * MIB, 64 * MIB, 0, 0, 9000, 0, 0};
+  const struct pacer_progress burst = {173 * MIB, 64 * MIB, 0, 0, 9000, 0, 0, 0};
   pacer_cycle_end(&cycle, &burst, false);
   require_about(cycle.recent[0], 20 / (16 + 1.0 / 64));
   assert_true(pacer_cycle_assist_ratio(&cycle) == 0);
@@ -208,7 +208,16 @@ static void assists_and_bursts_count(void **state) {
 static void what_was_withheld_counts_as_done(void **state) {
   (void)state;
   struct pacer_cycle cycle = marking();
-  const struct pacer_progress end = {160 * MIB, 16 * MIB - PACER_FIXED_BYTES, 48 * MIB, 6000, 5000, 16 * MIB, 1000};
+  const struct pacer_progress end = {160 * MIB, 16 * MIB - PACER_FIXED_BYTES, 48 * MIB, 6000, 5000, 16 * MIB, 1000, 0};
+  pacer_cycle_end(&cycle, &end, false);
+  require_about(cycle.recent[0], 20.0 / 32);
+}
+
+/* They would have allocated meanwhile: else the next cycle would begin too late again, and they would rest again. */
+static void rests_count(void **state) {
+  (void)state;
+  struct pacer_cycle cycle = marking();
+  const struct pacer_progress end = {160 * MIB, 32 * MIB - PACER_FIXED_BYTES, 32 * MIB, 2000, 5000, 0, 0, 3000};
   pacer_cycle_end(&cycle, &end, false);
   require_about(cycle.recent[0], 20.0 / 32);
 }
@@ -304,6 +313,7 @@ int main(void) {
       cmocka_unit_test(a_goal_that_was_passed_moves),
       cmocka_unit_test(assists_and_bursts_count),
       cmocka_unit_test(what_was_withheld_counts_as_done),
+      cmocka_unit_test(rests_count),
       cmocka_unit_test(a_quarter_of_the_processors),
       cmocka_unit_test(idle_processors_are_used_and_given_back),
       cmocka_unit_test(threads_that_fill_the_processors_mark),

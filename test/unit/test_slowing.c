@@ -1,0 +1,66 @@
+/* From which size of the heap on threads are slowed, in rounds and while the heap is drained. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "alloc/account.h"
+#include "gc/cycle.h"
+#include "gc/slowing.h"
+#include "support/heap_test.h"
+
+#define GOAL_BYTES ((size_t)1600 << 20)
+
+static bool is_on_at(void (*stem)(void), size_t live_bytes) {
+  account_live_bytes = live_bytes;
+  slowing_set(false);
+  stem();
+  bool is_on = slowing_is_on != 0;
+  slowing_set(false);
+  return is_on;
+}
+
+/* The first size at which `stem` slows is just above `bytes`. */
+static void require_from(void (*stem)(void), size_t bytes) {
+  assert_false(is_on_at(stem, 0));
+  assert_false(is_on_at(stem, bytes));
+  assert_true(is_on_at(stem, bytes + 1));
+  assert_true(is_on_at(stem, SIZE_MAX));
+}
+
+static void set_up(size_t goal_bytes, size_t limit_bytes) {
+  collector.totals.goal_bytes = goal_bytes;
+  collector.pacer.memory_limit_bytes = limit_bytes;
+}
+
+static void a_little_beyond_the_goal_is_let_pass(void **state) {
+  (void)state;
+  set_up(GOAL_BYTES, SIZE_MAX);
+  require_from(slowing_stem_growth, GOAL_BYTES + GOAL_BYTES / 16);
+  require_from(slowing_stem_runaway, GOAL_BYTES + GOAL_BYTES / 8);
+}
+
+static void under_a_limit_nothing_is(void **state) {
+  (void)state;
+  set_up(GOAL_BYTES, 2 * GOAL_BYTES);
+  require_from(slowing_stem_growth, GOAL_BYTES);
+  require_from(slowing_stem_runaway, GOAL_BYTES + GOAL_BYTES / 8);
+}
+
+static void without_a_goal_nobody_is_slowed(void **state) {
+  (void)state;
+  set_up(SIZE_MAX, SIZE_MAX);
+  assert_false(is_on_at(slowing_stem_growth, SIZE_MAX));
+  assert_false(is_on_at(slowing_stem_runaway, SIZE_MAX));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_little_beyond_the_goal_is_let_pass),
+      cmocka_unit_test(under_a_limit_nothing_is),
+      cmocka_unit_test(without_a_goal_nobody_is_slowed),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
