@@ -245,7 +245,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
-             barrier_locals dirty_young dirty_guarded dirty_stacks dirty_calls)
+             barrier_locals dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -271,6 +271,9 @@ target_link_options(test_unit_barrier_races PRIVATE
 
 # What test_stop_signals.c does around the reading of the roots, and before a thread starts.
 target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")
+
+# Where test_dirty_beside.c has it wait besides.
+target_link_options(test_unit_dirty_beside PRIVATE "LINKER:--wrap=rounds_run")
 
 # What test_dirty_allow.c looks at.
 target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow")

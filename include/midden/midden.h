@@ -272,7 +272,8 @@ struct midden_tracer;
  * at once for different objects; may not allocate, lock or call anything else here.  `object` is the first byte,
  * `slot_bytes` the size that midden_size gives.  Memory that the program never wrote is zero.  May be called several times for an
  * object in a collection, between which, in dirty-page mode, the program runs: what is marked by then (midden_is_marked) may be so
- * by the first call.  There an object that midden_free frees while a collection marks may be passed to it as well.
+ * by the first call.  There it runs beside the program only where its kind says trace_beside, and an object that midden_free frees
+ * while a collection marks may be passed to it as well.
  *
  * In barrier mode it runs while the program does, perhaps on the same object: it reads each word of it once, by an atomic
  * load, relies on nothing that two words say together, and never reaches beyond slot_bytes.  It may find the object not yet
@@ -293,6 +294,10 @@ struct midden_kind_options {
   bool no_pointers;
   bool not_zeroed; /* of no effect with a trace function, which may be called before anything is written */
   bool root;       /* objects live until midden_free */
+  /* What the trace function reports follows from the words of the object, and from memory that does not change while the object
+   * lives.  Then dirty-page mode calls it beside the program, too, by the rules for barrier mode, and a program with many such objects
+   * is stopped for no longer than one without. */
+  bool trace_beside;
 };
 
 /* A new kind, or -EINVAL, -ENOSPC when MIDDEN_KINDS_MAX are in use, -ENOMEM. */

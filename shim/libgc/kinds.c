@@ -42,8 +42,9 @@ static void kinds_add_built_in(int number, midden_kind midden, bool pointers) {
   if (kinds_add(&request) != number) report_fatal("libgc: the built-in kinds are out of order");
 }
 
-static void kinds_add_traced(int number, const char *name, midden_trace_fn *trace) {
-  struct kinds_request request = {.options = {.size = sizeof(request.options), .name = name, .trace = trace}};
+static void kinds_add_traced(int number, const char *name, midden_trace_fn *trace, bool beside) {
+  struct kinds_request request = {
+      .options = {.size = sizeof(request.options), .name = name, .trace = trace, .trace_beside = beside}};
   if (kinds_add(&request) != number) report_fatal("libgc: no room for the kinds of typed objects");
 }
 
@@ -52,8 +53,10 @@ void kinds_init(void) {
   kinds_add_built_in(KIND_NORMAL, MIDDEN_CONSERVATIVE, true);
   kinds_add_built_in(KIND_UNCOLLECTABLE, MIDDEN_ROOT, true);
   kinds_add_built_in(KIND_ATOMIC_UNCOLLECTABLE, MIDDEN_ROOT_DATA, false);
-  kinds_add_traced(KIND_TYPED, "libgc typed", typed_trace);
-  kinds_add_traced(KIND_TYPED_ARRAY, "libgc typed array", typed_array_trace);
+  kinds_add_traced(KIND_TYPED, "libgc typed", typed_trace, true);
+  kinds_add_traced(KIND_TYPED_ARRAY, "libgc typed array", typed_array_trace, true);
+  kinds_add_traced(KIND_TYPED_CALLED, "libgc typed, by procedure", typed_trace, false);
+  kinds_add_traced(KIND_TYPED_ARRAY_CALLED, "libgc typed array, by procedure", typed_array_trace, false);
 }
 
 /* The array tells libgc where the kind's free lists are; midden keeps its own.  It is handed out for programs that
@@ -61,8 +64,7 @@ void kinds_init(void) {
 void **GC_new_free_list(void) { return midden_alloc_root(GC_TINY_FREELISTS * sizeof(void *)); }
 void **GC_new_free_list_inner(void) { return GC_new_free_list(); }
 
-unsigned GC_new_kind(void **free_list, GC_word descriptor, int add_size, int clear) {
-  (void)free_list;
+unsigned kinds_new(GC_word descriptor, int add_size, int clear, bool calls) {
   struct kinds_request request = {.kind = {.descriptor = descriptor, .add_size = add_size}};
   struct midden_kind_options *options = &request.options;
   options->size = sizeof(*options);
@@ -71,9 +73,15 @@ unsigned GC_new_kind(void **free_list, GC_word descriptor, int add_size, int cle
   options->not_zeroed = !clear && options->no_pointers; /* garbage in words that are read would hold objects */
   request.by_descriptor = descriptor != GC_DS_LENGTH;
   if (request.by_descriptor) options->trace = mark_trace_kind;
+  options->trace_beside = !calls;
   int number = kinds_add(&request);
   if (number < 0) report_fatal("libgc: too many object kinds");
   return (unsigned)number;
+}
+
+unsigned GC_new_kind(void **free_list, GC_word descriptor, int add_size, int clear) {
+  (void)free_list;
+  return kinds_new(descriptor, add_size, clear, mark_may_call(descriptor));
 }
 
 unsigned GC_new_kind_inner(void **free_list, GC_word descriptor, int add_size, int clear) {

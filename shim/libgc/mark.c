@@ -46,14 +46,20 @@ enum { MARK_STACK_ENTRIES = 128, MARK_STACK_SLACK = 16 };
 
 static void mark_bitmap(GC_word *word, GC_word descriptor, struct midden_tracer *tracer) {
   for (GC_word bits = descriptor & ~(GC_word)GC_DS_TAGS; bits; bits <<= 1, word++)
-    if (bits >> (8 * sizeof(GC_word) - 1)) midden_trace(tracer, (void *)*word);
+    if (bits >> (8 * sizeof(GC_word) - 1)) midden_trace(tracer, (void *)__atomic_load_n(word, __ATOMIC_RELAXED));
+}
+
+bool mark_may_call(GC_word descriptor) {
+  if ((descriptor & GC_DS_TAGS) == GC_DS_PER_OBJECT) return true;
+  return (descriptor & GC_DS_TAGS) == GC_DS_PROC &&
+         (descriptor >> GC_DS_TAG_BITS & (GC_MAX_MARK_PROCS - 1)) != MARK_PROC_LONG_BITMAP;
 }
 
 /* The descriptor that a GC_DS_PER_OBJECT one leads to; 0 where the object has no type yet. */
 static GC_word mark_find_descriptor(GC_word *object, GC_word descriptor) {
   GC_signed_word offset = (GC_signed_word)(descriptor & ~(GC_word)GC_DS_TAGS);
-  if (offset >= 0) return *(GC_word *)((char *)object + offset);
-  char *type = (char *)object[0];
+  if (offset >= 0) return __atomic_load_n((GC_word *)((char *)object + offset), __ATOMIC_RELAXED);
+  char *type = (char *)__atomic_load_n(&object[0], __ATOMIC_RELAXED);
   if (!type) return 0;
   return *(GC_word *)(type - offset - GC_INDIR_PER_OBJ_BIAS);
 }

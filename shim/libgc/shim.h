@@ -85,12 +85,17 @@ enum {
   KIND_ATOMIC_UNCOLLECTABLE,
   KIND_TYPED,
   KIND_TYPED_ARRAY,
+  KIND_TYPED_CALLED, /* their descriptors lead to mark procedures of the program */
+  KIND_TYPED_ARRAY_CALLED,
   KIND_FIRST_FREE
 };
 enum { KINDS_MAX = 48 };
 
 /* Makes the kinds that every program has.  Called once, before other calls. */
 void kinds_init(void);
+
+/* GC_new_kind; whether descriptors of objects may lead to mark procedures of the program. */
+unsigned kinds_new(GC_word descriptor, int add_size, int clear, bool calls);
 
 /* The midden kind of a libgc kind; ends the process for a number that was never given out. */
 midden_kind kinds_to_midden(int kind);
@@ -102,6 +107,9 @@ enum { MARK_PROC_LONG_BITMAP = GC_MAX_MARK_PROCS - 1 };
 
 /* Defines the mark procedure of a reserved index. */
 void mark_set_proc(unsigned index, GC_mark_proc procedure);
+
+/* Whether a descriptor leads to a mark procedure of the program, or may. */
+bool mark_may_call(GC_word descriptor);
 
 /* Reports what an object with a descriptor refers to. */
 void mark_by_descriptor(void *object, GC_word descriptor, struct midden_tracer *tracer);

@@ -4,6 +4,9 @@
  * descriptor.  The words of an array are followed by three (descriptor, bytes of an element, number of elements), the
  * last of its slot too.  Until they are stored they are 0, which stands for "no pointers": the object is new and empty.
  *
+ * What a descriptor says is read beside the program, as conservative objects are.  One that leads to a mark procedure of the program is
+ * for kinds of its own, which are called with the world stopped alone.
+ *
  * A bitmap of more words than a descriptor holds is kept in memory of its own, for good, and the descriptor names a
  * mark procedure with that memory's address as its environment. */
 #include <stdlib.h>
@@ -60,7 +63,8 @@ struct GC_ms_entry *typed_mark_long_bitmap(GC_word *object, struct GC_ms_entry *
                                            GC_word env) {
   const struct typed_long_bitmap *map = (const struct typed_long_bitmap *)env;
   for (size_t w = 0; w < map->words; w++)
-    if (GC_get_bit(map->bits, w)) stack = GC_mark_and_push((void *)object[w], stack, limit, (void **)&object[w]);
+    if (GC_get_bit(map->bits, w))
+      stack = GC_mark_and_push((void *)__atomic_load_n(&object[w], __ATOMIC_RELAXED), stack, limit, NULL);
   return stack;
 }
 
@@ -79,23 +83,28 @@ static void *typed_trailer(void *object, size_t slot_bytes, size_t bytes) {
 
 void typed_trace(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *unused) {
   (void)unused;
-  GC_descr descriptor = *(GC_descr *)typed_trailer(object, slot_bytes, sizeof(GC_descr));
+  GC_descr descriptor =
+      __atomic_load_n((GC_descr *)typed_trailer(object, slot_bytes, sizeof(GC_descr)), __ATOMIC_RELAXED);
   if (descriptor) mark_by_descriptor(object, descriptor, tracer);
 }
 
 void typed_array_trace(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *unused) {
   (void)unused;
   const struct typed_array *array = typed_trailer(object, slot_bytes, sizeof(*array));
-  if (!array->descriptor) return;
+  GC_descr descriptor = __atomic_load_n(&array->descriptor, __ATOMIC_ACQUIRE);
+  if (!descriptor) return;
   char *element = object;
   for (size_t i = 0; i < array->count; i++, element += array->element_bytes)
-    mark_by_descriptor(element, array->descriptor, tracer);
+    mark_by_descriptor(element, descriptor, tracer);
 }
 
 void *GC_malloc_explicitly_typed(size_t bytes, GC_descr descriptor) {
   if (bytes > SIZE_MAX - sizeof(GC_descr)) return report_out_of_memory(bytes);
-  void *object = midden_alloc_kind(kinds_to_midden(KIND_TYPED), bytes + sizeof(GC_descr));
-  if (object) *(GC_descr *)typed_trailer(object, midden_size(object), sizeof(GC_descr)) = descriptor;
+  int kind = mark_may_call(descriptor) ? KIND_TYPED_CALLED : KIND_TYPED;
+  void *object = midden_alloc_kind(kinds_to_midden(kind), bytes + sizeof(GC_descr));
+  if (!object) return NULL;
+  GC_descr *trailer = typed_trailer(object, midden_size(object), sizeof(GC_descr));
+  __atomic_store_n(trailer, descriptor, __ATOMIC_RELEASE);
   return object;
 }
 
@@ -107,9 +116,12 @@ void *GC_calloc_explicitly_typed(size_t count, size_t bytes, GC_descr descriptor
   size_t total;
   if (__builtin_mul_overflow(count, bytes, &total) || total > SIZE_MAX - sizeof(struct typed_array))
     return report_out_of_memory(SIZE_MAX);
-  void *object = midden_alloc_kind(kinds_to_midden(KIND_TYPED_ARRAY), total + sizeof(struct typed_array));
+  int kind = mark_may_call(descriptor) ? KIND_TYPED_ARRAY_CALLED : KIND_TYPED_ARRAY;
+  void *object = midden_alloc_kind(kinds_to_midden(kind), total + sizeof(struct typed_array));
   if (!object) return NULL;
   struct typed_array *array = typed_trailer(object, midden_size(object), sizeof(*array));
-  *array = (struct typed_array){.descriptor = descriptor, .element_bytes = bytes, .count = count};
+  array->element_bytes = bytes;
+  array->count = count;
+  __atomic_store_n(&array->descriptor, descriptor, __ATOMIC_RELEASE); /* last: it is looked at first */
   return object;
 }

@@ -136,6 +136,7 @@ int midden_kind_new(const struct midden_kind_options *options) {
       .argument = options->argument,
       .scan = scan_mode_of(options),
       .zeroed = !options->not_zeroed || options->trace != NULL, /* it may be called before the program writes */
-      .root = options->root};
+      .root = options->root,
+      .trace_beside = options->trace != NULL && options->trace_beside};
   return (int)(intptr_t)midden_locked_call(add_kind, &kind);
 }

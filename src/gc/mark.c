@@ -283,6 +283,9 @@ static bool postpone(const struct midden_tracer *tracer) {
   return true;
 }
 
+/* In guarding modes an object may hold old words until it is handed out. */
+static bool may_run_beside(const struct kind *kind) { return kind->trace_beside && !guard_active; }
+
 static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_view heap, uintptr_t element,
                                      const struct midden_type *type) {
   if (type->trace != NULL) {
@@ -333,7 +336,7 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
   const struct kind *kind = &kind_table[span->kind];
   switch (scan) {
     case SCAN_TRACE:
-      if (postpone(tracer)) return;
+      if (!may_run_beside(kind) && postpone(tracer)) return;
       kind->trace((void *)span->start, guard_active ? guard_size_sound(span, span->start) : span_bytes(span), tracer,
                   kind->argument);
       return;
@@ -351,16 +354,21 @@ static NOINLINE READS_SLOTS void scan_large(struct midden_tracer *tracer, uintpt
   }
 }
 
+static void trace_slot(struct midden_tracer *tracer, uintptr_t object, size_t slot_bytes) {
+  const struct span *span = object_span(object);
+  const struct kind *kind = &kind_table[span->kind];
+  if (!may_run_beside(kind) && postpone(tracer)) return;
+  size_t bytes = guard_active ? guard_size_sound(span, object) : slot_bytes;
+  kind->trace((void *)object, bytes, tracer, kind->argument);
+}
+
 static NOINLINE void scan_special(struct midden_tracer *tracer, uintptr_t object, enum scan_mode scan,
                                   size_t slot_bytes) {
   if (scan == SCAN_TYPED) {
     if (guard_active && postpone(tracer)) return; /* as above */
     mark_typed(tracer, object, object + slot_bytes, object, object + slot_bytes);
-  } else if (scan == SCAN_TRACE && !postpone(tracer)) {
-    const struct span *span = object_span(object);
-    const struct kind *kind = &kind_table[span->kind];
-    size_t bytes = guard_active ? guard_size_sound(span, object) : slot_bytes;
-    kind->trace((void *)object, bytes, tracer, kind->argument);
+  } else if (scan == SCAN_TRACE) {
+    trace_slot(tracer, object, slot_bytes);
   }
 }
 
@@ -588,10 +596,20 @@ static bool may_be_called(enum scan_mode scan) {
   return scan == SCAN_TRACE || (scan == SCAN_TYPED && (guard_active || atomic_load_relaxed(&types_have_traces)));
 }
 
-/* Scans the marked objects of the spans that are at least in part in [low, high], and are to be scanned in a way that is wanted:
+static bool is_any(const struct span *span) {
+  (void)span;
+  return true;
+}
+
+/* Small objects whose trace functions run beside the program are read again where they were written, like others. */
+static bool is_called_in_stop(const struct span *span) {
+  return !may_run_beside(&kind_table[span->kind]) || span->size_class == 0;
+}
+
+/* Scans the marked objects of the spans that are at least in part in [low, high], wanted, and to be scanned in a way that is wanted:
  * as their pages tell, since a look at every span would take longer than the rest. */
 static READS_SLOTS void rescan(struct midden_tracer *tracer, uintptr_t low, uintptr_t high,
-                               bool (*wanted)(enum scan_mode scan)) {
+                               bool (*wanted)(enum scan_mode scan), bool (*span_wanted)(const struct span *span)) {
   struct heap_view heap = view_heap();
   uintptr_t page = low & ~(PAGE_BYTES - 1);
   for (uintptr_t next; page <= high; page = next) {
@@ -600,7 +618,7 @@ static READS_SLOTS void rescan(struct midden_tracer *tracer, uintptr_t low, uint
     if (info == 0 || !wanted(page_info_scan(info))) continue;
     const struct span *span = arena_span_of(&heap_arena, page);
     if (span == NULL || span_state(span) != SPAN_IN_USE) continue;
-    rescan_span(tracer, heap, span);
+    if (span_wanted(span)) rescan_span(tracer, heap, span);
     next = span_end(span);
   }
 }
@@ -608,13 +626,15 @@ static READS_SLOTS void rescan(struct midden_tracer *tracer, uintptr_t low, uint
 bool mark_rescan_overflow(struct midden_tracer *tracer) {
   uintptr_t low, high;
   if (!work_take_overflow(&low, &high)) return false;
-  rescan(tracer, low, high, is_scanned);
+  rescan(tracer, low, high, is_scanned, is_any);
   return true;
 }
 
+/* Whose trace functions, if any, are called in the stop alone. */
 static bool has_objects_of(bool (*wanted)(enum scan_mode scan)) {
   for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
-    if (wanted(kind_table[kind].scan) && central_if_exists(kind, 0) != NULL) return true;
+    bool is_wanted = wanted(kind_table[kind].scan) && !may_run_beside(&kind_table[kind]);
+    if (is_wanted && central_if_exists(kind, 0) != NULL) return true;
   }
   return false;
 }
@@ -636,7 +656,7 @@ void mark_postpone_all(void) {
 void mark_postponed_stw(struct midden_tracer *tracer) {
   bool any = atomic_exchange_acq_rel(&postponed, false);
   if (any || has_objects_of(is_called))
-    rescan(tracer, heap_arena.start, heap_arena.used - 1, any ? may_be_called : is_called);
+    rescan(tracer, heap_arena.start, heap_arena.used - 1, any ? may_be_called : is_called, is_called_in_stop);
 }
 
 /* ---- parts of the heap ---- */
@@ -648,6 +668,16 @@ static READS_SLOTS void mark_typed_part(struct midden_tracer *tracer, uintptr_t 
   const struct midden_type *type = (const struct midden_type *)(tagged & ~(uintptr_t)TYPE_ARRAY_TAG);
   size_t reach = type == NULL || type->size == 0 ? 0 : type->size - 1;
   mark_typed(tracer, object, slot_end, from - object > reach ? from - reach : object, to);
+}
+
+/* No part of an object can be asked for; so of a large one that is written all over nothing is, until the stop. */
+static void trace_again(struct midden_tracer *tracer, uintptr_t object, size_t slot_bytes, unsigned size_class) {
+  if (!may_run_beside(&kind_table[object_span(object)->kind])) {
+    postpone(tracer); /* in the stop all of them are called anyway */
+    return;
+  }
+  if (size_class == 0 && postpone(tracer)) return;
+  trace_slot(tracer, object, slot_bytes);
 }
 
 static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view heap, uintptr_t object,
@@ -663,7 +693,7 @@ static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view
       mark_typed_part(tracer, object, object + slot_bytes, from, to);
       return;
     case SCAN_TRACE:
-      postpone(tracer); /* in the stop all of them are called anyway */
+      trace_again(tracer, object, slot_bytes, page_info_class(info));
       return;
     case SCAN_NONE:
       return;

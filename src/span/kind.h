@@ -21,8 +21,9 @@ struct kind {
   midden_trace_fn *trace; /* SCAN_TRACE only */
   void *argument;         /* for trace; a root */
   enum scan_mode scan;
-  bool zeroed; /* objects are handed out cleared */
-  bool root;   /* objects live until they are freed, and are roots */
+  bool zeroed;       /* objects are handed out cleared */
+  bool root;         /* objects live until they are freed, and are roots */
+  bool trace_beside; /* the trace function reads the object and nothing else that changes */
 };
 
 /* A slot of kind MIDDEN_TYPED ends in the address of its type; of an array, with TYPE_ARRAY_TAG set, before which stands

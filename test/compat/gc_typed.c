@@ -98,6 +98,44 @@ static void test_large(void) {
   CHECK(strcmp(object[5], "held") == 0);
 }
 
+/* ---- while the collector marks ---- */
+
+enum { OLD_NODES = 100000, STORES = 3000000, FRESH = -1 };
+
+struct node {
+  struct node *next, *other;
+  long value; /* no reference */
+};
+
+static struct node *old_nodes;
+
+static struct node *make_node(long value) {
+  struct node *node = GC_malloc_explicitly_typed(sizeof(*node), descriptor);
+  CHECK(node != NULL);
+  node->value = value;
+  return node;
+}
+
+/* Each old node in turn is given a fresh one, which nothing else keeps. */
+static void test_stores(void) {
+  GC_word bitmap[1] = {3};
+  descriptor = GC_make_descriptor(bitmap, sizeof(struct node) / sizeof(void *));
+  for (long i = 0; i < OLD_NODES; i++) {
+    struct node *node = make_node(i);
+    node->next = old_nodes;
+    old_nodes = node;
+  }
+  struct node *at = old_nodes;
+  for (int i = 0; i < STORES; i++) {
+    CHECK(at->other == NULL || at->other->value == FRESH);
+    at->other = make_node(FRESH);
+    at = at->next ? at->next : old_nodes;
+  }
+  long count = OLD_NODES;
+  for (at = old_nodes; at; at = at->next) CHECK_EQUAL(at->value, --count);
+  CHECK_EQUAL(count, 0);
+}
+
 static void *no_memory(size_t bytes) {
   (void)bytes;
   return NULL;
@@ -120,6 +158,7 @@ int main(void) {
   test_no_pointers();
   test_all_pointers();
   test_large();
+  test_stores();
   test_bad_sizes();
   return 0;
 }

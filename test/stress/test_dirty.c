@@ -586,8 +586,8 @@ static void start(struct rng *rng) {
   int error = midden_init(&options);
   REQUIRE(error == 0, "midden_init: %s", strerror(-error));
   dirty_join_least_bytes = roots_long_bytes = 0;
-  node_make_kinds();
   node_only_plain = chosen->plain;
+  node_make_kinds();
   places_start(chosen->callbacks);
   if (chosen->callbacks) midden_set_event_callback(hear, NULL);
 }

@@ -181,8 +181,12 @@ __attribute__((no_sanitize("thread"), unused)) static void node_trace(void *obje
     midden_trace(tracer, __atomic_load_n(&words[i], __ATOMIC_ACQUIRE));
 }
 
+/* Set before the first node: all nodes with slots are conservative, or of a kind whose trace function runs beside the program. */
+__attribute__((unused)) static bool node_only_plain;
+
 __attribute__((unused)) static void node_make_kinds(void) {
-  struct midden_kind_options options = {.size = sizeof(options), .name = "traced node", .trace = node_trace};
+  struct midden_kind_options options = {
+      .size = sizeof(options), .name = "traced node", .trace = node_trace, .trace_beside = node_only_plain};
   int kind = midden_kind_new(&options);
   REQUIRE(kind >= MIDDEN_KINDS_BUILT_IN, "midden_kind_new: %d", kind);
   node_traced_kind = (midden_kind)kind;
@@ -226,12 +230,9 @@ static inline void node_label(struct node *node, enum node_shape shape, size_t s
 /* Gives the calling thread serial numbers of its own. */
 static inline void node_begin_thread(size_t number) { node_next_serial = (uint64_t)(number + 1) << 40; }
 
-/* Set before the first one: all nodes with slots are conservative. */
-__attribute__((unused)) static bool node_only_plain;
-
 /* A node with empty slots.  A typed node has NODE_ELEMENT_SLOTS, a leaf none, whatever was asked for. */
 static inline struct node *node_new(enum node_shape shape, size_t slots) {
-  if (node_only_plain && (shape == NODE_TYPED || shape == NODE_ARRAY || shape == NODE_TRACED)) shape = NODE_PLAIN;
+  if (node_only_plain && (shape == NODE_TYPED || shape == NODE_ARRAY)) shape = NODE_PLAIN;
   if (shape == NODE_TYPED) slots = NODE_ELEMENT_SLOTS;
   if (shape == NODE_LEAF) slots = 0;
   size_t words = node_words(shape, slots);
