@@ -271,6 +271,15 @@ static void read_words(uintptr_t start, uintptr_t end) {
   for (uintptr_t word = start; word < end; word += sizeof(uintptr_t)) visit_heap_word(word);
 }
 
+/* Which word it is that a trace function reports is not known: where it is one of the object's own, it is as old as the first. */
+static void call_trace(const struct span *span, uintptr_t object) {
+  const struct kind *kind = &kind_table[span->kind];
+  size_t bytes = guard_active ? guard_size_sound(span, object) : span_slot_bytes(span);
+  if (kind->trace_beside) walk.word_from = object;
+  kind->trace((void *)object, bytes, &walk.tracer, kind->argument);
+  walk.word_from = 0;
+}
+
 static void read_contents(const struct span *span, uintptr_t object) {
   const struct kind *kind = &kind_table[span->kind];
   size_t slot_bytes = span_slot_bytes(span);
@@ -287,8 +296,7 @@ static void read_contents(const struct span *span, uintptr_t object) {
       if (span->kind == KIND_EPHEMERON) {
         read_ephemeron((const struct cell *)object);
       } else {
-        kind->trace((void *)object, guard_active ? guard_size_sound(span, object) : slot_bytes, &walk.tracer,
-                    kind->argument);
+        call_trace(span, object);
       }
   }
 }
