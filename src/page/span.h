@@ -54,8 +54,8 @@ struct span {
 
   /* IN_USE: owned by the layers above. */
   uint32_t sweep_generation; /* atomic; see above */
-  uint8_t size_class;        /* 0 for a large object */
-  uint8_t kind;              /* what the objects hold; see span/kind.h */
+  uint8_t size_class;        /* atomic; 0 for a large object */
+  uint8_t kind;              /* atomic; what the objects hold; see span/kind.h */
   bool in_cache; /* a thread's cache allocates from it; written by who has it, or under its central's lock */
   uint32_t slot_bytes_small; /* bytes of one slot; 0 for a large object */
   uint32_t slot_count;       /* 1 for a large object */
