@@ -142,9 +142,9 @@ static void refile(struct pageheap *heap, struct span *span) {
   freeset_insert(&heap->free, span);
 }
 
+/* A sweeper may look at the structure meanwhile, for the sake of its last life. */
 static void clear_upper_fields(struct span *span) {
-  atomic_store_relaxed(&span->size_class,
-                       (uint8_t)0); /* a sweeper may look at the structure, for the sake of the life before */
+  atomic_store_relaxed(&span->size_class, (uint8_t)0);
   atomic_store_relaxed(&span->kind, (uint8_t)0);
   span->in_cache = false;
   span->slot_bytes_small = 0;
