@@ -296,7 +296,7 @@ struct midden_kind_options {
   bool root;       /* objects live until midden_free */
   /* What the trace function reports follows from the words of the object, and from memory that does not change while the object
    * lives.  Then dirty-page mode calls it beside the program, too, by the rules for barrier mode, and a program with many such objects
-   * is stopped for no longer than one without. */
+   * is stopped for no longer than one without.  (Not with debugging modes that guard objects, nor under a sanitizer.) */
   bool trace_beside;
 };
 

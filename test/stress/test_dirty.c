@@ -90,6 +90,7 @@ bool written_is_available(void);
 void os_init(void);
 extern size_t dirty_join_least_bytes; /* smaller heaps have no huge pages joined */
 extern size_t roots_long_bytes;       /* of shorter ranges of static data it is not asked what was written */
+extern bool guard_active;             /* span/guard.h */
 int __real_os_dirty_join(void *start, size_t bytes);
 int __wrap_os_dirty_join(void *start, size_t bytes);
 
@@ -587,6 +588,7 @@ static void start(struct rng *rng) {
   REQUIRE(error == 0, "midden_init: %s", strerror(-error));
   dirty_join_least_bytes = roots_long_bytes = 0;
   node_only_plain = chosen->plain;
+  node_never_traced = chosen->plain && guard_active; /* then all trace functions are called in stops alone */
   node_make_kinds();
   places_start(chosen->callbacks);
   if (chosen->callbacks) midden_set_event_callback(hear, NULL);

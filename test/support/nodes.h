@@ -184,6 +184,9 @@ __attribute__((no_sanitize("thread"), unused)) static void node_trace(void *obje
 /* Set before the first node: all nodes with slots are conservative, or of a kind whose trace function runs beside the program. */
 __attribute__((unused)) static bool node_only_plain;
 
+/* Set before the first node: none is of that kind. */
+__attribute__((unused)) static bool node_never_traced;
+
 __attribute__((unused)) static void node_make_kinds(void) {
   struct midden_kind_options options = {
       .size = sizeof(options), .name = "traced node", .trace = node_trace, .trace_beside = node_only_plain};
@@ -233,6 +236,7 @@ static inline void node_begin_thread(size_t number) { node_next_serial = (uint64
 /* A node with empty slots.  A typed node has NODE_ELEMENT_SLOTS, a leaf none, whatever was asked for. */
 static inline struct node *node_new(enum node_shape shape, size_t slots) {
   if (node_only_plain && (shape == NODE_TYPED || shape == NODE_ARRAY)) shape = NODE_PLAIN;
+  if (node_never_traced && shape == NODE_TRACED) shape = NODE_PLAIN;
   if (shape == NODE_TYPED) slots = NODE_ELEMENT_SLOTS;
   if (shape == NODE_LEAF) slots = 0;
   size_t words = node_words(shape, slots);
