@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/attr.h"
 #include "base/list.h"
 
 /* midden's page, of which spans are made; not the kernel's. */
@@ -68,7 +69,8 @@ struct span {
 #endif
 };
 
-static inline size_t span_bytes(const struct span *span) { return span->page_count << PAGE_SHIFT; }
+/* Inline in any case, as object_span. */
+ALWAYS_INLINE size_t span_bytes(const struct span *span) { return span->page_count << PAGE_SHIFT; }
 static inline uintptr_t span_end(const struct span *span) { return span->start + span_bytes(span); }
 
 /* Bytes of one slot, large objects included. */
