@@ -102,6 +102,8 @@ struct midden_options {
   size_t profile_sample_bytes;
   const char *profile_file;
   enum midden_generations generations; /* default AUTO */
+  int brief_stop_us; /* dirty-page mode: heaps that are expected to be marked in so many microseconds are marked in a stop
+                        altogether, which costs the program less than marking beside it; default 1000; -1: none */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call

@@ -43,6 +43,9 @@
     "where the heap profile is written when the process exits, for pprof")                                             \
   X(generations, "MIDDEN_GENERATIONS", WORDS, 0, 0, "auto",                                                            \
     "dirty-page mode: auto: minor collections, which leave older objects alone, where they take less of the "          \
-    "processor than full ones; off: none; always: whatever they take")
+    "processor than full ones; off: none; always: whatever they take")                                                 \
+  X(brief_stop_us, "MIDDEN_BRIEF_STOP", PERCENT, 1, 1000000, "1000",                                                   \
+    "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in a stop altogether, "   \
+    "which costs the program less than marking beside it; off: none is")
 
 #endif

@@ -20,6 +20,7 @@ enum {
   DEFAULT_STRESS_INTERVAL = 1000,
   DEFAULT_SCAVENGE_AFTER_MS = 5 * 60 * 1000,
   DEFAULT_IDLE_COLLECT_MS = 1000,
+  DEFAULT_BRIEF_STOP_US = 1000,
   SIGNAL_LIMIT = 64,
   PATH_BYTES = 1024
 };
@@ -215,7 +216,7 @@ static void read_environment(struct midden_options *options) {
 static bool is_valid(const struct midden_options *options) {
   return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
          options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
-         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 &&
+         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 && options->brief_stop_us >= -1 &&
          options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
          options->mode <= MIDDEN_MODE_DIRTY && options->generations >= MIDDEN_GENERATIONS_AUTO &&
          options->generations <= MIDDEN_GENERATIONS_ALWAYS && (options->debug & ~DEBUG_ALL) == 0;
@@ -231,6 +232,7 @@ static void fill_defaults(struct midden_options *options) {
   if (options->background == 0) options->background = 1;
   if (options->scavenge_after_ms == 0) options->scavenge_after_ms = DEFAULT_SCAVENGE_AFTER_MS;
   if (options->idle_collect_ms == 0) options->idle_collect_ms = DEFAULT_IDLE_COLLECT_MS;
+  if (options->brief_stop_us == 0) options->brief_stop_us = DEFAULT_BRIEF_STOP_US;
   if (options->stress_interval == 0) options->stress_interval = DEFAULT_STRESS_INTERVAL;
 }
 

@@ -92,6 +92,7 @@ static void start_background(const struct midden_options *options) {
 }
 
 static int start_locked(const struct midden_options *given) {
+  enum { NS_PER_US = 1000 };
   os_init();
   struct midden_options options;
   int error = options_resolve(&options, given);
@@ -108,7 +109,8 @@ static int start_locked(const struct midden_options *given) {
                         .min_heap_bytes = options.min_heap_bytes,
                         .initial_heap_bytes = options.initial_heap_bytes,
                         .memory_limit_bytes = options.memory_limit_bytes};
-  collector_init(&pacer, options.markers, options.mode, options.generations);
+  uint64_t brief_stop_ns = options.brief_stop_us < 0 ? 0 : (uint64_t)options.brief_stop_us * NS_PER_US;
+  collector_init(&pacer, options.markers, options.mode, options.generations, brief_stop_ns);
   background_register(sweep_background);
   start_background(&options);
   profile_init();

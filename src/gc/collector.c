@@ -330,7 +330,7 @@ static void set_goal(size_t goal_bytes, size_t live_bytes) {
 }
 
 void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode,
-                    enum midden_generations generations) {
+                    enum midden_generations generations, uint64_t brief_stop_ns) {
   collector.pacer = *pacer;
   collector.markers = markers;
   collector.start_ns = os_now_ns();
@@ -338,6 +338,7 @@ void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mod
   collector.concurrent = collector.dirty || mode == MIDDEN_MODE_BARRIER;
   if (collector.concurrent) concurrent_init();
   collector.generation.choice = collector.dirty ? generations : MIDDEN_GENERATIONS_OFF;
+  brief_init(&collector.brief, brief_stop_ns);
   if (collector.dirty) dirty_init();
   settle_init();
   stacks_init();

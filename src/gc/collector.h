@@ -133,7 +133,7 @@ extern void (*collector_checker)(bool minor);
 
 /* BARRIER and DIRTY: cycles mark beside the program, where the system has a thread for that. */
 void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode,
-                    enum midden_generations generations);
+                    enum midden_generations generations, uint64_t brief_stop_ns);
 
 uint64_t collector_start_ns(void); /* when the library started */
 

@@ -24,9 +24,17 @@ NOT_A_ROOT struct collector collector;
 
 uint64_t cycle_now_ns(void) { return os_now_ns() - collector.start_ns; }
 
+/* Where minor cycles are wanted whatever they take, none stops the world: nothing would be old after it. */
+static bool stops_briefly(size_t expected_bytes) {
+  if (expected_bytes < DIRTY_LEAST_BYTES) return true;
+  if (collector.generation.choice == MIDDEN_GENERATIONS_ALWAYS) return false;
+  unsigned markers = (unsigned)min_size(atomic_load_relaxed(&collector.markers), os_processor_count());
+  return brief_is_expected(&collector.brief, expected_bytes, markers);
+}
+
 bool cycle_runs_beside(size_t expected_bytes) {
   if (!collector.dirty) return collector.concurrent;
-  return dirty_is_possible() && expected_bytes >= DIRTY_LEAST_BYTES;
+  return dirty_is_possible() && !stops_briefly(expected_bytes);
 }
 
 /* ---- phases and events ---- */
@@ -168,11 +176,21 @@ static size_t goal_after(const struct collector_report *report, size_t new_bytes
   return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - live_bytes) / LEAST_WAY_DIVISOR);
 }
 
+/* In a stop, of all markers: that one waits for another counts.  Beside the program how long they worked is all that tells. */
+static void note_time_to_mark(const struct cycle *cycle) {
+  const struct collector_report *report = &cycle->report;
+  brief_left(&collector.brief, report->marked_bytes);
+  if (report->minor) return;
+  uint64_t ns = cycle->concurrent ? report->cpu_ns + report->assist_ns : report->mark_ns * cycle->markers;
+  brief_marked(&collector.brief, report->marked_bytes, ns, cycle->concurrent);
+}
+
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes) {
   struct collector_report *report = &cycle->report;
   report->marked_bytes = tally_bytes(marked);
   report->marked_scanned_bytes = tally_row_bytes(marked, TALLY_SCANNED);
   report->marked_objects = tally_objects(marked);
+  note_time_to_mark(cycle);
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
   if (cycle->concurrent) {

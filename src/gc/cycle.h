@@ -5,6 +5,7 @@
 #define MIDDEN_GC_CYCLE_H
 
 #include "base/attr.h"
+#include "gc/brief.h"
 #include "gc/collector.h"
 #include "gc/generation.h"
 #include "gc/limiter.h"
@@ -19,6 +20,7 @@ struct collector {
   struct pacer_footprint footprint; /* as of the last cycle */
   struct limiter limiter;
   struct generation generation;
+  struct brief brief;        /* dirty-page mode */
   uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
   uint64_t yields_before;    /* the limiter's, as of the last cycle */
   unsigned markers;

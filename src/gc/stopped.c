@@ -92,6 +92,7 @@ static void mark_and_settle(struct cycle *cycle) {
   cycle->report.finalizers_ready = calls_count();
   cycle->report.finish_start_ns = marked - collector.start_ns;
   cycle->report.finish_ns = os_now_ns() - marked;
+  brief_settled(&collector.brief, cycle->report.finish_ns);
 }
 
 void stopped_run(struct cycle *cycle) {

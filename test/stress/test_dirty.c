@@ -574,6 +574,7 @@ static void disturb(struct rng *rng) {
 static void start(struct rng *rng) {
   struct midden_options options = {.size = sizeof(options),
                                    .mode = MIDDEN_MODE_DIRTY,
+                                   .brief_stop_us = -1,
                                    .min_heap_bytes = 1 << 20,
                                    .markers = 1 + (unsigned)rng_below(rng, 3),
                                    .debug = MIDDEN_DEBUG_CHECK | chosen->debug,

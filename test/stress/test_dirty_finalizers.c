@@ -236,6 +236,7 @@ static int run(void *argument) {
   struct rng rng = {test_mix(test_seed_value + callbacks)};
   struct midden_options options = {.size = sizeof(options),
                                    .mode = MIDDEN_MODE_DIRTY,
+                                   .brief_stop_us = -1,
                                    .min_heap_bytes = 1 << 20,
                                    .percent = 30,
                                    .markers = 1 + (unsigned)rng_below(&rng, 2),

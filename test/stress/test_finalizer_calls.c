@@ -13,7 +13,7 @@ static void **live;           /* so that cycles run beside the program */
 
 static void start(void) {
   struct midden_options options = {
-      .size = sizeof(options), .mode = mode, .min_heap_bytes = 2 << 20, .idle_collect_ms = -1};
+      .size = sizeof(options), .mode = mode, .min_heap_bytes = 2 << 20, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   live = midden_alloc(LIVE_NODES * sizeof(void *));
   for (size_t i = 0; i < LIVE_NODES; i++) live[i] = midden_alloc(32);

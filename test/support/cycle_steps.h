@@ -104,7 +104,8 @@ static inline void cycle_init(void) {
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER});
 }
 
-/* Dirty-page mode, in which no cycle is due by itself: one that came late, on a busy machine, would be in the test's way. */
+/* Dirty-page mode, in which no cycle is due by itself: one that came late, on a busy machine, would be in the test's way.  And all
+ * run beside the program, however small the heap. */
 static inline void cycle_init_dirty(enum midden_generations generations, unsigned debug) {
   cycle_init_with(&(struct midden_options){.size = sizeof(struct midden_options),
                                            .mode = MIDDEN_MODE_DIRTY,
@@ -112,7 +113,8 @@ static inline void cycle_init_dirty(enum midden_generations generations, unsigne
                                            .debug = debug,
                                            .initial_heap_bytes = (size_t)1 << 30,
                                            .percent = 10000,
-                                           .idle_collect_ms = -1});
+                                           .idle_collect_ms = -1,
+                                           .brief_stop_us = -1});
 }
 
 static inline void cycle_begin(struct cycle_step *step) {

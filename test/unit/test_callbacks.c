@@ -79,7 +79,8 @@ static void that_of_finalizers(void **state) {
 }
 
 int main(void) {
-  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
+  struct midden_options options = {
+      .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(60);
   const struct CMUnitTest tests[] = {

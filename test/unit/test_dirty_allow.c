@@ -120,6 +120,7 @@ int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof(options),
                                    .mode = MIDDEN_MODE_DIRTY,
+                                   .brief_stop_us = -1,
                                    .generations = MIDDEN_GENERATIONS_OFF,
                                    .debug = MIDDEN_DEBUG_CHECK,
                                    .background = -1,

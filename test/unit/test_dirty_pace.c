@@ -69,7 +69,8 @@ static void who_waits_is_not(void **state) {
 int main(void) {
   test_start("test_dirty_pace");
   if (!written_is_available()) return SKIPPED;
-  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
+  struct midden_options options = {
+      .size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   collector_reporter = note_report;
   build();

@@ -192,7 +192,8 @@ static void what_is_written_is_read_in_the_stop(void **state) {
 int main(void) {
   test_start("test_dirty_static");
   if (!test_writes_are_told()) return TEST_SKIPPED;
-  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
+  struct midden_options options = {
+      .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   REQUIRE(midden_root_add(&weak, &weak + 1) == 0 && midden_root_add(&dropped, &dropped + 1) == 0 &&
               midden_root_add(&holder, &holder + 1) == 0,

@@ -89,7 +89,8 @@ static void so_they_do_beside_a_cycle(void **state) {
 }
 
 int main(void) {
-  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
+  struct midden_options options = {
+      .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   pthread_t thread;
   start_thread(&thread, watch);

@@ -226,7 +226,8 @@ static void a_cycle_that_nobody_ends_is_given_up(void **state) {
 }
 
 int main(void) {
-  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = 100};
+  struct midden_options options = {
+      .size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = 100, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "no start");
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   alarm(100); /* a hang is a failure too */

@@ -224,8 +224,12 @@ static void who_stops_the_world_is_not_stopped(void **state) {
 
 int main(void) {
   if (THREAD_SANITIZER) return SKIPPED; /* it hands signals on when it likes */
-  struct midden_options options = {
-      .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .markers = 1, .background = -1, .idle_collect_ms = -1};
+  struct midden_options options = {.size = sizeof(options),
+                                   .mode = MIDDEN_MODE_DIRTY,
+                                   .brief_stop_us = -1,
+                                   .markers = 1,
+                                   .background = -1,
+                                   .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   REQUIRE(midden_root_add(&roots, &roots + 1) == 0, "midden_root_add");
   roots.holder = midden_alloc(sizeof *roots.holder);

@@ -60,7 +60,8 @@ static void marks_of_a_cycle_are_no_mistake(void **state) {
 int main(void) {
   test_start("test_verify_marking");
   if (!test_writes_are_told()) return TEST_SKIPPED;
-  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1};
+  struct midden_options options = {
+      .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(60);
   const struct CMUnitTest tests[] = {cmocka_unit_test(marks_of_a_cycle_are_no_mistake)};

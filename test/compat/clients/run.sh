@@ -7,7 +7,8 @@
 # NAME.sh beside this file is the workload: it runs in an empty folder, finds its files in $SOURCES, and exits with 77
 # where the program is not installed.  FOLDER holds the library under test.  "stress" collects at every so many
 # allocations (as many as the workload names in a line "# stress: N"), walks the heap's structures after each collection
-# and fills what is freed.  "dirty" marks beside the program, by what the page tables tell, and again after each mark.
+# and fills what is freed.  "dirty" marks beside the program, however little, by what the page
+# tables tell, and again after each mark.
 #
 # That the library was really used is told by two witnesses: the loader's log names it and no other libgc, and its trace
 # has a line for each collection.  SANITIZER_PRELOAD is loaded first into the second run: the runtime of a sanitizer
@@ -54,6 +55,7 @@ fi
 
 debug=
 collector=auto
+brief=
 least=1
 if [ "$mode" = stress ]; then
   interval=$(sed -n 's/^# stress: //p' "$SOURCES/$name.sh")
@@ -62,9 +64,10 @@ if [ "$mode" = stress ]; then
 elif [ "$mode" = dirty ]; then
   debug=check
   collector=dirty
+  brief=off
 fi
 run midden LD_LIBRARY_PATH="$folder" LD_DEBUG=libs LD_DEBUG_OUTPUT="$work/loaded" MIDDEN_TRACE=1 \
-  MIDDEN_DEBUG="$debug" MIDDEN_MODE="$collector" LD_PRELOAD="${SANITIZER_PRELOAD:-}"
+  MIDDEN_DEBUG="$debug" MIDDEN_MODE="$collector" MIDDEN_BRIEF_STOP="$brief" LD_PRELOAD="${SANITIZER_PRELOAD:-}"
 status=$?
 [ "$status" -ne 77 ] || { echo "$name is not installed" && exit 77; }
 [ "$status" -eq 0 ] || fail "status $status on midden"

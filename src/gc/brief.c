@@ -1,0 +1,51 @@
+#include "gc/brief.h"
+
+#define GUESS_NS_PER_BYTE 0.7 /* until something was marked: objects of 32 bytes, roughly */
+
+/* What marking beside the program takes longer, for each byte: caches are shared with it, and much is read twice. */
+#define BESIDE_FACTOR 1.5
+
+enum {
+  TELLING_BYTES = 256 << 10, /* to mark less says little: starting and stopping is most of it */
+  LONGER = 3,
+  FORGETTING = 16 /* one part in so many, with each stop */
+};
+
+void brief_init(struct brief *brief, uint64_t limit_ns) { *brief = (struct brief){.limit_ns = (double)limit_ns}; }
+
+static double mean(double a, double b) { return (a + b) / 2; }
+
+static double smaller(double a, double b) { return a < b ? a : b; }
+
+void brief_left(struct brief *brief, size_t live_bytes) {
+  double times = brief->live_bytes > 0 ? (double)live_bytes / brief->live_bytes : 2;
+  brief->growth = times < 1 ? 1 : smaller(times, 2);
+  brief->live_bytes = (double)live_bytes;
+}
+
+void brief_marked(struct brief *brief, size_t bytes, uint64_t ns, bool beside) {
+  if (bytes < TELLING_BYTES) return;
+  double ns_per_byte = (double)ns / (double)bytes / (beside ? BESIDE_FACTOR : 1);
+  brief->ns_per_byte = brief->ns_per_byte == 0 ? ns_per_byte : mean(brief->ns_per_byte, ns_per_byte);
+}
+
+void brief_settled(struct brief *brief, uint64_t ns) {
+  brief->settle_ns = (double)ns;
+  brief->delay_ns -= brief->delay_ns / FORGETTING;
+}
+
+void brief_delayed(struct brief *brief, uint64_t ns) { brief->delay_ns = mean(brief->delay_ns, (double)ns); }
+
+static double longest_ns(const struct brief *brief) {
+  if (brief->delay_ns <= brief->limit_ns) return brief->limit_ns;
+  return smaller(brief->delay_ns, LONGER * brief->limit_ns);
+}
+
+/* As much more will live as did the last time; before anything is known, all of it. */
+bool brief_is_expected(const struct brief *brief, size_t most_bytes, unsigned markers) {
+  double bytes = (double)most_bytes, ns_per_byte = brief->ns_per_byte;
+  if (brief->live_bytes > 0) bytes = smaller(bytes, brief->live_bytes * brief->growth);
+  if (ns_per_byte == 0) ns_per_byte = GUESS_NS_PER_BYTE;
+  double mark_ns = bytes * ns_per_byte / (markers > 1 ? markers : 1);
+  return mark_ns + brief->settle_ns <= longest_ns(brief);
+}

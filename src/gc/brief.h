@@ -1,0 +1,45 @@
+/* Brief stops: in dirty-page mode a small heap is marked in a stop altogether, where that is expected to be brief.
+ *
+ * Marking beside the program is for heaps that take longer to mark than a program may be stopped.  Where all of it takes no
+ * longer, a stop is cheaper for everybody: nothing is protected, no page is written to for the second time at the price of a
+ * fault, nothing is read twice, and threads that allocate faster than a worker marks need not rest.
+ *
+ * How long is brief is a limit that is given; up to LONGER times that, where cycles beside the program delayed it for longer,
+ * by their own stop and by rests.  While the world is stopped for all of the marking such delays are forgotten little by
+ * little, so that marking beside the program is tried again.
+ *
+ * Arithmetic on what the caller measured: no clock, no globals.  The collector lock's holder's. */
+#ifndef MIDDEN_GC_BRIEF_H
+#define MIDDEN_GC_BRIEF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct brief {
+  double limit_ns;    /* 0: none is brief */
+  double ns_per_byte; /* of one marker in a stop, of late; 0: not known yet */
+  double live_bytes;  /* after the last cycle; 0: there was none */
+  double growth;      /* how many times what there was after the one before; 1 to 2 */
+  double settle_ns;   /* what a stop for all took beside marking, the last time: finalizers, weak references */
+  double delay_ns;    /* of the program by a cycle beside it, of late */
+};
+
+void brief_init(struct brief *brief, uint64_t limit_ns);
+
+/* So much lives after a cycle. */
+void brief_left(struct brief *brief, size_t live_bytes);
+
+/* A full cycle marked so much, in a stop or beside the program; time of all its markers. */
+void brief_marked(struct brief *brief, size_t bytes, uint64_t ns, bool beside);
+
+/* A stop for all of the marking took so much after it. */
+void brief_settled(struct brief *brief, uint64_t ns);
+
+/* A cycle beside the program stopped it for so long, and kept processors from it for so long. */
+void brief_delayed(struct brief *brief, uint64_t ns);
+
+/* Whether to mark in a stop, by so many markers, is expected to be brief.  It may be so much, at most. */
+bool brief_is_expected(const struct brief *brief, size_t most_bytes, unsigned markers);
+
+#endif

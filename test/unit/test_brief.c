@@ -1,0 +1,142 @@
+/* When a heap is marked in a stop altogether: arithmetic, on simulated cycles. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "gc/brief.h"
+#include "support/heap_test.h"
+
+#define MIB ((size_t)1 << 20)
+
+enum { LIMIT_NS = 1000000, MARKERS = 2 };
+
+/* One full cycle after which so much lives. */
+static void stop_for_all(struct brief *brief, size_t live_bytes, double ns_per_byte) {
+  brief_left(brief, live_bytes);
+  brief_marked(brief, live_bytes, (uint64_t)(ns_per_byte * (double)live_bytes), false);
+  brief_settled(brief, 0);
+}
+
+static void mark_beside(struct brief *brief, size_t live_bytes, double ns_per_byte, uint64_t delay_ns) {
+  brief_left(brief, live_bytes);
+  brief_marked(brief, live_bytes, (uint64_t)(ns_per_byte * (double)live_bytes), true);
+  brief_delayed(brief, delay_ns);
+}
+
+static struct brief steady(size_t live_bytes, double ns_per_byte) {
+  struct brief brief;
+  brief_init(&brief, LIMIT_NS);
+  for (int i = 0; i < 4; i++) stop_for_all(&brief, live_bytes, ns_per_byte);
+  return brief;
+}
+
+static bool is_brief(const struct brief *brief, size_t live_bytes) {
+  return brief_is_expected(brief, 2 * live_bytes, MARKERS);
+}
+
+static void what_marking_took_decides(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 1.8);
+  assert_true(is_brief(&brief, MIB));
+  brief = steady(MIB, 2.0);
+  assert_false(is_brief(&brief, MIB)); /* 1.05 ms */
+  assert_true(brief_is_expected(&brief, 2 * MIB, 2 * MARKERS));
+  brief = steady(4 * MIB, 0.4);
+  assert_true(is_brief(&brief, 4 * MIB));
+}
+
+static void no_limit_no_stop(void **state) {
+  (void)state;
+  struct brief brief;
+  brief_init(&brief, 0);
+  assert_false(brief_is_expected(&brief, MIB, MARKERS));
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 0.1, 100 * LIMIT_NS);
+  assert_false(is_brief(&brief, MIB));
+}
+
+static void at_first_all_may_live(void **state) {
+  (void)state;
+  struct brief brief;
+  brief_init(&brief, LIMIT_NS);
+  assert_true(brief_is_expected(&brief, MIB, MARKERS));
+  assert_false(brief_is_expected(&brief, 64 * MIB, MARKERS));
+}
+
+/* 0.52 ms once more is brief, twice as much is not. */
+static void a_heap_that_grows_is_expected_to_grow(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 1.0);
+  assert_true(is_brief(&brief, MIB));
+  stop_for_all(&brief, 2 * MIB - 256, 1.0);
+  assert_false(is_brief(&brief, 2 * MIB - 256));
+  stop_for_all(&brief, MIB, 1.0);
+  assert_true(is_brief(&brief, MIB));
+}
+
+/* As after a stop: or who has marked beside the program once would go on so for ever. */
+static void marking_beside_tells_what_a_stop_would_take(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 4.0);
+  assert_false(is_brief(&brief, MIB));
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 1.8 * 1.5, 0);
+  assert_true(is_brief(&brief, MIB));
+}
+
+/* Small collections of garbage that take as long as any take to begin and end. */
+static void little_tells_nothing(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 1.0);
+  for (int i = 0; i < 10; i++) brief_marked(&brief, 1000, LIMIT_NS, false);
+  assert_true(is_brief(&brief, MIB));
+}
+
+static void what_comes_after_marking_counts(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 1.0);
+  brief_settled(&brief, LIMIT_NS / 2);
+  assert_false(is_brief(&brief, MIB));
+  brief_settled(&brief, LIMIT_NS / 4);
+  assert_true(is_brief(&brief, MIB));
+}
+
+static void longer_delays_allow_longer_stops(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 4.0); /* 2.1 ms */
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, 2 * LIMIT_NS);
+  assert_false(is_brief(&brief, MIB));
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, 10 * LIMIT_NS);
+  assert_true(is_brief(&brief, MIB));
+  for (int i = 0; i < 10; i++) mark_beside(&brief, 2 * MIB, 4.0 * 1.5, 10 * LIMIT_NS);
+  assert_false(is_brief(&brief, 2 * MIB)); /* not for any time */
+}
+
+/* And the program may delay others no more: that is found out. */
+static void delays_are_forgotten(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 4.0);
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, 10 * LIMIT_NS);
+  int stops = 0;
+  for (; is_brief(&brief, MIB); stops++) {
+    stop_for_all(&brief, MIB, 4.0);
+    REQUIRE(stops < 1000, "marked in stops for ever");
+  }
+  assert_true(stops > 10);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_marking_took_decides),
+      cmocka_unit_test(no_limit_no_stop),
+      cmocka_unit_test(at_first_all_may_live),
+      cmocka_unit_test(a_heap_that_grows_is_expected_to_grow),
+      cmocka_unit_test(marking_beside_tells_what_a_stop_would_take),
+      cmocka_unit_test(little_tells_nothing),
+      cmocka_unit_test(what_comes_after_marking_counts),
+      cmocka_unit_test(longer_delays_allow_longer_stops),
+      cmocka_unit_test(delays_are_forgotten),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
