@@ -404,5 +404,5 @@ int main(void) {
       cmocka_unit_test(test_bad_environment),
       cmocka_unit_test(test_environment_wins),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

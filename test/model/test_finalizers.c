@@ -852,5 +852,5 @@ int main(void) {
       cmocka_unit_test_setup(test_link_in_a_living_object, start_test),
       cmocka_unit_test_setup(test_random_graphs, start_test),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -608,5 +608,5 @@ int main(void) {
       cmocka_unit_test_setup(test_dispatcher, start_test),
       cmocka_unit_test_setup(test_stuck_are_counted, start_test),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -106,5 +106,5 @@ int main(void) {
       cmocka_unit_test(after_a_collection),
       cmocka_unit_test(after_freeing_large_objects),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

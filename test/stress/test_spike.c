@@ -159,5 +159,5 @@ int main(void) {
       cmocka_unit_test(it_works_again_after_a_rest),
       cmocka_unit_test(no_collection_where_the_program_wants_none),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -114,6 +114,10 @@ NOINLINE_TEST __attribute__((unused, no_sanitize("address"))) static void test_s
   for (size_t i = 0; i < sizeof(dead); i++) dead[i] = 0;
 }
 
+/* All tests of a group.  Frames of the test library come to lie where starting the library has left words, which would keep what
+ * they name. */
+#define test_run_group(tests) (test_scrub_stack(), cmocka_run_group_tests(tests, NULL, NULL))
+
 /* In the caller's frame: one of its own would begin, with clang, with a word that is whatever rax was left at, and that may
  * be the last object allocated. */
 __attribute__((unused, always_inline)) static inline void test_collect_clean(void) {

@@ -589,5 +589,5 @@ int main(void) {
       cmocka_unit_test(test_empty_functions),
       cmocka_unit_test(test_attaching),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -115,5 +115,5 @@ int main(void) {
       cmocka_unit_test(all_of_it_is_kept_where_only_trace_functions_find_it),
       cmocka_unit_test(what_the_list_replaces_is_kept),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -74,5 +74,5 @@ int main(void) {
       cmocka_unit_test(what_its_storage_holds_is_kept),
       cmocka_unit_test(the_rest_of_a_tiny_slot_is_kept),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

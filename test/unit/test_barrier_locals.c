@@ -64,5 +64,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_another_thread_has_loaded_is_kept),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -168,5 +168,5 @@ int main(void) {
       cmocka_unit_test(thread_storage_of_a_library_that_comes_is_kept),
       cmocka_unit_test(a_cycle_without_memory_to_learn_the_roots_is_given_up),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

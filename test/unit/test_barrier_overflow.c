@@ -58,5 +58,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_overflows_in_the_last_handshake_is_scanned),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

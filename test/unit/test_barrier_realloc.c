@@ -82,5 +82,5 @@ int main(void) {
       cmocka_unit_test(a_word_that_is_cut_in_two_is_recorded),
       cmocka_unit_test(the_first_bytes_of_a_word_stay),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

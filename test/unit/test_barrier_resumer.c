@@ -157,5 +157,5 @@ int main(void) {
       cmocka_unit_test(an_argument_is_kept_that_is_taken_behind_the_scan),
       cmocka_unit_test(who_waits_is_kept_when_it_is_handed_on),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

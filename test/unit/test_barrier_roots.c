@@ -262,5 +262,5 @@ int main(void) {
       cmocka_unit_test(what_a_parked_stack_held_is_kept),
       cmocka_unit_test(what_a_suspended_fiber_held_is_kept),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

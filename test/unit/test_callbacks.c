@@ -88,5 +88,5 @@ int main(void) {
       cmocka_unit_test(that_of_events),
       cmocka_unit_test(that_of_finalizers),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -437,5 +437,5 @@ int main(void) {
       cmocka_unit_test(test_nothing_else_is),
       cmocka_unit_test(test_a_good_mark_passes),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

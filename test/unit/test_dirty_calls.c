@@ -186,5 +186,5 @@ int main(void) {
       cmocka_unit_test(what_is_marked_by_hand_lives),
       cmocka_unit_test(without_a_trace_function_there_is_one_stop),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -119,5 +119,5 @@ int main(void) {
       cmocka_unit_test(a_small_object_is_not_read_before_it_is_cleared),
       cmocka_unit_test(a_large_object_is_not_read_before_it_is_cleared),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

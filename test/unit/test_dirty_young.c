@@ -486,5 +486,5 @@ int main(void) {
       cmocka_unit_test(storage_of_a_module_closed_in_the_cycle_is_not_read),
       cmocka_unit_test(what_is_freed_in_the_cycle_waits_for_its_end),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

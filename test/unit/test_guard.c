@@ -251,5 +251,5 @@ int main(void) {
       cmocka_unit_test(test_damage_is_found),
       cmocka_unit_test(test_write_after_collection_is_found),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

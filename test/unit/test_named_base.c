@@ -89,5 +89,5 @@ int main(void) {
       cmocka_unit_test(what_the_own_stack_holds_is_kept),
       cmocka_unit_test(one_elsewhere_is_believed),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

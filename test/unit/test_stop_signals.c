@@ -243,5 +243,5 @@ int main(void) {
       cmocka_unit_test(in_the_thread_that_ends_a_cycle),
       cmocka_unit_test(who_stops_the_world_is_not_stopped),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

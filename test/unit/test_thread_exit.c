@@ -68,5 +68,5 @@ int main(void) {
           "pthread_key_create");
   alarm(60);
   const struct CMUnitTest tests[] = {cmocka_unit_test(what_destructors_are_given_is_kept)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

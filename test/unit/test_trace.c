@@ -246,5 +246,5 @@ int main(void) {
   unsetenv("MIDDEN_DEBUG"); /* check mode adds to the lines */
   read_document();
   const struct CMUnitTest tests[] = {cmocka_unit_test(each_field_has_a_row), cmocka_unit_test(a_line_for_each)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }
