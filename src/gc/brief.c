@@ -42,10 +42,11 @@ static double longest_ns(const struct brief *brief) {
 }
 
 /* As much more will live as did the last time; before anything is known, all of it. */
-bool brief_is_expected(const struct brief *brief, size_t most_bytes, unsigned markers) {
-  double bytes = (double)most_bytes, ns_per_byte = brief->ns_per_byte;
-  if (brief->live_bytes > 0) bytes = smaller(bytes, brief->live_bytes * brief->growth);
-  if (ns_per_byte == 0) ns_per_byte = GUESS_NS_PER_BYTE;
-  double mark_ns = bytes * ns_per_byte / (markers > 1 ? markers : 1);
-  return mark_ns + brief->settle_ns <= longest_ns(brief);
+size_t brief_most_bytes(const struct brief *brief, unsigned markers) {
+  double left_ns = longest_ns(brief) - brief->settle_ns;
+  if (left_ns <= 0) return 0;
+  double ns_per_byte = brief->ns_per_byte > 0 ? brief->ns_per_byte : GUESS_NS_PER_BYTE;
+  double most = left_ns / ns_per_byte * (markers > 1 ? markers : 1);
+  bool is_enough = brief->live_bytes > 0 && brief->live_bytes * brief->growth <= most;
+  return is_enough || most >= (double)SIZE_MAX ? SIZE_MAX : (size_t)most;
 }

@@ -39,7 +39,8 @@ void brief_settled(struct brief *brief, uint64_t ns);
 /* A cycle beside the program stopped it for so long, and kept processors from it for so long. */
 void brief_delayed(struct brief *brief, uint64_t ns);
 
-/* Whether to mark in a stop, by so many markers, is expected to be brief.  It may be so much, at most. */
-bool brief_is_expected(const struct brief *brief, size_t most_bytes, unsigned markers);
+/* So much can be marked in a stop, by so many markers, that is expected to be brief: SIZE_MAX where that is more than is expected
+ * to live when the next cycle comes. */
+size_t brief_most_bytes(const struct brief *brief, unsigned markers);
 
 #endif

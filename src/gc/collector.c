@@ -339,6 +339,7 @@ void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mod
   if (collector.concurrent) concurrent_init();
   collector.generation.choice = collector.dirty ? generations : MIDDEN_GENERATIONS_OFF;
   brief_init(&collector.brief, brief_stop_ns);
+  cycle_expect_stops();
   if (collector.dirty) dirty_init();
   settle_init();
   stacks_init();

@@ -25,16 +25,16 @@ NOT_A_ROOT struct collector collector;
 uint64_t cycle_now_ns(void) { return os_now_ns() - collector.start_ns; }
 
 /* Where minor cycles are wanted whatever they take, none stops the world: nothing would be old after it. */
-static bool stops_briefly(size_t expected_bytes) {
-  if (expected_bytes < DIRTY_LEAST_BYTES) return true;
-  if (collector.generation.choice == MIDDEN_GENERATIONS_ALWAYS) return false;
+void cycle_expect_stops(void) {
   unsigned markers = (unsigned)min_size(atomic_load_relaxed(&collector.markers), os_processor_count());
-  return brief_is_expected(&collector.brief, expected_bytes, markers);
+  bool none = collector.generation.choice == MIDDEN_GENERATIONS_ALWAYS;
+  atomic_store_relaxed(&collector.brief_most_bytes, none ? 0 : brief_most_bytes(&collector.brief, markers));
 }
 
 bool cycle_runs_beside(size_t expected_bytes) {
   if (!collector.dirty) return collector.concurrent;
-  return dirty_is_possible() && !stops_briefly(expected_bytes);
+  return dirty_is_possible() && expected_bytes >= DIRTY_LEAST_BYTES &&
+         expected_bytes > atomic_load_relaxed(&collector.brief_most_bytes);
 }
 
 /* ---- phases and events ---- */
@@ -191,6 +191,7 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   report->marked_scanned_bytes = tally_row_bytes(marked, TALLY_SCANNED);
   report->marked_objects = tally_objects(marked);
   note_time_to_mark(cycle);
+  cycle_expect_stops();
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
   if (cycle->concurrent) {

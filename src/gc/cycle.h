@@ -21,6 +21,7 @@ struct collector {
   struct limiter limiter;
   struct generation generation;
   struct brief brief;        /* dirty-page mode */
+  size_t brief_most_bytes;   /* atomic; what is to be marked in a stop altogether, at most */
   uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
   uint64_t yields_before;    /* the limiter's, as of the last cycle */
   unsigned markers;
@@ -51,6 +52,9 @@ struct cycle {
 };
 
 uint64_t cycle_now_ns(void); /* since the library started */
+
+/* What is expected of a stop for all of the marking has changed. */
+void cycle_expect_stops(void);
 
 /* Whether a cycle that is expected to mark so much runs beside the program, in the driver. */
 bool cycle_runs_beside(size_t expected_bytes);

@@ -455,13 +455,14 @@ void dirty_run(struct cycle *cycle) {
   cycle->report.resume_ns = cycle_now_ns();
 }
 
-/* Not where somebody waits. */
 static void note_delay(const struct cycle *cycle) {
   const struct collector_report *report = &cycle->report;
   if (!report->concurrent || cycle->given_up || !is_for_growth(cycle)) return;
   brief_delayed(&collector.brief, report->pause_ns + slowing_rested_ns() / os_processor_count());
+  cycle_expect_stops();
 }
 
+/* Not where somebody waits. */
 void dirty_ended(struct cycle *cycle) {
   note_delay(cycle);
   if (!cycle->report.concurrent || cycle->given_up || !is_for_growth(cycle) || driver_is_urgent()) return;

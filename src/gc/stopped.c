@@ -93,6 +93,7 @@ static void mark_and_settle(struct cycle *cycle) {
   cycle->report.finish_start_ns = marked - collector.start_ns;
   cycle->report.finish_ns = os_now_ns() - marked;
   brief_settled(&collector.brief, cycle->report.finish_ns);
+  cycle_expect_stops();
 }
 
 void stopped_run(struct cycle *cycle) {
