@@ -20,12 +20,20 @@ static void note_report(const struct collector_report *report) {
   atomic_add_relaxed(report->concurrent ? &beside : &stopped, (size_t)1);
 }
 
-static void run(int brief_stop_us, enum midden_generations generations) {
+struct plan {
+  const char *what;
+  int brief_stop_us;
+  enum midden_generations generations;
+  bool stops; /* or all cycles run beside the program */
+};
+
+static int run(void *argument) {
+  const struct plan *plan = argument;
   struct midden_options options = {.size = sizeof options,
                                    .mode = MIDDEN_MODE_DIRTY,
-                                   .generations = generations,
+                                   .generations = plan->generations,
                                    .idle_collect_ms = -1,
-                                   .brief_stop_us = brief_stop_us};
+                                   .brief_stop_us = plan->brief_stop_us};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   collector_reporter = note_report;
   nodes = midden_alloc(NODES * sizeof *nodes);
@@ -34,25 +42,8 @@ static void run(int brief_stop_us, enum midden_generations generations) {
     midden_collect();
     for (size_t k = 0; k < NODES; k++) nodes[k] = midden_alloc(64); /* cycles come of this, too */
   }
-}
-
-static int stops(void *argument) {
-  (void)argument;
-  run(WHATEVER_IT_TAKES, MIDDEN_GENERATIONS_AUTO);
-  return beside == 0 && stopped >= CYCLES ? 0 : 1;
-}
-
-static int runs_beside(void *argument) {
-  (void)argument;
-  run(NEVER, MIDDEN_GENERATIONS_AUTO);
-  return stopped == 0 && beside >= CYCLES ? 0 : 1;
-}
-
-/* A stop would leave nothing that is old. */
-static int runs_beside_for_generations(void *argument) {
-  (void)argument;
-  run(WHATEVER_IT_TAKES, MIDDEN_GENERATIONS_ALWAYS);
-  return stopped == 0 && beside >= CYCLES ? 0 : 1;
+  size_t wanted = plan->stops ? stopped : beside, unwanted = plan->stops ? beside : stopped;
+  return unwanted == 0 && wanted >= CYCLES ? 0 : 1;
 }
 
 static int rejects(void *argument) {
@@ -64,9 +55,13 @@ static int rejects(void *argument) {
 int main(void) {
   test_start("test_dirty_brief");
   if (!written_is_available()) return SKIPPED;
-  test_child_succeeds("a stop, where it may take any time", stops, NULL, SECONDS);
-  test_child_succeeds("beside the program, where none is brief", runs_beside, NULL, SECONDS);
-  test_child_succeeds("beside the program, for minor cycles", runs_beside_for_generations, NULL, SECONDS);
+  struct plan plans[] = {
+      {"a stop, where it may take any time", WHATEVER_IT_TAKES, MIDDEN_GENERATIONS_AUTO, true},
+      {"beside the program, where none is brief", NEVER, MIDDEN_GENERATIONS_AUTO, false},
+      /* a stop would leave nothing that is old */
+      {"beside the program, for minor cycles", WHATEVER_IT_TAKES, MIDDEN_GENERATIONS_ALWAYS, false},
+  };
+  for (size_t i = 0; i < TEST_COUNT_OF(plans); i++) test_child_succeeds(plans[i].what, run, &plans[i], SECONDS);
   test_child_succeeds("an option out of range", rejects, NULL, SECONDS);
   return 0;
 }
