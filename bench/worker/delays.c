@@ -121,10 +121,11 @@ static void add_delay(struct delays *delays, const struct thread_times *now, uin
   delays->total_ns[class] += delay_ns;
   add_long(&delays->delays, &delays->sum_ns, delay_ns);
   uint64_t worked_ns = beyond(cpu_of(before, now, delay_ns), delays->normal_ns);
-  uint64_t caused_ns = class == DELAY_DESCHEDULED ? worked_ns : delay_ns;
+  uint64_t net_ns = beyond(delay_ns, now->queued_ns - before->queued_ns);
+  uint64_t caused_ns = class == DELAY_WAITED ? net_ns : worked_ns;
   add_long(&delays->caused, &delays->caused_ns, caused_ns);
   add_own(delays, delay_ns, caused_ns, stolen_ns);
-  add_long(&delays->net, &delays->net_ns, beyond(delay_ns, now->queued_ns - before->queued_ns));
+  add_long(&delays->net, &delays->net_ns, net_ns);
   if (now->faults == before->faults) return;
   delays->faulted++;
   delays->faulted_ns += delay_ns;

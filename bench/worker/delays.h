@@ -10,13 +10,13 @@
  *   descheduled  the processor was taken away: by the kernel (involuntary switches and no others), or by what no switch
  *                tells of, an interrupt or another virtual machine (no switch, and not half of the delay in CPU time)
  *
- * What the collector caused is all of a delay that waited or worked, and of one that was descheduled the CPU time in it
- * beyond a normal operation's.  `net` is another account of it: the delay without the time in which the thread was
- * runnable and had no processor, which the kernel adds up for each thread (schedstat), whatever the thread did else.
+ * What the collector caused is the CPU time in a delay beyond a normal operation's; where the thread gave its processor up,
+ * all of the delay but the time in which it was runnable again and had no processor, which the kernel adds up for each
+ * thread (schedstat).  `net` is the latter for all delays, an account that does not ask what the thread did.
  *
- * A virtual machine may be stopped for a while; to the kernel inside, the thread worked meanwhile.  Where the host tells
- * (the steal of /proc/stat, in ticks), what it took of all processors since the last delay of a millisecond or more is
- * taken off the next: what then is left of what was caused is the thread's own. */
+ * A virtual machine may be stopped for a while.  Where the host tells, the kernel inside leaves that out of the CPU time;
+ * waiting threads wait as long.  What the host took of all processors since the last delay of a millisecond or more (the
+ * steal of /proc/stat, in ticks) is taken off the next: what then is left of what was caused is the thread's own. */
 #ifndef BENCH_WORKER_DELAYS_H
 #define BENCH_WORKER_DELAYS_H
 

@@ -88,12 +88,11 @@ static void mark_and_settle(struct cycle *cycle) {
   uint64_t marked = os_now_ns();
   settle(cycle);
   stacks_free_dead_stw();
+  brief_settled(&collector.brief, os_now_ns() - marked);
   finish(cycle);
   cycle->report.finalizers_ready = calls_count();
   cycle->report.finish_start_ns = marked - collector.start_ns;
   cycle->report.finish_ns = os_now_ns() - marked;
-  brief_settled(&collector.brief, cycle->report.finish_ns);
-  cycle_expect_stops();
 }
 
 void stopped_run(struct cycle *cycle) {

@@ -234,12 +234,13 @@ func (d *delays) addDelay(now *threadTimes, delay uint64) {
 	class := classOf(&d.last, now, delay)
 	d.count[class]++
 	d.total[class] += delay
-	caused := delay
-	if class == descheduled {
-		caused = beyond(cpuOf(&d.last, now, delay), d.normal)
+	net := beyond(delay, now.queued-d.last.queued)
+	caused := beyond(cpuOf(&d.last, now, delay), d.normal)
+	if class == waited {
+		caused = net
 	}
 	addLong(&d.caused, &d.causedSum, caused)
-	addLong(&d.net, &d.netSum, beyond(delay, now.queued-d.last.queued))
+	addLong(&d.net, &d.netSum, net)
 	if now.faults != d.last.faults {
 		d.faulted++
 		d.faultedSum += delay
