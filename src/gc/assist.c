@@ -239,6 +239,7 @@ static size_t worker_slice_bytes(void) {
 
 /* A slice by each worker; true if one of them found nothing more to do, all the others too. */
 static bool run_epoch(struct cycle *cycle) {
+  work_keep_reserve();
   size_t bytes = worker_slice_bytes();
   size_t before_bytes = collector.tracers[0].scanned_bytes;
   uint64_t before_ns = collector.marker[0].cpu_ns;

@@ -7,13 +7,14 @@
 #include "base/lock.h"
 #include "base/wait.h"
 #include "meta/persist.h"
+#include "os/os.h"
 
-enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
+enum { CHUNK_BUFFERS = 8, RESERVE_DIVISOR = 4, SPINS = 200, WAIT_NS = 50000 };
 
 static NOT_A_ROOT struct {
   struct lock lock;
   struct work_buffer *full, *empty; /* under lock */
-  size_t made, limit;               /* buffers; under lock */
+  size_t made, limit, empty_count;  /* buffers; under lock */
   uint32_t full_count;              /* atomic; written under lock */
   bool overflowed;                  /* atomic; written under lock */
   uintptr_t low, high;              /* under lock; inclusive */
@@ -21,16 +22,26 @@ static NOT_A_ROOT struct {
   uint32_t joined;                  /* atomic; markers that take part; only grows while marking */
 } pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
 
-/* Makes a chunk of buffers; the lock is held. */
-static void make_buffers_locked(void) {
-  if (pool.limit != 0 && pool.made >= pool.limit) return;
-  struct work_buffer *chunk = persist_alloc(CHUNK_BUFFERS * sizeof *chunk, CACHE_LINE_BYTES, PERSIST_MARK);
-  if (chunk == NULL) return;
-  for (size_t i = 0; i < CHUNK_BUFFERS; i++) {
-    chunk[i].next = pool.empty;
-    pool.empty = &chunk[i];
-  }
+static void push_empty_locked(struct work_buffer *buffer) {
+  buffer->next = pool.empty;
+  pool.empty = buffer;
+  pool.empty_count++;
+}
+
+static struct work_buffer *map_chunk(void) {
+  return persist_alloc(CHUNK_BUFFERS * sizeof(struct work_buffer), CACHE_LINE_BYTES, PERSIST_MARK);
+}
+
+static void add_chunk_locked(struct work_buffer *chunk) {
+  for (size_t i = 0; i < CHUNK_BUFFERS; i++) push_empty_locked(&chunk[i]);
   pool.made += CHUNK_BUFFERS;
+}
+
+static bool may_make_more_locked(void) { return pool.limit == 0 || pool.made < pool.limit; }
+
+static void make_buffers_locked(void) {
+  struct work_buffer *chunk = may_make_more_locked() ? map_chunk() : NULL;
+  if (chunk != NULL) add_chunk_locked(chunk);
 }
 
 int work_init(void) {
@@ -47,6 +58,7 @@ struct work_buffer *work_get_empty(void) {
   struct work_buffer *buffer = pool.empty;
   if (buffer != NULL) {
     pool.empty = buffer->next;
+    pool.empty_count--;
     buffer->count = 0;
   }
   lock_release(&pool.lock);
@@ -55,9 +67,26 @@ struct work_buffer *work_get_empty(void) {
 
 void work_put_empty(struct work_buffer *buffer) {
   lock_acquire(&pool.lock);
-  buffer->next = pool.empty;
-  pool.empty = buffer;
+  push_empty_locked(buffer);
   lock_release(&pool.lock);
+}
+
+static bool reserve_is_low(void) {
+  lock_acquire(&pool.lock);
+  bool is_low = pool.empty_count < pool.made / RESERVE_DIVISOR && may_make_more_locked();
+  lock_release(&pool.lock);
+  return is_low;
+}
+
+void work_keep_reserve(void) {
+  while (reserve_is_low()) {
+    struct work_buffer *chunk = map_chunk();
+    if (chunk == NULL) return;
+    os_populate(chunk, CHUNK_BUFFERS * sizeof *chunk);
+    lock_acquire(&pool.lock);
+    add_chunk_locked(chunk);
+    lock_release(&pool.lock);
+  }
 }
 
 void work_publish(struct work_buffer *buffer) {
