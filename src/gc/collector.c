@@ -250,6 +250,7 @@ static bool run_locked(struct cycle *cycle, uint64_t collections_before) {
   copy_marker_reports(&cycle->report, marker);
   /* Or each allocation would ask for the next, which would fail alike. */
   if (cycle->given_up && cycle->report.reason == COLLECT_HEAP) put_off(atomic_load_relaxed(&account_live_bytes));
+  atomic_store_relaxed(&collector.ended_ns, os_now_ns());
   collector_release();
   if (!ran || cycle->given_up) return false;
   ahead_cycle_ended();
@@ -295,6 +296,16 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
   if (reason == COLLECT_FORCED) let_others_run(self);
   if (stop == NULL && cycle_runs_beside(expected_marked_bytes()) && driver_request(self, reason)) return true;
   return collect_here(reason, stop, argument);
+}
+
+bool collector_collect_idle(uint32_t *request) {
+  if (cycle_runs_beside(expected_marked_bytes()) && driver_ask_idle(request)) return false;
+  collector_collect(COLLECT_IDLE, NULL, NULL);
+  return true;
+}
+
+uint64_t collector_worked_until_ns(uint64_t now_ns) {
+  return atomic_load_relaxed(&collector.owner) != 0 ? now_ns : atomic_load_relaxed(&collector.ended_ns);
 }
 
 /* ---- the rest ---- */

@@ -146,6 +146,13 @@ enum collector_phase collector_phase(void); /* atomic */
  * critical sections.  False if `stop` ended it early. */
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument);
 
+/* The same for COLLECT_IDLE, by the background thread, which does not wait where the driver runs it: false then, and
+ * driver_has_served tells whether it is over. */
+bool collector_collect_idle(uint32_t *request);
+
+/* When the last cycle ended; now, if there is one under way.  0: there was none. */
+uint64_t collector_worked_until_ns(uint64_t now_ns);
+
 /* The driver's: a cycle beside the program, unless it is not called for.  Outside critical sections. */
 void collector_run_concurrently(struct mutator *self, enum collector_reason reason);
 

@@ -30,6 +30,7 @@ struct collector {
   uint64_t start_ns;              /* when the library started */
   struct collector_totals totals; /* see there */
   uint32_t owner;                 /* atomic; the thread that holds the lock, or 0 */
+  uint64_t ended_ns;              /* atomic; when the last cycle did */
   struct midden_tracer tracers[MARKERS_MAX];
   struct marker_report marker[MARKERS_MAX];
 };

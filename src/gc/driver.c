@@ -7,6 +7,7 @@
 #include "gc/background.h"
 #include "gc/cycle.h"
 #include "gc/handover.h"
+#include "gc/idle.h"
 #include "mutator/world.h"
 #include "os/os.h"
 
@@ -33,6 +34,7 @@ static void serve(struct mutator *self, uint32_t requests) {
   mutator_enter_safe(self, self->stack_base); /* between cycles it holds nothing */
   atomic_store_release(&driver.served, requests);
   wake_all(&driver.served);
+  idle_cycle_ended();
 }
 
 static void run(void *argument) {
@@ -148,6 +150,14 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
   atomic_sub_relaxed(&driver.waiting, 1u);
   return true;
 }
+
+bool driver_ask_idle(uint32_t *request) {
+  if (!is_there()) return false;
+  *request = post(COLLECT_IDLE);
+  return true;
+}
+
+bool driver_has_served(uint32_t request) { return is_served(request); }
 
 bool driver_is_urgent(void) { return atomic_load_relaxed(&driver.waiting) != 0; }
 

@@ -13,12 +13,18 @@
 #define MIDDEN_GC_DRIVER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "gc/collector.h"
 
 /* Asks for a cycle; for COLLECT_HEAP returns at once, otherwise when one that began after the call is done, SAFE
  * meanwhile.  False where there is no driver.  Outside critical sections. */
 bool driver_request(struct mutator *self, enum collector_reason reason);
+
+/* Asks for an idle cycle and does not wait: nobody is in a hurry for it.  False where there is no driver.  When the driver
+ * has served the request it says so (idle_cycle_ended). */
+bool driver_ask_idle(uint32_t *request);
+bool driver_has_served(uint32_t request);
 
 /* Whether anybody waits for a cycle to end; atomic. */
 bool driver_is_urgent(void);

@@ -167,7 +167,8 @@ static uint64_t wait_ns;
 
 static enum idle_action look(struct idle_watch *idle, uint32_t *watch, uint64_t collections, size_t live,
                              uint64_t now) {
-  return idle_step(idle, watch, collections, 100 * MIB, live, now, &wait_ns);
+  struct idle_view view = {.collections = collections, .marked_bytes = 100 * MIB, .live_bytes = live, .now_ns = now};
+  return idle_step(idle, watch, &view, &wait_ns);
 }
 
 static void only_silence_counts_as_idle(void **state) {
@@ -186,6 +187,21 @@ static void only_silence_counts_as_idle(void **state) {
   assert_int_equal(wait_ns, UINT64_MAX);
   assert_int_equal(watch, ACCOUNT_WATCH_WAKE);
   assert_int_equal(look(&idle, &watch, 9, 0, 9999), IDLE_REST); /* nothing happens until the program allocates */
+}
+
+static void who_waits_for_a_collection_is_not_idle(void **state) {
+  (void)state;
+  struct idle_watch idle = {.after_ns = 1000};
+  uint32_t watch = ACCOUNT_WATCH_LOOK;
+  struct idle_view view = {.collections = 1, .collected_ns = 5000, .now_ns = 5000};
+  assert_int_equal(idle_step(&idle, &watch, &view, &wait_ns), IDLE_LOOK_LATER); /* it runs still */
+  assert_int_equal(wait_ns, 1000);
+  view = (struct idle_view){.collections = 2, .collected_ns = 5500, .now_ns = 6000};
+  assert_int_equal(idle_step(&idle, &watch, &view, &wait_ns), IDLE_LOOK_LATER);
+  assert_int_equal(wait_ns, 500);
+  assert_int_equal(watch, ACCOUNT_WATCH_LOOK);
+  view.now_ns = 6500;
+  assert_int_equal(idle_step(&idle, &watch, &view, &wait_ns), IDLE_COLLECT);
 }
 
 static void little_is_not_worth_a_collection(void **state) {
@@ -210,6 +226,7 @@ int main(void) {
       cmocka_unit_test(a_heap_that_fits_stays_below_the_limit),
       cmocka_unit_test(no_limit_takes_more_than_half),
       cmocka_unit_test(only_silence_counts_as_idle),
+      cmocka_unit_test(who_waits_for_a_collection_is_not_idle),
       cmocka_unit_test(little_is_not_worth_a_collection),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,105 @@
+/* The collection when the program stops allocating, in a cycle beside the program: nobody waits for it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "base/wait.h"
+#include "gc/background.h"
+#include "gc/driver.h"
+#include "os/os.h"
+#include "support/heap_test.h"
+
+enum { IDLE_MS = 100, LIST_NODES = 200000, PATIENCE_MS = 10000 };
+
+static struct {
+  uint32_t task_calls;       /* atomic */
+  uint32_t cycles;           /* atomic; that were looked at */
+  bool looks;                /* atomic */
+  bool task_ran, was_urgent; /* while the last one of these ran; atomic */
+} seen;
+
+static uint64_t task(struct mutator *self, uint64_t now_ns) {
+  (void)self, (void)now_ns;
+  atomic_add_acq_rel(&seen.task_calls, 1u);
+  return UINT64_MAX;
+}
+
+static void sleep_ms(unsigned ms) {
+  static uint32_t never;
+  uint64_t end = os_now_ns() + ms * UINT64_C(1000000);
+  for (uint64_t now; (now = os_now_ns()) < end;) wait_on_word_for(&never, 0, end - now);
+}
+
+/* In the middle of a cycle, by the thread that runs it. */
+static void look(enum midden_event event, void *argument) {
+  (void)argument;
+  if (event != MIDDEN_EVENT_MARK_START || !atomic_load_acquire(&seen.looks)) return;
+  uint32_t before = atomic_load_acquire(&seen.task_calls);
+  background_poke();
+  for (unsigned ms = 0; ms < PATIENCE_MS && atomic_load_acquire(&seen.task_calls) == before; ms++) sleep_ms(1);
+  atomic_store_relaxed(&seen.task_ran, atomic_load_acquire(&seen.task_calls) != before);
+  atomic_store_relaxed(&seen.was_urgent, driver_is_urgent());
+  atomic_add_acq_rel(&seen.cycles, 1u);
+}
+
+static void *list; /* static data: a root */
+
+static NOINLINE_TEST void allocate(void) {
+  list = NULL;
+  for (unsigned i = 0; i < LIST_NODES; i++) {
+    void **node = midden_alloc(64);
+    REQUIRE(node != NULL, "out of memory");
+    *node = list;
+    list = node;
+  }
+}
+
+static void await_idle_collection(uint64_t wanted) {
+  for (unsigned ms = 0; ms < PATIENCE_MS && test_stats().collections_idle < wanted; ms++) sleep_ms(1);
+  REQUIRE(test_stats().collections_idle == wanted, "%u idle collections instead of %u",
+          (unsigned)test_stats().collections_idle, (unsigned)wanted);
+}
+
+static void the_background_thread_goes_on_with_its_work(void **state) {
+  (void)state;
+  uint64_t wanted = test_stats().collections_idle + 1;
+  midden_set_event_callback(look, NULL);
+  allocate();
+  midden_collect(); /* from now on the background thread looks */
+  allocate();
+  atomic_store_release(&seen.looks, true);
+  await_idle_collection(wanted);
+  atomic_store_release(&seen.looks, false);
+  midden_set_event_callback(NULL, NULL);
+  REQUIRE(atomic_load_acquire(&seen.cycles) == 1, "%u cycles", atomic_load_relaxed(&seen.cycles));
+  REQUIRE(atomic_load_relaxed(&seen.task_ran), "the background thread waits for the cycle");
+  REQUIRE(!atomic_load_relaxed(&seen.was_urgent), "the cycle is in a hurry");
+}
+
+/* What follows an idle collection is done when the driver says that it has run: then the program is known to rest. */
+static void one_is_enough(void **state) {
+  (void)state;
+  uint64_t before = test_stats().collections_idle;
+  allocate();
+  await_idle_collection(before + 1);
+  sleep_ms(5 * IDLE_MS);
+  REQUIRE(test_stats().collections_idle == before + 1, "collected again for nothing");
+  allocate();
+  await_idle_collection(before + 2);
+}
+
+int main(void) {
+  background_register(task);
+  struct midden_options options = {
+      .size = sizeof options, .mode = MIDDEN_MODE_BARRIER, .idle_collect_ms = IDLE_MS, .min_heap_bytes = 1 << 30};
+  REQUIRE(midden_init(&options) == 0, "no start");
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  alarm(100); /* a hang is a failure too */
+  const struct CMUnitTest tests[] = {cmocka_unit_test(the_background_thread_goes_on_with_its_work),
+                                     cmocka_unit_test(one_is_enough)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
