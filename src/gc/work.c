@@ -4,12 +4,16 @@
 
 #include "base/atomic.h"
 #include "base/attr.h"
+#include "base/bits.h"
 #include "base/lock.h"
 #include "base/wait.h"
 #include "meta/persist.h"
 #include "os/os.h"
 
-enum { CHUNK_BUFFERS = 8, RESERVE_DIVISOR = 4, SPINS = 200, WAIT_NS = 50000 };
+enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
+
+/* A quarter of what there is, and more than threads fill between two slices of the driver. */
+enum { RESERVE_DIVISOR = 4, RESERVE_MOST = 128 };
 
 static NOT_A_ROOT struct {
   struct lock lock;
@@ -73,7 +77,7 @@ void work_put_empty(struct work_buffer *buffer) {
 
 static bool reserve_is_low(void) {
   lock_acquire(&pool.lock);
-  bool is_low = pool.empty_count < pool.made / RESERVE_DIVISOR && may_make_more_locked();
+  bool is_low = pool.empty_count < min_size(pool.made / RESERVE_DIVISOR, RESERVE_MOST) && may_make_more_locked();
   lock_release(&pool.lock);
   return is_low;
 }
