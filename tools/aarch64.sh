@@ -27,10 +27,11 @@ left_out=(
   '^stress/barrier_handover$'
 )
 left_out=$(IFS='|' && echo "${left_out[*]}")
-in_background='^model/sweep$|^stress/release$|^stress/spike$' # what they wait for
+in_background='^model/sweep$|^unit/idle$|^stress/release$|^stress/spike$' # what they wait for
 
 # Many tests fork, and with a thread in the background each program is one with threads.  So the thread stays away, but for
 # the tests that do not fork.
 run() { ctest --test-dir $build -j"$(nproc)" --output-on-failure --no-tests=error "$@"; }
 MIDDEN_BACKGROUND=0 run -E "$left_out|$in_background"
 run -L 'stress|examples' -E "$left_out"
+run -R "$in_background" -LE 'stress|examples'
