@@ -13,8 +13,9 @@
 
 enum { NONE, STARTING, STARTED };
 
-/* An eighth beyond the goal a thread waits for the cycle to begin; for some milliseconds at most, in case that it does not. */
-enum { OVERRUN_DIVISOR = 8, BEGIN_POLL_NS = 100000, BEGIN_TRIES = 100 };
+/* An eighth beyond the goal a thread waits for the cycle to begin; for some milliseconds at most, in case that it does not.  Less
+ * where the driver is at it: in dirty-page mode a large heap is protected first, which takes long and needs no processor more. */
+enum { OVERRUN_DIVISOR = 8, BEGIN_POLL_NS = 100000, BEGIN_TRIES = 100, BEGUN_TRIES = 10 };
 
 static struct {
   uint32_t state;    /* atomic; see driver.h */
@@ -23,14 +24,17 @@ static struct {
   uint32_t waiting;  /* atomic; how many do */
   uint32_t reason;   /* atomic; of the last request that is waited for */
   uint32_t thread;   /* atomic; the kernel's name of the driver */
+  bool is_serving;   /* atomic */
 } driver CACHE_ALIGNED;
 
 /* ---- in the thread ---- */
 
 static void serve(struct mutator *self, uint32_t requests) {
   uint32_t reason = atomic_exchange_acq_rel(&driver.reason, (uint32_t)COLLECT_HEAP);
+  atomic_store_relaxed(&driver.is_serving, true);
   mutator_leave_safe(self);
   collector_run_concurrently(self, (enum collector_reason)reason);
+  atomic_store_relaxed(&driver.is_serving, false);
   mutator_enter_safe(self, self->stack_base); /* between cycles it holds nothing */
   atomic_store_release(&driver.served, requests);
   wake_all(&driver.served);
@@ -123,12 +127,14 @@ static bool is_overdue(void) {
          live_bytes - goal_bytes > goal_bytes / OVERRUN_DIVISOR;
 }
 
+static int begin_tries(void) { return atomic_load_relaxed(&driver.is_serving) ? BEGUN_TRIES : BEGIN_TRIES; }
+
 /* Gives it this thread's. */
 static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
   struct os_signals before;
   mutator_begin_wait(self, stack_pointer, &before);
-  for (int i = 0; i < BEGIN_TRIES && is_overdue(); i++)
+  for (int i = 0; i < begin_tries() && is_overdue(); i++)
     wait_on_word_for(&driver.served, atomic_load_acquire(&driver.served), BEGIN_POLL_NS);
   mutator_end_wait(self, &before);
 }
@@ -169,5 +175,6 @@ void driver_forget(void) {
   atomic_store_relaxed(&driver.state, (uint32_t)NONE);
   atomic_store_relaxed(&driver.waiting, 0u);
   atomic_store_relaxed(&driver.thread, 0u);
+  atomic_store_relaxed(&driver.is_serving, false);
   atomic_store_relaxed(&driver.served, atomic_load_relaxed(&driver.requests));
 }
