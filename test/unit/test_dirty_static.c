@@ -94,12 +94,16 @@ static void end_cycle(void) {
   test_scrub_stack();
 }
 
+/* Not the first of its span, whose address many a frame holds. */
 NOINLINE_TEST static void drop_object(void) {
+  REQUIRE(midden_alloc(64) != NULL, "out of memory");
   dropped = midden_weak_new(midden_alloc(64));
   REQUIRE(dropped != NULL, "out of memory");
 }
 
+/* With an object between it and the dropped one, whose end its address would be, in a register. */
 NOINLINE_TEST static void fill_slot(void) {
+  REQUIRE(midden_alloc(64) != NULL, "out of memory");
   void *object = midden_alloc(64);
   REQUIRE(object != NULL, "out of memory");
   weak = midden_weak_new(object);
@@ -209,5 +213,5 @@ int main(void) {
       cmocka_unit_test(without_memory_to_learn_the_stop_reads_all),
       cmocka_unit_test(what_is_written_is_read_in_the_stop),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -101,5 +101,5 @@ int main(void) {
   alarm(100); /* a hang is a failure too */
   const struct CMUnitTest tests[] = {cmocka_unit_test(the_background_thread_goes_on_with_its_work),
                                      cmocka_unit_test(one_is_enough)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }
