@@ -53,6 +53,12 @@ __attribute__((format(printf, 4, 5), noreturn, cold, unused)) static void test_f
     if (!(condition)) test_fail(__FILE__, __LINE__, #condition, __VA_ARGS__); \
   } while (0)
 
+/* However often the collector's signal comes. */
+static inline void test_sleep_ms(long ms) {
+  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+  while (nanosleep(&left, &left) != 0) continue;
+}
+
 /* ---- random numbers ---- */
 
 struct rng {

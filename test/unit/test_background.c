@@ -55,19 +55,13 @@ static void await_calls(uint32_t before, uint32_t more) {
     REQUIRE(os_now_ns() < end, "%u calls instead of %u", seen - before, more);
 }
 
-static void sleep_ms(unsigned ms) {
-  static uint32_t never;
-  uint64_t end = os_now_ns() + ms * 1000000u;
-  for (uint64_t now; (now = os_now_ns()) < end;) wait_on_word_for(&never, 0, end - now);
-}
-
 /* The task wants no more.  A call that is under way may still be counted, and be followed by another. */
 static void quiet(void) {
   atomic_store_release(&plan.wait_ns, UINT64_MAX);
   uint32_t before;
   do {
     before = calls();
-    sleep_ms(10);
+    test_sleep_ms(10);
   } while (calls() != before);
 }
 
@@ -75,7 +69,7 @@ static void starts_when_poked(void **state) {
   (void)state;
   REQUIRE(!background_is_started() && calls() == 0, "started unasked");
   poke(); /* only where there is a thread */
-  sleep_ms(5);
+  test_sleep_ms(5);
   REQUIRE(!background_is_started() && calls() == 0, "started by a mere poke");
   os_fail_after(1, false);
   wake();
@@ -95,7 +89,7 @@ static void calls_only_when_poked(void **state) {
     uint32_t before = calls();
     poke();
     await_calls(before, 1);
-    sleep_ms(1);
+    test_sleep_ms(1);
     REQUIRE(calls() <= plan.pokes, "%u calls for %u pokes", calls(), plan.pokes);
   }
 }
@@ -129,7 +123,7 @@ static void holds_still_while_stopped(void **state) {
     await_calls(before, 10);
     midden_world_stop();
     uint32_t stopped = calls();
-    sleep_ms(2);
+    test_sleep_ms(2);
     uint32_t still = calls();
     midden_world_resume();
     REQUIRE(stopped == still, "%u calls while the world was stopped", still - stopped);

@@ -45,11 +45,6 @@ int __wrap_os_dirty_scan(struct os_range *rest, bool protect, struct os_range *w
 
 static void hear(enum midden_event event, void *argument) { (void)event, (void)argument; }
 
-static void sleep_ms(long ms) {
-  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
-  while (nanosleep(&left, &left) != 0) continue;
-}
-
 static struct collector_totals totals(void) {
   struct collector_totals read;
   collector_read_totals(&read);
@@ -76,9 +71,9 @@ static void ask_and_be_idle(void) {
   atomic_store_release(&refuses, true);
   while (!account_collection_is_due()) REQUIRE(midden_alloc(1000) != NULL, "out of memory");
   collector_collect(COLLECT_HEAP, NULL, NULL);
-  for (int ms = 0; ms < PATIENT_MS && !atomic_load_acquire(&was_refused); ms += 10) sleep_ms(10);
+  for (int ms = 0; ms < PATIENT_MS && !atomic_load_acquire(&was_refused); ms += 10) test_sleep_ms(10);
   REQUIRE(atomic_load_acquire(&was_refused), "no cycle has come");
-  sleep_ms(1500);
+  test_sleep_ms(1500);
   REQUIRE(totals().collections == before, "somebody has ended it");
   midden_set_memory_limit(0);
 }

@@ -35,14 +35,8 @@ static struct {
   bool framed; /* the stack pointer lay on its stack */
 } step;
 
-/* However often the collector's signal comes. */
-static void sleep_ms(long ms) {
-  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
-  while (nanosleep(&left, &left) != 0) continue;
-}
-
 static void wait_for(const bool *flag) {
-  while (!atomic_load_acquire(flag)) sleep_ms(1);
+  while (!atomic_load_acquire(flag)) test_sleep_ms(1);
 }
 
 static void run_step(struct mutator *self, uintptr_t stack_pointer, void *argument) {
@@ -82,7 +76,7 @@ static void begin(uint64_t wait_ns) {
 
 static void offer(void) {
   atomic_store_release(&driver.may_offer, true);
-  while (!handover_is_offered()) sleep_ms(1);
+  while (!handover_is_offered()) test_sleep_ms(1);
 }
 
 /* Blocking: this thread takes nothing meanwhile. */
@@ -165,8 +159,8 @@ static void one_that_waits_takes_it(void (*get)(void)) {
   begin(long_ns);
   atomic_store_release(&waits, 0u);
   REQUIRE(pthread_create(&thread, NULL, wait_for_lock, &get) == 0, "pthread_create");
-  while (atomic_load_acquire(&waits) != 1) sleep_ms(1);
-  sleep_ms(PATIENT_MS);
+  while (atomic_load_acquire(&waits) != 1) test_sleep_ms(1);
+  test_sleep_ms(PATIENT_MS);
   REQUIRE(atomic_load_acquire(&waits) == 1, "it has the lock that the driver holds");
   atomic_store_release(&driver.may_offer, true);
   end(true);
@@ -217,7 +211,7 @@ static void a_cycle_that_nobody_ends_is_given_up(void **state) {
   uint64_t before = test_stats().collections;
   uint64_t cpu_before_ns = os_process_cpu_ns();
   atomic_store_relaxed(&events, 0u);
-  sleep_ms(2000);
+  test_sleep_ms(2000);
   REQUIRE(os_process_cpu_ns() - cpu_before_ns < 500000000, "somebody waits without sleeping");
   REQUIRE(test_stats().collections == before && atomic_load_relaxed(&events) == 0, "somebody has ended it");
   midden_collect();

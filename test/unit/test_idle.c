@@ -7,10 +7,8 @@
 #include <cmocka.h>
 
 #include "base/atomic.h"
-#include "base/wait.h"
 #include "gc/background.h"
 #include "gc/driver.h"
-#include "os/os.h"
 #include "support/heap_test.h"
 
 enum { IDLE_MS = 100, LIST_NODES = 200000, PATIENCE_MS = 10000 };
@@ -28,19 +26,13 @@ static uint64_t task(struct mutator *self, uint64_t now_ns) {
   return UINT64_MAX;
 }
 
-static void sleep_ms(unsigned ms) {
-  static uint32_t never;
-  uint64_t end = os_now_ns() + ms * UINT64_C(1000000);
-  for (uint64_t now; (now = os_now_ns()) < end;) wait_on_word_for(&never, 0, end - now);
-}
-
 /* In the middle of a cycle, by the thread that runs it. */
 static void look(enum midden_event event, void *argument) {
   (void)argument;
   if (event != MIDDEN_EVENT_MARK_START || !atomic_load_acquire(&seen.looks)) return;
   uint32_t before = atomic_load_acquire(&seen.task_calls);
   background_poke();
-  for (unsigned ms = 0; ms < PATIENCE_MS && atomic_load_acquire(&seen.task_calls) == before; ms++) sleep_ms(1);
+  for (unsigned ms = 0; ms < PATIENCE_MS && atomic_load_acquire(&seen.task_calls) == before; ms++) test_sleep_ms(1);
   atomic_store_relaxed(&seen.task_ran, atomic_load_acquire(&seen.task_calls) != before);
   atomic_store_relaxed(&seen.was_urgent, driver_is_urgent());
   atomic_add_acq_rel(&seen.cycles, 1u);
@@ -59,7 +51,7 @@ static NOINLINE_TEST void allocate(void) {
 }
 
 static void await_idle_collection(uint64_t wanted) {
-  for (unsigned ms = 0; ms < PATIENCE_MS && test_stats().collections_idle < wanted; ms++) sleep_ms(1);
+  for (unsigned ms = 0; ms < PATIENCE_MS && test_stats().collections_idle < wanted; ms++) test_sleep_ms(1);
   REQUIRE(test_stats().collections_idle == wanted, "%u idle collections instead of %u",
           (unsigned)test_stats().collections_idle, (unsigned)wanted);
 }
@@ -86,7 +78,7 @@ static void one_is_enough(void **state) {
   uint64_t before = test_stats().collections_idle;
   allocate();
   await_idle_collection(before + 1);
-  sleep_ms(5 * IDLE_MS);
+  test_sleep_ms(5 * IDLE_MS);
   REQUIRE(test_stats().collections_idle == before + 1, "collected again for nothing");
   allocate();
   await_idle_collection(before + 2);

@@ -35,11 +35,6 @@ static pthread_t victim;
 static unsigned armed;   /* atomic; where the signal is sent */
 static bool was_handled; /* atomic */
 
-static void sleep_ms(long ms) {
-  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
-  while (nanosleep(&left, &left) != 0) continue;
-}
-
 static void move_reference(int signal) {
   (void)signal;
   void **from = roots.word != NULL ? &roots.word : roots.holder, **to = roots.word != NULL ? roots.holder : &roots.word;
@@ -54,7 +49,7 @@ static void send_at(unsigned place) {
   atomic_store_release(&armed, 0u);
   pthread_kill(victim, SIGUSR1);
   for (int i = 0; i < 50 && !atomic_load_acquire(&was_handled) && !pthread_equal(victim, pthread_self()); i++)
-    sleep_ms(1);
+    test_sleep_ms(1);
 }
 
 /* The names are the linker's. */
@@ -85,7 +80,7 @@ static void prepare(void **place) {
 }
 
 NOINLINE_TEST static void check_object(void) {
-  for (int i = 0; i < 1000 && !atomic_load_acquire(&was_handled); i++) sleep_ms(1);
+  for (int i = 0; i < 1000 && !atomic_load_acquire(&was_handled); i++) test_sleep_ms(1);
   assert_true(atomic_load_acquire(&was_handled));
   assert_null(midden_weak_get(roots.dropped));
   assert_non_null(midden_weak_get(roots.weak));
@@ -131,7 +126,7 @@ static bool may_go_on; /* atomic */
 /* As soon as the victim is about to wait. */
 static void *collect_beside(void *unused) {
   (void)unused;
-  sleep_ms(50);
+  test_sleep_ms(50);
   midden_collect();
   atomic_store_release(&may_go_on, true);
   return NULL;
@@ -146,7 +141,7 @@ static pthread_t collect_later(void) {
 }
 
 static void *wait_to_go_on(void *unused) {
-  while (!atomic_load_acquire(&may_go_on)) sleep_ms(1);
+  while (!atomic_load_acquire(&may_go_on)) test_sleep_ms(1);
   return unused;
 }
 
@@ -170,7 +165,7 @@ static void in_one_that_stops_the_dispatcher(void **state) {
   REQUIRE(midden_dispatcher_start() == 0, "midden_dispatcher_start");
   drop_finalizable();
   test_collect_clean();
-  while (midden_finalizers_ready()) sleep_ms(1);
+  while (midden_finalizers_ready()) test_sleep_ms(1);
   prepare(roots.holder);
   pthread_t thread = collect_later();
   REQUIRE(midden_dispatcher_stop() == 0, "midden_dispatcher_stop");
@@ -216,7 +211,7 @@ static void who_stops_the_world_is_not_stopped(void **state) {
   pthread_t thread;
   midden_blocking_enter();
   REQUIRE(pthread_create(&thread, NULL, stop_world, &has_resumed) == 0, "pthread_create");
-  for (int i = 0; i < 5000 && !atomic_load_acquire(&has_resumed); i++) sleep_ms(1);
+  for (int i = 0; i < 5000 && !atomic_load_acquire(&has_resumed); i++) test_sleep_ms(1);
   REQUIRE(atomic_load_acquire(&has_resumed), "it waits for itself");
   pthread_join(thread, NULL);
   midden_blocking_leave();
