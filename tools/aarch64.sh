@@ -27,7 +27,7 @@ left_out=(
   '^stress/barrier_handover$'
 )
 left_out=$(IFS='|' && echo "${left_out[*]}")
-in_background='^model/sweep$|^unit/idle$|^stress/release$|^stress/spike$' # what they wait for
+in_background='^model/sweep$|^unit/ahead$|^unit/idle$|^stress/release$|^stress/spike$' # what they wait for
 
 # Many tests fork, and with a thread in the background each program is one with threads.  So the thread stays away, but for
 # the tests that do not fork.

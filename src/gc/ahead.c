@@ -10,7 +10,7 @@
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 
-enum { READY_FRACTION = 4, MOST_FRACTION = 32, METADATA_BYTES = 1 << 20 };
+enum { READY_FRACTION = 4, MOST_FRACTION = 32, LEAST_CHUNKS = 4, METADATA_BYTES = 1 << 20 };
 
 static bool is_active; /* constant after start */
 static bool is_called; /* atomic; the task has been poked and not yet looked */
@@ -20,12 +20,22 @@ void ahead_init(void) {
   background_register(ahead_task);
 }
 
-/* How much is to be ready: 0 where the heap is as large as it will be. */
-static size_t wanted_bytes(const struct pageheap_stats *pages) {
-  size_t need_bytes = atomic_load_relaxed(&heap_scavenger.need_bytes);
-  if (need_bytes == SIZE_MAX || need_bytes <= pages->in_use_bytes) return 0;
+/* Near the end of growth, and beyond it, a few chunks: a quarter of what is left would be less than one, and each of the last
+ * chunks be faulted in by a thread. */
+static size_t least_bytes(size_t in_use_bytes) {
+  return min_size(round_down(in_use_bytes / MOST_FRACTION, CHUNK_BYTES), LEAST_CHUNKS * CHUNK_BYTES);
+}
+
+size_t ahead_wanted_bytes(size_t need_bytes, size_t in_use_bytes) {
+  if (need_bytes == SIZE_MAX) return 0;
+  size_t more_bytes = need_bytes > in_use_bytes ? need_bytes - in_use_bytes : 0;
   size_t most_bytes = max_size(AHEAD_MOST_BYTES, need_bytes / MOST_FRACTION);
-  return min_size((need_bytes - pages->in_use_bytes) / READY_FRACTION, most_bytes);
+  return max_size(min_size(more_bytes / READY_FRACTION, most_bytes), least_bytes(in_use_bytes));
+}
+
+static bool limit_allows_chunk(void) {
+  size_t limit_bytes = atomic_load_relaxed(&heap_pages.limit_bytes);
+  return limit_bytes == SIZE_MAX || pageheap_held_bytes(&heap_pages) + CHUNK_BYTES <= limit_bytes;
 }
 
 void ahead_low(void) {
@@ -48,7 +58,7 @@ static void populate(const struct span *span) {
 
 static bool populate_chunk(struct mutator *self) {
   mutator_enter(self);
-  struct span *span = pageheap_take_absent(&heap_pages);
+  struct span *span = limit_allows_chunk() ? pageheap_take_absent(&heap_pages) : NULL;
   mutator_leave(self);
   if (span == NULL) return false;
   mutator_enter_safe(self, self->stack_base); /* nothing waits for this */
@@ -67,7 +77,7 @@ uint64_t ahead_task(struct mutator *self, uint64_t now_ns) {
   mutator_enter(self);
   pageheap_read_stats(&heap_pages, &pages);
   mutator_leave(self);
-  size_t wanted = wanted_bytes(&pages);
+  size_t wanted = ahead_wanted_bytes(atomic_load_relaxed(&heap_scavenger.need_bytes), pages.in_use_bytes);
   atomic_store_relaxed(&heap_pages.low_bytes, wanted / 2);
   if (pageheap_stats_idle_resident(&pages) >= wanted || wanted < CHUNK_BYTES) return UINT64_MAX;
   return populate_chunk(self) ? 0 : UINT64_MAX;

@@ -1,0 +1,71 @@
+/* Memory ahead of the program: how much is wanted, and that it is there until the heap has grown to its goal, and beyond. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "gc/ahead.h"
+#include "page/pageheap.h"
+#include "support/heap_test.h"
+
+enum { LIVE_BLOCKS = 128, MORE_BLOCKS = 160, PATIENCE_MS = 20000 };
+#define MIB ((size_t)1 << 20)
+#define BLOCK_BYTES MIB
+
+static void a_quarter_of_what_is_left_is_wanted(void **state) {
+  (void)state;
+  assert_int_equal(ahead_wanted_bytes(SIZE_MAX, 1000 * MIB), 0);
+  assert_int_equal(ahead_wanted_bytes(1120 * MIB, 1000 * MIB), 30 * MIB);
+  assert_int_equal(ahead_wanted_bytes(2000 * MIB, 100 * MIB), 2000 * MIB / 32);
+  assert_int_equal(ahead_wanted_bytes(1200 * MIB, 100 * MIB), AHEAD_MOST_BYTES);
+  assert_int_equal(ahead_wanted_bytes(8 * MIB, 4 * MIB), MIB);
+}
+
+static void a_large_heap_has_a_few_chunks_ready_near_its_goal(void **state) {
+  (void)state;
+  assert_int_equal(ahead_wanted_bytes(1000 * MIB, 999 * MIB), 4 * CHUNK_BYTES);
+  assert_int_equal(ahead_wanted_bytes(1000 * MIB, 1100 * MIB), 4 * CHUNK_BYTES);
+  assert_int_equal(ahead_wanted_bytes(130 * MIB, 130 * MIB), 2 * CHUNK_BYTES);
+  assert_int_equal(ahead_wanted_bytes(63 * MIB, 63 * MIB), 0);
+}
+
+static void *volatile blocks[LIVE_BLOCKS + MORE_BLOCKS]; /* static data: a root */
+
+static NOINLINE_TEST void allocate(unsigned from, unsigned to) {
+  for (unsigned i = from; i < to; i++) REQUIRE((blocks[i] = midden_alloc_data(BLOCK_BYTES)) != NULL, "out of memory");
+}
+
+static size_t ready_bytes(void) {
+  struct pageheap_stats pages;
+  pageheap_read_stats(&heap_pages, &pages);
+  return pageheap_stats_idle_resident(&pages);
+}
+
+/* No cycle runs meanwhile, so that the need stays what it was. */
+static void growth_past_the_goal_finds_memory_ready(void **state) {
+  (void)state;
+  allocate(0, LIVE_BLOCKS);
+  midden_collect();
+  size_t goal_bytes = test_stats().heap_goal;
+  REQUIRE(goal_bytes < (LIVE_BLOCKS + MORE_BLOCKS - 8) * BLOCK_BYTES, "a goal of %zu bytes", goal_bytes);
+  midden_disable();
+  for (unsigned i = LIVE_BLOCKS; i < LIVE_BLOCKS + MORE_BLOCKS; i++) {
+    allocate(i, i + 1);
+    for (unsigned ms = 0; ms < PATIENCE_MS && ready_bytes() < CHUNK_BYTES; ms++) test_sleep_ms(1);
+    REQUIRE(ready_bytes() >= CHUNK_BYTES, "%zu bytes are ready with %u blocks of a goal of %zu bytes", ready_bytes(),
+            i + 1, goal_bytes);
+  }
+  midden_enable();
+}
+
+int main(void) {
+  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_BARRIER};
+  REQUIRE(midden_init(&options) == 0, "no start");
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_quarter_of_what_is_left_is_wanted),
+                                     cmocka_unit_test(a_large_heap_has_a_few_chunks_ready_near_its_goal),
+                                     cmocka_unit_test(growth_past_the_goal_finds_memory_ready)};
+  return test_run_group(tests);
+}
