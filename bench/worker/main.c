@@ -20,11 +20,11 @@
 enum { EXIT_USAGE = 2 };
 
 extern struct workload workload_alloc, workload_gcbench, workload_graph, workload_latency, workload_mutate,
-    workload_queue, workload_specials, workload_spike, workload_stores, workload_trees;
+    workload_machine, workload_queue, workload_specials, workload_spike, workload_stores, workload_trees;
 
 static struct workload *const workloads[] = {&workload_trees,   &workload_gcbench, &workload_alloc,    &workload_graph,
                                              &workload_queue,   &workload_mutate,  &workload_specials, &workload_spike,
-                                             &workload_latency, &workload_stores};
+                                             &workload_latency, &workload_stores,  &workload_machine};
 enum { WORKLOAD_COUNT = sizeof workloads / sizeof workloads[0] };
 
 static struct workload common = {
