@@ -22,7 +22,7 @@ static struct {
   uint32_t requests; /* atomic; what the driver sleeps on */
   uint32_t served;   /* atomic; what those sleep on who wait for a cycle */
   uint32_t waiting;  /* atomic; how many do */
-  uint32_t reason;   /* atomic; of the last request that is waited for */
+  uint32_t reason;   /* atomic; of the last request that is waited for, else of an idle one */
   uint32_t thread;   /* atomic; the kernel's name of the driver */
   bool is_serving;   /* atomic */
 } driver CACHE_ALIGNED;
@@ -75,8 +75,18 @@ static bool is_there(void) {
   return atomic_load_acquire(&driver.state) != NONE;
 }
 
+/* Nobody waits for an idle one: it takes no other's place, whose cycle serves it too. */
+static void note_reason(enum collector_reason reason) {
+  uint32_t heap = COLLECT_HEAP;
+  if (reason == COLLECT_IDLE) {
+    atomic_cas_relaxed(&driver.reason, &heap, (uint32_t)reason);
+  } else if (reason != COLLECT_HEAP) {
+    atomic_store_relaxed(&driver.reason, (uint32_t)reason);
+  }
+}
+
 static uint32_t post(enum collector_reason reason) {
-  if (reason != COLLECT_HEAP) atomic_store_relaxed(&driver.reason, (uint32_t)reason);
+  note_reason(reason);
   uint32_t number = atomic_add_acq_rel(&driver.requests, 1u) + 1;
   wake_one(&driver.requests);
   return number;

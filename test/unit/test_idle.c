@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "base/atomic.h"
 #include "gc/background.h"
@@ -84,6 +85,46 @@ static void one_is_enough(void **state) {
   await_idle_collection(before + 2);
 }
 
+static struct {
+  pthread_t thread;
+  bool asks; /* atomic; the thread is about to collect */
+  bool done;
+  uint32_t idle_request;
+} other;
+
+static void *collect_there(void *argument) {
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  atomic_store_release(&other.asks, true);
+  midden_collect();
+  midden_thread_detach();
+  return argument;
+}
+
+/* While one cycle runs a thread asks for the next, and then the background thread does. */
+static void ask_for_both(enum midden_event event, void *argument) {
+  (void)argument;
+  if (event != MIDDEN_EVENT_MARK_START || other.done) return;
+  other.done = true;
+  REQUIRE(pthread_create(&other.thread, NULL, collect_there, NULL) == 0, "pthread_create");
+  while (!atomic_load_acquire(&other.asks)) test_sleep_ms(1);
+  test_sleep_ms(50);
+  REQUIRE(driver_ask_idle(&other.idle_request), "no driver");
+}
+
+static void an_idle_request_takes_no_other_ones_place(void **state) {
+  (void)state;
+  allocate();
+  midden_set_event_callback(ask_for_both, NULL);
+  uint64_t before = test_stats().collections_forced;
+  midden_collect();
+  REQUIRE(pthread_join(other.thread, NULL) == 0, "pthread_join");
+  midden_set_event_callback(NULL, NULL);
+  for (unsigned ms = 0; ms < PATIENCE_MS && !driver_has_served(other.idle_request); ms++) test_sleep_ms(1);
+  REQUIRE(driver_has_served(other.idle_request), "the idle request is forgotten");
+  REQUIRE(test_stats().collections_forced == before + 2, "%u forced collections instead of 2",
+          (unsigned)(test_stats().collections_forced - before));
+}
+
 int main(void) {
   background_register(task);
   struct midden_options options = {
@@ -92,6 +133,7 @@ int main(void) {
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   alarm(100); /* a hang is a failure too */
   const struct CMUnitTest tests[] = {cmocka_unit_test(the_background_thread_goes_on_with_its_work),
-                                     cmocka_unit_test(one_is_enough)};
+                                     cmocka_unit_test(one_is_enough),
+                                     cmocka_unit_test(an_idle_request_takes_no_other_ones_place)};
   return test_run_group(tests);
 }
