@@ -409,5 +409,5 @@ int main(void) {
       cmocka_unit_test(huge_pages_agree),
       cmocka_unit_test(no_store_is_missed),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

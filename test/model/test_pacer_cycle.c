@@ -622,5 +622,5 @@ int main(void) {
       cmocka_unit_test(memory_limits),
       cmocka_unit_test(random_programs),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -983,5 +983,5 @@ int main(int argc, char **argv) {
       cmocka_unit_test(memory_is_zero_where_the_heap_says_so),
       cmocka_unit_test(lookups_are_safe_while_others_allocate),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

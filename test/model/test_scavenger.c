@@ -459,5 +459,5 @@ int main(void) {
       cmocka_unit_test(the_goal_is_reached_at_the_pace),   cmocka_unit_test(what_is_old_goes_whatever_the_goal),
       cmocka_unit_test(a_breathing_heap_keeps_its_breath), cmocka_unit_test(the_limit_releases_before_it_presses),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -163,5 +163,5 @@ int main(void) {
       cmocka_unit_test(live_heap_above_the_limit),
       cmocka_unit_test(a_limit_below_what_is_held),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -197,5 +197,5 @@ int main(void) {
       cmocka_unit_test(little_address_space_is_shared_with_the_program),
       cmocka_unit_test(every_address_whatsoever_may_be_looked_up),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -34,5 +34,5 @@ int main(void) {
   test_start("unit/assist_pace");
   cycle_init();
   const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_allocated_in_a_cycle_finds_room_in_the_next)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -197,5 +197,5 @@ int main(void) {
                                      cmocka_unit_test(collects),
                                      cmocka_unit_test(starts_anew_in_a_child),
                                      cmocka_unit_test(is_no_obstacle_to_an_end)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

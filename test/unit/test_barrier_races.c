@@ -191,5 +191,5 @@ int main(void) {
       cmocka_unit_test(a_marker_meets_it),
       cmocka_unit_test(a_marker_reads_what_is_cleared),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -138,5 +138,5 @@ int main(void) {
       cmocka_unit_test(longer_delays_allow_longer_stops),
       cmocka_unit_test(delays_are_forgotten),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

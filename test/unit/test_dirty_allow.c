@@ -132,5 +132,5 @@ int main(void) {
       cmocka_unit_test(allowed_pages_count_as_written),
       cmocka_unit_test(who_waits_does_not_wait_for_it),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -78,5 +78,5 @@ int main(void) {
       cmocka_unit_test(who_writes_everywhere_is_slowed),
       cmocka_unit_test(who_waits_is_not),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

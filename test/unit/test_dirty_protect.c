@@ -106,5 +106,5 @@ int main(void) {
   REQUIRE(midden_root_add(&roots, &roots + 1) == 0, "midden_root_add");
   alarm(60);
   const struct CMUnitTest tests[] = {cmocka_unit_test(no_minor_cycle_follows_one_that_was_refused)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -183,5 +183,5 @@ int main(void) {
       cmocka_unit_test(an_old_fiber_is_read_by_the_first_switch_to_it),
       cmocka_unit_test(fibers_are_read_once_in_each_stop),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

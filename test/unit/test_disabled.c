@@ -42,5 +42,5 @@ int main(void) {
       midden_init(&(struct midden_options){.size = sizeof(struct midden_options), .mode = MIDDEN_MODE_BARRIER}) == 0,
       "midden_init");
   const struct CMUnitTest tests[] = {cmocka_unit_test(no_cycle_is_asked_for_while_it_is_off)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -197,5 +197,5 @@ int main(void) {
       cmocka_unit_test(without_memory_nothing_is_lost),
       cmocka_unit_test(misuse_stops_the_process),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

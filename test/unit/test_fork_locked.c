@@ -98,5 +98,5 @@ int main(void) {
       cmocka_unit_test(parent_and_child_collect),
       cmocka_unit_test(so_they_do_beside_a_cycle),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -97,5 +97,5 @@ int main(void) {
       cmocka_unit_test(survivors_take_half_of_the_room_at_most),
       cmocka_unit_test(they_are_barred_where_they_do_not_pay),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -76,5 +76,5 @@ int main(void) {
   os_init();
   stay_on_one();
   const struct CMUnitTest tests[] = {cmocka_unit_test(who_gives_way_has_a_quarter_instead_of_half)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

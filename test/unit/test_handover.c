@@ -233,5 +233,5 @@ int main(void) {
                                      cmocka_unit_test(one_that_waits_for_a_loan_takes_it),
                                      cmocka_unit_test(one_that_forks_takes_it),
                                      cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -197,5 +197,5 @@ int main(void) {
                                      cmocka_unit_test(rounds_follow_each_other),
                                      cmocka_unit_test(a_held_thread_does_not_leave)};
   midden_thread_attach();
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

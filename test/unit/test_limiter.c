@@ -229,5 +229,5 @@ int main(void) {
       cmocka_unit_test(who_waits_for_a_collection_is_not_idle),
       cmocka_unit_test(little_is_not_worth_a_collection),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

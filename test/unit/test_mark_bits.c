@@ -112,5 +112,5 @@ int main(void) {
   arena.start = round_down(start, (uintptr_t)4 << 20);
   for (int side = 0; side < 2; side++) arena.mark_bits[side] = calloc(1 << 16, sizeof(uint64_t));
   const struct CMUnitTest tests[] = {cmocka_unit_test(bits_of_every_class_are_as_the_model_has_them)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

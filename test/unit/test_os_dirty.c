@@ -697,5 +697,5 @@ int main(void) {
       cmocka_unit_test(opening_twice_is_opening_once),
       cmocka_unit_test(faults_on_purpose_are_reported),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -102,5 +102,5 @@ int main(void) {
       cmocka_unit_test(old_ones_are_not_asked_for_written_pages_alone),
       cmocka_unit_test(new_ones_are),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -318,5 +318,5 @@ int main(void) {
       cmocka_unit_test(idle_processors_are_used_and_given_back),
       cmocka_unit_test(threads_that_fill_the_processors_mark),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -62,5 +62,5 @@ int main(void) {
       cmocka_unit_test(under_a_limit_nothing_is),
       cmocka_unit_test(without_a_goal_nobody_is_slowed),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -102,5 +102,5 @@ int main(void) {
       cmocka_unit_test(a_span_knows_its_bounds),
       cmocka_unit_test(a_zeroed_structure_is_dead),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

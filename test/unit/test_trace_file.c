@@ -293,7 +293,7 @@ int main(void) {
       cmocka_unit_test(test_every_cycle), cmocka_unit_test(test_markers),     cmocka_unit_test(test_threads),
       cmocka_unit_test(test_fork),        cmocka_unit_test(test_descriptors), cmocka_unit_test(test_lost_file),
   };
-  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  int failed = test_run_group(tests);
   unlink(path);
   return failed;
 }

@@ -65,5 +65,5 @@ int main(void) {
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(60);
   const struct CMUnitTest tests[] = {cmocka_unit_test(marks_of_a_cycle_are_no_mistake)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }

@@ -90,5 +90,5 @@ static void stop_waits_for_return(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(stop_waits_for_return)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return test_run_group(tests);
 }
