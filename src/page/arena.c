@@ -142,11 +142,21 @@ void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t byte
   if (sparse || start - arena->start >= HUGE_HEAP_LEAST_BYTES) os_advise_huge((void *)start, bytes, !sparse);
 }
 
+/* A large table grows by whole huge pages.  One that could be touched in part only would be in small pages at first, and when
+ * the system joins those all who touch the table wait, for milliseconds in some virtual machines. */
+static size_t table_step_bytes(const struct arena *arena, const struct arena_table *table, size_t need_bytes) {
+  size_t huge_bytes = os_huge_page_bytes();
+  bool is_large = arena->huge_pages && need_bytes > HUGE_TABLE_LEAST_BYTES;
+  if (is_large && huge_bytes != 0 && round_up(need_bytes, huge_bytes) <= table_reserved_bytes(arena, table))
+    return huge_bytes;
+  return max_size(os_page_bytes(), TABLE_STEP_BYTES);
+}
+
 /* Makes a table touchable for all pages below `end`. */
 static int table_commit(const struct arena *arena, struct arena_table *table, uintptr_t end) {
   size_t need_bytes = table_bytes(table, end - arena->start);
   if (need_bytes <= table->committed_bytes) return 0;
-  size_t target_bytes = round_up(need_bytes, max_size(os_page_bytes(), TABLE_STEP_BYTES));
+  size_t target_bytes = round_up(need_bytes, table_step_bytes(arena, table, need_bytes));
   size_t step_bytes = target_bytes - table->committed_bytes;
   int error = os_commit(table->base + table->committed_bytes, step_bytes);
   if (error != 0) return error;

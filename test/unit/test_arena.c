@@ -58,6 +58,27 @@ static void pages_and_tables_are_zero_and_writable_as_they_grow(void **state) {
   arena_destroy(&arena);
 }
 
+/* So that no huge page of theirs can be touched in part only; as little of it as there is, where all is reserved. */
+static void large_tables_grow_by_whole_huge_pages(void **state) {
+  (void)state;
+  size_t huge_bytes = os_huge_page_bytes();
+  if (huge_bytes == 0) skip();
+  struct arena arena;
+  assert_int_equal(arena_init(&arena, GIB), 0);
+  arena.huge_pages = true;
+  while (arena.end - arena.used > 5 * MIB) {
+    assert_true(arena_grow_locked(&arena, 5 * MIB) != 0);
+    for (size_t i = 0; i < ARENA_TABLES; i++) {
+      const struct arena_table *table = &arena.tables[i];
+      size_t need_bytes = (arena.used - arena.start) * table->entry_bytes >> table->entry_shift;
+      assert_true(table->committed_bytes >= need_bytes);
+      if (need_bytes > 2 * MIB) assert_true(is_aligned((uintptr_t)table->base + table->committed_bytes, huge_bytes));
+    }
+  }
+  assert_true(arena_grow_locked(&arena, arena.end - arena.used) != 0);
+  arena_destroy(&arena);
+}
+
 static void limits_are_kept_to_the_byte(void **state) {
   (void)state;
   struct arena arena;
@@ -191,6 +212,7 @@ int main(void) {
   os_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pages_and_tables_are_zero_and_writable_as_they_grow),
+      cmocka_unit_test(large_tables_grow_by_whole_huge_pages),
       cmocka_unit_test(limits_are_kept_to_the_byte),
       cmocka_unit_test(without_memory_growth_fails_and_may_be_tried_again),
       cmocka_unit_test(a_reservation_is_halved_until_the_system_agrees),
