@@ -87,7 +87,7 @@ static NOINLINE void note_marked(struct midden_tracer *tracer, uintptr_t object)
       atomic_store_relaxed(&watch_is_incomplete, 1u);
       return;
     }
-    buffer->next = tracer->woken;
+    atomic_store_relaxed(&buffer->next, tracer->woken);
     tracer->woken = buffer;
   }
   buffer->items[buffer->count++] = object;

@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "base/attr.h"
 #include "base/bits.h"
+#include "base/check.h"
 #include "base/lock.h"
 #include "base/wait.h"
 #include "meta/persist.h"
@@ -15,106 +16,130 @@ enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
 /* A quarter of what there is, and more than threads fill between two slices of the driver. */
 enum { RESERVE_DIVISOR = 4, RESERVE_MOST = 128 };
 
+/* Two stacks of buffers (Treiber, "Systems Programming: Coping with Parallelism", 1986), so that nobody waits for a thread that lost
+ * its processor.  A head is an address and a number that grows with each change: whoever has read a head and its buffer's next
+ * does not take a head for the same that has come back meanwhile.  Buffers are never unmapped, so that reading the next of
+ * one that is another's by now does no harm. */
 static NOT_A_ROOT struct {
+  uint64_t full CACHE_ALIGNED;  /* atomic */
+  uint64_t empty CACHE_ALIGNED; /* atomic */
+  uint32_t full_count;          /* atomic; counted before they are pushed and after they are taken: never too few */
+  uint32_t empty_count;         /* atomic; likewise */
   struct lock lock;
-  struct work_buffer *full, *empty; /* under lock */
-  size_t made, limit, empty_count;  /* buffers; under lock */
-  uint32_t full_count;              /* atomic; written under lock */
-  bool overflowed;                  /* atomic; written under lock */
-  uintptr_t low, high;              /* under lock; inclusive */
-  uint32_t waiting CACHE_ALIGNED;   /* atomic; markers without work.  All read it often, while others take the lock */
-  uint32_t joined;                  /* atomic; markers that take part; only grows while marking */
+  size_t made, limit;             /* buffers; under lock */
+  bool overflowed;                /* atomic; written under lock */
+  uintptr_t low, high;            /* under lock; inclusive */
+  uint32_t waiting CACHE_ALIGNED; /* atomic; markers without work.  All read it often, while others take the lock */
+  uint32_t joined;                /* atomic; markers that take part; only grows while marking */
 } pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
 
-static void push_empty_locked(struct work_buffer *buffer) {
-  buffer->next = pool.empty;
-  pool.empty = buffer;
-  pool.empty_count++;
+/* ---- the stacks ---- */
+
+/* Addresses of programs have 48 bits at most unless they ask for more, and the lowest are 0. */
+enum { ADDRESS_SHIFT = 16, NUMBER_BITS = ADDRESS_SHIFT + 6 };
+#define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
+_Static_assert(CACHE_LINE_BYTES >> (NUMBER_BITS - ADDRESS_SHIFT) != 0, "buffers lie at multiples of a cache line");
+
+static struct work_buffer *buffer_of(uint64_t head) {
+  return (struct work_buffer *)(uintptr_t)((head & ~NUMBER_MASK) >> ADDRESS_SHIFT);
 }
+
+/* What follows `head` when `buffer` is the first. */
+static uint64_t next_head(uint64_t head, const struct work_buffer *buffer) {
+  return (uint64_t)(uintptr_t)buffer << ADDRESS_SHIFT | ((head + 1) & NUMBER_MASK);
+}
+
+/* The release pairs with the acquire in pop, whoever pushed and popped in between: what the buffer holds is seen by who takes it. */
+static void push(uint64_t *stack, uint32_t *count, struct work_buffer *buffer) {
+  atomic_add_acq_rel(count, 1u);
+  uint64_t head = atomic_load_relaxed(stack);
+  do {
+    atomic_store_relaxed(&buffer->next, buffer_of(head));
+  } while (!atomic_cas_acq_rel(stack, &head, next_head(head, buffer)));
+}
+
+static struct work_buffer *pop(uint64_t *stack, uint32_t *count) {
+  uint64_t head = atomic_load_acquire(stack);
+  struct work_buffer *buffer;
+  do {
+    buffer = buffer_of(head);
+    if (buffer == NULL) return NULL;
+  } while (!atomic_cas_acq_rel(stack, &head, next_head(head, atomic_load_relaxed(&buffer->next))));
+  atomic_sub_acq_rel(count, 1u);
+  return buffer;
+}
+
+/* ---- buffers ---- */
 
 static struct work_buffer *map_chunk(void) {
   return persist_alloc(CHUNK_BUFFERS * sizeof(struct work_buffer), CACHE_LINE_BYTES, PERSIST_MARK);
 }
 
-static void add_chunk_locked(struct work_buffer *chunk) {
-  for (size_t i = 0; i < CHUNK_BUFFERS; i++) push_empty_locked(&chunk[i]);
-  pool.made += CHUNK_BUFFERS;
-}
-
-static bool may_make_more_locked(void) { return pool.limit == 0 || pool.made < pool.limit; }
-
-static void make_buffers_locked(void) {
-  struct work_buffer *chunk = may_make_more_locked() ? map_chunk() : NULL;
-  if (chunk != NULL) add_chunk_locked(chunk);
-}
-
-int work_init(void) {
+static bool may_make_more(void) {
   lock_acquire(&pool.lock);
-  if (pool.made == 0) make_buffers_locked();
-  int error = pool.made != 0 ? 0 : -ENOMEM;
+  bool may = pool.limit == 0 || pool.made < pool.limit;
+  if (may) pool.made += CHUNK_BUFFERS;
   lock_release(&pool.lock);
-  return error;
+  return may;
 }
+
+static void count_not_made(void) {
+  lock_acquire(&pool.lock);
+  pool.made -= CHUNK_BUFFERS;
+  lock_release(&pool.lock);
+}
+
+/* Without a lock: to map memory takes long. */
+static bool make_buffers(bool touched) {
+  if (!may_make_more()) return false;
+  struct work_buffer *chunk = map_chunk();
+  if (chunk == NULL) {
+    count_not_made();
+    return false;
+  }
+  CHECK((uintptr_t)(chunk + CHUNK_BUFFERS) >> (64 - ADDRESS_SHIFT) == 0, "no room for a number beside %p",
+        (void *)chunk);
+  if (touched) os_populate(chunk, CHUNK_BUFFERS * sizeof *chunk);
+  for (size_t i = 0; i < CHUNK_BUFFERS; i++) push(&pool.empty, &pool.empty_count, &chunk[i]);
+  return true;
+}
+
+static size_t made(void) {
+  lock_acquire(&pool.lock);
+  size_t count = pool.made;
+  lock_release(&pool.lock);
+  return count;
+}
+
+int work_init(void) { return made() != 0 || make_buffers(false) ? 0 : -ENOMEM; }
 
 struct work_buffer *work_get_empty(void) {
-  lock_acquire(&pool.lock);
-  if (pool.empty == NULL) make_buffers_locked();
-  struct work_buffer *buffer = pool.empty;
-  if (buffer != NULL) {
-    pool.empty = buffer->next;
-    pool.empty_count--;
-    buffer->count = 0;
+  struct work_buffer *buffer;
+  while ((buffer = pop(&pool.empty, &pool.empty_count)) == NULL) {
+    if (!make_buffers(false)) return NULL;
   }
-  lock_release(&pool.lock);
+  buffer->count = 0;
   return buffer;
 }
 
-void work_put_empty(struct work_buffer *buffer) {
-  lock_acquire(&pool.lock);
-  push_empty_locked(buffer);
-  lock_release(&pool.lock);
-}
-
-static bool reserve_is_low(void) {
-  lock_acquire(&pool.lock);
-  bool is_low = pool.empty_count < min_size(pool.made / RESERVE_DIVISOR, RESERVE_MOST) && may_make_more_locked();
-  lock_release(&pool.lock);
-  return is_low;
-}
+void work_put_empty(struct work_buffer *buffer) { push(&pool.empty, &pool.empty_count, buffer); }
 
 void work_keep_reserve(void) {
-  while (reserve_is_low()) {
-    struct work_buffer *chunk = map_chunk();
-    if (chunk == NULL) return;
-    os_populate(chunk, CHUNK_BUFFERS * sizeof *chunk);
-    lock_acquire(&pool.lock);
-    add_chunk_locked(chunk);
-    lock_release(&pool.lock);
+  while (atomic_load_relaxed(&pool.empty_count) < min_size(made() / RESERVE_DIVISOR, RESERVE_MOST)) {
+    if (!make_buffers(true)) return;
   }
 }
 
 void work_publish(struct work_buffer *buffer) {
-  lock_acquire(&pool.lock);
-  buffer->next = pool.full;
-  pool.full = buffer;
-  atomic_store_relaxed(&pool.full_count, pool.full_count + 1);
-  lock_release(&pool.lock);
+  push(&pool.full, &pool.full_count, buffer);
   if (atomic_load_relaxed(&pool.waiting) != 0) wake_one(&pool.full_count);
 }
 
 struct work_buffer *work_take(void) {
-  if (atomic_load_relaxed(&pool.full_count) == 0) return NULL;
-  lock_acquire(&pool.lock);
-  struct work_buffer *buffer = pool.full;
-  if (buffer != NULL) {
-    pool.full = buffer->next;
-    atomic_store_relaxed(&pool.full_count, pool.full_count - 1);
-  }
-  lock_release(&pool.lock);
-  return buffer;
+  return atomic_load_relaxed(&pool.full_count) == 0 ? NULL : pop(&pool.full, &pool.full_count);
 }
 
-/* Pairs with the release of the lock under which the count is written. */
+/* Pairs with the release when a buffer was taken: who sees none sees what its taker did before. */
 bool work_is_available(void) { return atomic_load_acquire(&pool.full_count) != 0; }
 
 void work_begin(void) {
@@ -174,6 +199,7 @@ bool work_take_overflow(uintptr_t *low, uintptr_t *high) {
 
 void work_forget(void) {
   for (struct work_buffer *buffer; (buffer = work_take()) != NULL;) work_put_empty(buffer);
+  atomic_store_relaxed(&pool.full_count, 0u); /* one that is gone may have counted a buffer that it never pushed */
   uintptr_t low, high;
   work_take_overflow(&low, &high);
 }

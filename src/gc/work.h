@@ -18,7 +18,7 @@
 enum { WORK_ITEMS = 1022 };
 
 struct work_buffer {
-  struct work_buffer *next; /* in the pool */
+  struct work_buffer *next; /* atomic; in the pool, or in a list of its owner's */
   size_t count;
   uintptr_t items[WORK_ITEMS];
 };
