@@ -349,7 +349,7 @@ endif()
 # Barrier mode, with fewer steps: the label and the target "tsan".  docs/sanitizers.md says why not more.
 if(MIDDEN_SANITIZE MATCHES "thread")
   add_custom_target(tsan)
-  foreach(name unit/lock unit/barrier_races stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers
+  foreach(name unit/lock unit/barrier_races unit/work stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers
           stress/many.barrier stress/stats.barrier)
     string(REGEX REPLACE "\\.barrier$" "" program "${name}")
     string(REPLACE "/" "_" target "test_${program}")

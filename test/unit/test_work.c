@@ -1,0 +1,133 @@
+/* The pool of work buffers, without a heap: each buffer has one owner at any time, what it holds comes with it, and the counts
+ * are right when nobody is at it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "base/atomic.h"
+#include "gc/work.h"
+#include "os/os.h"
+#include "support/heap_test.h"
+
+enum { THREADS = 4, STEPS = 500000, HELD_MOST = 12, BUFFERS_MOST = 64 };
+
+/* Who has a buffer notes it in its last item, and finds it as it was. */
+static void own(struct work_buffer *buffer, uintptr_t before, uintptr_t owner) {
+  uintptr_t seen = before;
+  REQUIRE(atomic_cas_relaxed(&buffer->items[WORK_ITEMS - 1], &seen, owner), "a buffer of %zu was had by %zu",
+          (size_t)before, (size_t)seen);
+}
+
+static void fill(struct work_buffer *buffer, struct rng *rng) {
+  buffer->count = 1 + rng_below(rng, 8);
+  for (size_t i = 0; i < buffer->count; i++) buffer->items[i] = (uintptr_t)buffer + i;
+}
+
+static void check(const struct work_buffer *buffer) {
+  REQUIRE(buffer->count >= 1 && buffer->count <= 8, "%zu items", buffer->count);
+  for (size_t i = 0; i < buffer->count; i++)
+    REQUIRE(buffer->items[i] == (uintptr_t)buffer + i, "item %zu is another's", i);
+}
+
+static struct { size_t published, taken; /* atomic */ } counts;
+
+static void publish(struct work_buffer *buffer, uintptr_t self, struct rng *rng) {
+  fill(buffer, rng);
+  own(buffer, self, 0);
+  work_publish(buffer);
+  atomic_add_relaxed(&counts.published, (size_t)1);
+}
+
+static void take(uintptr_t self) {
+  struct work_buffer *buffer = work_take();
+  if (buffer == NULL) return;
+  own(buffer, 0, self);
+  check(buffer);
+  own(buffer, self, 0);
+  work_put_empty(buffer);
+  atomic_add_relaxed(&counts.taken, (size_t)1);
+}
+
+static void *share(void *argument) {
+  uintptr_t self = (uintptr_t)argument;
+  struct rng rng = {test_seed_value + self};
+  struct work_buffer *held[HELD_MOST];
+  size_t count = 0;
+  for (unsigned step = 0; step < STEPS; step++) {
+    if (count < HELD_MOST && rng_one_in(&rng, 2)) {
+      struct work_buffer *buffer = work_get_empty();
+      if (buffer == NULL) continue;
+      own(buffer, 0, self);
+      held[count++] = buffer;
+    } else if (count > 0 && rng_one_in(&rng, 2)) {
+      publish(held[--count], self, &rng);
+    } else {
+      take(self);
+    }
+  }
+  while (count > 0) publish(held[--count], self, &rng);
+  return NULL;
+}
+
+static size_t count_full(void) {
+  size_t count = 0;
+  for (struct work_buffer *buffer; (buffer = work_take()) != NULL; count++) {
+    check(buffer);
+    work_put_empty(buffer);
+  }
+  return count;
+}
+
+static size_t count_empty(void) {
+  struct work_buffer *list = NULL;
+  size_t count = 0;
+  for (struct work_buffer *buffer; (buffer = work_get_empty()) != NULL; count++) {
+    atomic_store_relaxed(&buffer->next, list);
+    list = buffer;
+  }
+  while (list != NULL) {
+    struct work_buffer *next = list->next;
+    work_put_empty(list);
+    list = next;
+  }
+  return count;
+}
+
+static void no_buffer_is_lost_or_had_twice(void **state) {
+  (void)state;
+  pthread_t threads[THREADS];
+  work_limit_buffers(BUFFERS_MOST);
+  assert_int_equal(work_init(), 0);
+  for (uintptr_t i = 0; i < THREADS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, share, (void *)(i + 1)), 0);
+  for (unsigned i = 0; i < THREADS; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
+  assert_true(counts.published > STEPS / 4);
+  assert_int_equal(counts.taken + count_full(), counts.published);
+  assert_false(work_is_available());
+  assert_int_equal(count_empty(), BUFFERS_MOST);
+}
+
+static void without_buffers_there_is_none(void **state) {
+  (void)state;
+  struct work_buffer *all[BUFFERS_MOST + 1];
+  size_t count = 0;
+  while (count <= BUFFERS_MOST && (all[count] = work_get_empty()) != NULL) count++;
+  assert_int_equal(count, BUFFERS_MOST);
+  work_keep_reserve();
+  assert_null(work_get_empty());
+  while (count > 0) work_put_empty(all[--count]);
+  assert_non_null(all[0] = work_get_empty());
+  work_put_empty(all[0]);
+}
+
+int main(void) {
+  test_start("unit/work");
+  os_init();
+  const struct CMUnitTest tests[] = {cmocka_unit_test(no_buffer_is_lost_or_had_twice),
+                                     cmocka_unit_test(without_buffers_there_is_none)};
+  return test_run_group(tests);
+}
