@@ -199,7 +199,6 @@ bool work_take_overflow(uintptr_t *low, uintptr_t *high) {
 
 void work_forget(void) {
   for (struct work_buffer *buffer; (buffer = work_take()) != NULL;) work_put_empty(buffer);
-  atomic_store_relaxed(&pool.full_count, 0u); /* one that is gone may have counted a buffer that it never pushed */
   uintptr_t low, high;
   work_take_overflow(&low, &high);
 }
