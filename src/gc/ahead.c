@@ -10,7 +10,7 @@
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 
-enum { READY_FRACTION = 4, MOST_FRACTION = 32, LEAST_CHUNKS = 4, METADATA_BYTES = 1 << 20 };
+enum { READY_FRACTION = 4, MOST_FRACTION = 32, LEAST_CHUNKS = 8, METADATA_BYTES = 1 << 20 };
 
 static bool is_active; /* constant after start */
 static bool is_called; /* atomic; the task has been poked and not yet looked */

@@ -25,8 +25,8 @@ static void a_quarter_of_what_is_left_is_wanted(void **state) {
 
 static void a_large_heap_has_a_few_chunks_ready_near_its_goal(void **state) {
   (void)state;
-  assert_int_equal(ahead_wanted_bytes(1000 * MIB, 999 * MIB), 4 * CHUNK_BYTES);
-  assert_int_equal(ahead_wanted_bytes(1000 * MIB, 1100 * MIB), 4 * CHUNK_BYTES);
+  assert_int_equal(ahead_wanted_bytes(1000 * MIB, 999 * MIB), 8 * CHUNK_BYTES);
+  assert_int_equal(ahead_wanted_bytes(1000 * MIB, 1100 * MIB), 8 * CHUNK_BYTES);
   assert_int_equal(ahead_wanted_bytes(130 * MIB, 130 * MIB), 2 * CHUNK_BYTES);
   assert_int_equal(ahead_wanted_bytes(63 * MIB, 63 * MIB), 0);
 }
