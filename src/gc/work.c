@@ -16,15 +16,17 @@ enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
 /* A quarter of what there is, and more than threads fill between two slices of the driver. */
 enum { RESERVE_DIVISOR = 4, RESERVE_MOST = 128 };
 
-/* Two stacks of buffers (Treiber, "Systems Programming: Coping with Parallelism", 1986), so that nobody waits for a thread that lost
- * its processor.  A head is an address and a number that grows with each change: whoever has read a head and its buffer's next
+/* A stack of buffers (Treiber, "Systems Programming: Coping with Parallelism", 1986): nobody waits for a thread that lost its
+ * processor.  The head is an address and a number that grows with each change: whoever has read a head and its buffer's next
  * does not take a head for the same that has come back meanwhile.  Buffers are never unmapped, so that reading the next of
  * one that is another's by now does no harm. */
+struct stack {
+  uint64_t head;  /* atomic */
+  uint32_t count; /* atomic; counted before they are pushed and after they are taken: never too few */
+} CACHE_ALIGNED;
+
 static NOT_A_ROOT struct {
-  uint64_t full CACHE_ALIGNED;  /* atomic */
-  uint64_t empty CACHE_ALIGNED; /* atomic */
-  uint32_t full_count;          /* atomic; counted before they are pushed and after they are taken: never too few */
-  uint32_t empty_count;         /* atomic; likewise */
+  struct stack full, empty;
   struct lock lock;
   size_t made, limit;             /* buffers; under lock */
   bool overflowed;                /* atomic; written under lock */
@@ -50,22 +52,22 @@ static uint64_t next_head(uint64_t head, const struct work_buffer *buffer) {
 }
 
 /* The release pairs with the acquire in pop, whoever pushed and popped in between: what the buffer holds is seen by who takes it. */
-static void push(uint64_t *stack, uint32_t *count, struct work_buffer *buffer) {
-  atomic_add_acq_rel(count, 1u);
-  uint64_t head = atomic_load_relaxed(stack);
+static void push(struct stack *stack, struct work_buffer *buffer) {
+  atomic_add_acq_rel(&stack->count, 1u);
+  uint64_t head = atomic_load_relaxed(&stack->head);
   do {
     atomic_store_relaxed(&buffer->next, buffer_of(head));
-  } while (!atomic_cas_acq_rel(stack, &head, next_head(head, buffer)));
+  } while (!atomic_cas_acq_rel(&stack->head, &head, next_head(head, buffer)));
 }
 
-static struct work_buffer *pop(uint64_t *stack, uint32_t *count) {
-  uint64_t head = atomic_load_acquire(stack);
+static struct work_buffer *pop(struct stack *stack) {
+  uint64_t head = atomic_load_acquire(&stack->head);
   struct work_buffer *buffer;
   do {
     buffer = buffer_of(head);
     if (buffer == NULL) return NULL;
-  } while (!atomic_cas_acq_rel(stack, &head, next_head(head, atomic_load_relaxed(&buffer->next))));
-  atomic_sub_acq_rel(count, 1u);
+  } while (!atomic_cas_acq_rel(&stack->head, &head, next_head(head, atomic_load_relaxed(&buffer->next))));
+  atomic_sub_acq_rel(&stack->count, 1u);
   return buffer;
 }
 
@@ -100,7 +102,7 @@ static bool make_buffers(bool touched) {
   CHECK((uintptr_t)(chunk + CHUNK_BUFFERS) >> (64 - ADDRESS_SHIFT) == 0, "no room for a number beside %p",
         (void *)chunk);
   if (touched) os_populate(chunk, CHUNK_BUFFERS * sizeof *chunk);
-  for (size_t i = 0; i < CHUNK_BUFFERS; i++) push(&pool.empty, &pool.empty_count, &chunk[i]);
+  for (size_t i = 0; i < CHUNK_BUFFERS; i++) push(&pool.empty, &chunk[i]);
   return true;
 }
 
@@ -115,32 +117,32 @@ int work_init(void) { return made() != 0 || make_buffers(false) ? 0 : -ENOMEM; }
 
 struct work_buffer *work_get_empty(void) {
   struct work_buffer *buffer;
-  while ((buffer = pop(&pool.empty, &pool.empty_count)) == NULL) {
+  while ((buffer = pop(&pool.empty)) == NULL) {
     if (!make_buffers(false)) return NULL;
   }
   buffer->count = 0;
   return buffer;
 }
 
-void work_put_empty(struct work_buffer *buffer) { push(&pool.empty, &pool.empty_count, buffer); }
+void work_put_empty(struct work_buffer *buffer) { push(&pool.empty, buffer); }
 
 void work_keep_reserve(void) {
-  while (atomic_load_relaxed(&pool.empty_count) < min_size(made() / RESERVE_DIVISOR, RESERVE_MOST)) {
+  while (atomic_load_relaxed(&pool.empty.count) < min_size(made() / RESERVE_DIVISOR, RESERVE_MOST)) {
     if (!make_buffers(true)) return;
   }
 }
 
 void work_publish(struct work_buffer *buffer) {
-  push(&pool.full, &pool.full_count, buffer);
-  if (atomic_load_relaxed(&pool.waiting) != 0) wake_one(&pool.full_count);
+  push(&pool.full, buffer);
+  if (atomic_load_relaxed(&pool.waiting) != 0) wake_one(&pool.full.count);
 }
 
 struct work_buffer *work_take(void) {
-  return atomic_load_relaxed(&pool.full_count) == 0 ? NULL : pop(&pool.full, &pool.full_count);
+  return atomic_load_relaxed(&pool.full.count) == 0 ? NULL : pop(&pool.full);
 }
 
 /* Pairs with the release when a buffer was taken: who sees none sees what its taker did before. */
-bool work_is_available(void) { return atomic_load_acquire(&pool.full_count) != 0; }
+bool work_is_available(void) { return atomic_load_acquire(&pool.full.count) != 0; }
 
 void work_begin(void) {
   atomic_store_relaxed(&pool.joined, 0u);
@@ -150,7 +152,7 @@ void work_begin(void) {
 void work_join(void) { atomic_add_acq_rel(&pool.joined, 1u); }
 
 bool work_is_wanted(void) {
-  return atomic_load_relaxed(&pool.waiting) != 0 && atomic_load_relaxed(&pool.full_count) == 0;
+  return atomic_load_relaxed(&pool.waiting) != 0 && atomic_load_relaxed(&pool.full.count) == 0;
 }
 
 /* A marker that takes a buffer stops waiting before it does so: as long as one is not counted, work may still appear.  A
@@ -159,20 +161,20 @@ bool work_is_wanted(void) {
 struct work_buffer *work_take_or_finish(void) {
   atomic_add_acq_rel(&pool.waiting, 1u);
   for (unsigned spins = 0;; spins++) {
-    if (atomic_load_acquire(&pool.full_count) != 0) {
+    if (atomic_load_acquire(&pool.full.count) != 0) {
       atomic_sub_acq_rel(&pool.waiting, 1u);
       struct work_buffer *buffer = work_take();
       if (buffer != NULL) return buffer;
       atomic_add_acq_rel(&pool.waiting, 1u);
     }
     if (atomic_load_acquire(&pool.waiting) == atomic_load_acquire(&pool.joined)) {
-      wake_all(&pool.full_count);
+      wake_all(&pool.full.count);
       return NULL;
     }
     if (spins < SPINS) {
       atomic_pause();
     } else {
-      wait_on_word_for(&pool.full_count, 0, WAIT_NS);
+      wait_on_word_for(&pool.full.count, 0, WAIT_NS);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "gc/ahead.h"
 #include "page/pageheap.h"
 #include "support/heap_test.h"
@@ -60,12 +61,28 @@ static void growth_past_the_goal_finds_memory_ready(void **state) {
   midden_enable();
 }
 
+/* Nor is the background thread called again and again. */
+static void nothing_is_made_ready_beyond_the_limit(void **state) {
+  (void)state;
+  size_t limit_bytes = pageheap_held_bytes(&heap_pages);
+  midden_disable();
+  pageheap_set_limit(&heap_pages, limit_bytes);
+  for (unsigned i = 0; i < LIVE_BLOCKS && ready_bytes() >= CHUNK_BYTES / 2; i++) allocate(i, i + 1);
+  for (unsigned ms = 0; ms < PATIENCE_MS && atomic_load_relaxed(&heap_pages.low_bytes) != 0; ms++) test_sleep_ms(1);
+  REQUIRE(atomic_load_relaxed(&heap_pages.low_bytes) == 0, "it is still to be called");
+  size_t held_bytes = pageheap_held_bytes(&heap_pages);
+  REQUIRE(held_bytes <= limit_bytes + BLOCK_BYTES, "%zu bytes beyond the limit", held_bytes - limit_bytes);
+  pageheap_set_limit(&heap_pages, SIZE_MAX);
+  midden_enable();
+}
+
 int main(void) {
   struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_BARRIER};
   REQUIRE(midden_init(&options) == 0, "no start");
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_quarter_of_what_is_left_is_wanted),
                                      cmocka_unit_test(a_large_heap_has_a_few_chunks_ready_near_its_goal),
-                                     cmocka_unit_test(growth_past_the_goal_finds_memory_ready)};
+                                     cmocka_unit_test(growth_past_the_goal_finds_memory_ready),
+                                     cmocka_unit_test(nothing_is_made_ready_beyond_the_limit)};
   return test_run_group(tests);
 }
