@@ -17,8 +17,8 @@ enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
 enum { RESERVE_DIVISOR = 4, RESERVE_MOST = 128 };
 
 /* A stack of buffers (Treiber, "Systems Programming: Coping with Parallelism", 1986): nobody waits for a thread that lost its
- * processor.  The head is an address and a number that grows with each change: whoever has read a head and its buffer's next
- * does not take a head for the same that has come back meanwhile.  Buffers are never unmapped, so that reading the next of
+ * processor.  The head is an address and a tag that grows with each change (the ABA problem): whoever has read a head and its buffer's
+ * next does not take a head for the same that has come back meanwhile.  Buffers are never unmapped, so that reading the next of
  * one that is another's by now does no harm. */
 struct stack {
   uint64_t head;  /* atomic */
@@ -38,17 +38,17 @@ static NOT_A_ROOT struct {
 /* ---- the stacks ---- */
 
 /* Addresses of programs have 48 bits at most unless they ask for more, and the lowest are 0. */
-enum { ADDRESS_SHIFT = 16, NUMBER_BITS = ADDRESS_SHIFT + 6 };
-#define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
-_Static_assert(CACHE_LINE_BYTES >> (NUMBER_BITS - ADDRESS_SHIFT) != 0, "buffers lie at multiples of a cache line");
+enum { ADDRESS_SHIFT = 16, TAG_BITS = ADDRESS_SHIFT + 6 };
+#define TAG_MASK ((UINT64_C(1) << TAG_BITS) - 1)
+_Static_assert(CACHE_LINE_BYTES >> (TAG_BITS - ADDRESS_SHIFT) != 0, "buffers lie at multiples of a cache line");
 
 static struct work_buffer *buffer_of(uint64_t head) {
-  return (struct work_buffer *)(uintptr_t)((head & ~NUMBER_MASK) >> ADDRESS_SHIFT);
+  return (struct work_buffer *)(uintptr_t)((head & ~TAG_MASK) >> ADDRESS_SHIFT);
 }
 
 /* What follows `head` when `buffer` is the first. */
 static uint64_t next_head(uint64_t head, const struct work_buffer *buffer) {
-  return (uint64_t)(uintptr_t)buffer << ADDRESS_SHIFT | ((head + 1) & NUMBER_MASK);
+  return (uint64_t)(uintptr_t)buffer << ADDRESS_SHIFT | ((head + 1) & TAG_MASK);
 }
 
 /* The release pairs with the acquire in pop, whoever pushed and popped in between: what the buffer holds is seen by who takes it. */
@@ -99,8 +99,7 @@ static bool make_buffers(bool touched) {
     count_not_made();
     return false;
   }
-  CHECK((uintptr_t)(chunk + CHUNK_BUFFERS) >> (64 - ADDRESS_SHIFT) == 0, "no room for a number beside %p",
-        (void *)chunk);
+  CHECK((uintptr_t)(chunk + CHUNK_BUFFERS) >> (64 - ADDRESS_SHIFT) == 0, "no room for a tag beside %p", (void *)chunk);
   if (touched) os_populate(chunk, CHUNK_BUFFERS * sizeof *chunk);
   for (size_t i = 0; i < CHUNK_BUFFERS; i++) push(&pool.empty, &chunk[i]);
   return true;
