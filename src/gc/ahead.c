@@ -33,11 +33,6 @@ size_t ahead_wanted_bytes(size_t need_bytes, size_t in_use_bytes) {
   return max_size(min_size(more_bytes / READY_FRACTION, most_bytes), least_bytes(in_use_bytes));
 }
 
-static bool limit_allows_chunk(void) {
-  size_t limit_bytes = atomic_load_relaxed(&heap_pages.limit_bytes);
-  return limit_bytes == SIZE_MAX || pageheap_held_bytes(&heap_pages) + CHUNK_BYTES <= limit_bytes;
-}
-
 void ahead_low(void) {
   if (!atomic_exchange_acq_rel(&is_called, true)) background_poke();
 }
@@ -58,7 +53,7 @@ static void populate(const struct span *span) {
 
 static bool populate_chunk(struct mutator *self) {
   mutator_enter(self);
-  struct span *span = limit_allows_chunk() ? pageheap_take_absent(&heap_pages) : NULL;
+  struct span *span = pageheap_take_absent(&heap_pages);
   mutator_leave(self);
   if (span == NULL) return false;
   mutator_enter_safe(self, self->stack_base); /* nothing waits for this */

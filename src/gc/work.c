@@ -31,7 +31,7 @@ static NOT_A_ROOT struct {
   size_t made, limit;             /* buffers; under lock */
   bool overflowed;                /* atomic; written under lock */
   uintptr_t low, high;            /* under lock; inclusive */
-  uint32_t waiting CACHE_ALIGNED; /* atomic; markers without work.  All read it often, while others take the lock */
+  uint32_t waiting CACHE_ALIGNED; /* atomic; markers without work.  All read it often, while others change the stacks */
   uint32_t joined;                /* atomic; markers that take part; only grows while marking */
 } pool CACHE_ALIGNED = {.lock = LOCK_INIT(LOCK_RANK_WORK)};
 

@@ -31,7 +31,7 @@ struct work_buffer *work_get_empty(void);
 void work_put_empty(struct work_buffer *buffer);
 
 /* Keeps some empty buffers in reserve, their memory touched.  By the driver, while others mark: who needs a buffer then does
- * not map memory under the lock, nor wait for first touches, which take a millisecond in some virtual machines. */
+ * not map memory, nor wait for first touches, which take a millisecond in some virtual machines. */
 void work_keep_reserve(void);
 
 /* Puts a buffer with items into the pool. */

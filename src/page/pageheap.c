@@ -396,20 +396,6 @@ static size_t find_absent_chunk(const struct pageheap *heap, const struct span *
 /* The span at the frontier, where the arena has grown. */
 static struct span *tail_locked(struct pageheap *heap) { return free_span_before(heap, heap->arena->used); }
 
-/* In the smallest span that has room for one, or at the frontier. */
-struct span *pageheap_take_absent(struct pageheap *heap) {
-  lock_acquire(&heap->lock);
-  struct span *span = freeset_find(&heap->free.absent, CHUNK_PAGES);
-  size_t gap = find_absent_chunk(heap, span);
-  if (gap == SIZE_MAX) gap = find_absent_chunk(heap, span = tail_locked(heap));
-  const struct span *tail = span;
-  size_t wanted = 2 * CHUNK_PAGES + (tail != NULL ? tail->page_count : 0);
-  if (gap == SIZE_MAX && grow_locked(heap, wanted)) gap = find_absent_chunk(heap, span = tail_locked(heap));
-  struct span *taken = gap == SIZE_MAX ? NULL : carve_locked(heap, span, gap, CHUNK_PAGES, SPAN_STACK);
-  lock_release(&heap->lock);
-  return taken;
-}
-
 /* How many pages that are not resident an allocation would take. */
 static size_t absent_pages_locked(struct pageheap *heap, size_t pages, size_t alignment) {
   size_t slack = (alignment >> PAGE_SHIFT) - 1;
@@ -426,6 +412,14 @@ static size_t held_bytes_locked(const struct pageheap *heap) {
   return heap->stats.in_use_bytes + heap->stats.stack_bytes + idle_resident_locked(heap) + metadata_bytes;
 }
 
+/* What may still become resident. */
+static size_t room_bytes_locked(const struct pageheap *heap) {
+  size_t limit_bytes = atomic_load_relaxed(&heap->limit_bytes);
+  if (LIKELY(limit_bytes == SIZE_MAX)) return SIZE_MAX;
+  size_t held_bytes = held_bytes_locked(heap);
+  return limit_bytes > held_bytes ? limit_bytes - held_bytes : 0;
+}
+
 size_t pageheap_held_bytes(struct pageheap *heap) {
   lock_acquire(&heap->lock);
   size_t held_bytes = held_bytes_locked(heap);
@@ -437,16 +431,32 @@ void pageheap_set_limit(struct pageheap *heap, size_t limit_bytes) {
   atomic_store_relaxed(&heap->limit_bytes, limit_bytes);
 }
 
+/* In the smallest span that has room for one, or at the frontier. */
+static struct span *take_absent_locked(struct pageheap *heap) {
+  struct span *span = freeset_find(&heap->free.absent, CHUNK_PAGES);
+  size_t gap = find_absent_chunk(heap, span);
+  if (gap == SIZE_MAX) gap = find_absent_chunk(heap, span = tail_locked(heap));
+  const struct span *tail = span;
+  size_t wanted = 2 * CHUNK_PAGES + (tail != NULL ? tail->page_count : 0);
+  if (gap == SIZE_MAX && grow_locked(heap, wanted)) gap = find_absent_chunk(heap, span = tail_locked(heap));
+  return gap == SIZE_MAX ? NULL : carve_locked(heap, span, gap, CHUNK_PAGES, SPAN_STACK);
+}
+
+struct span *pageheap_take_absent(struct pageheap *heap) {
+  lock_acquire(&heap->lock);
+  struct span *taken = room_bytes_locked(heap) >= CHUNK_BYTES ? take_absent_locked(heap) : NULL;
+  lock_release(&heap->lock);
+  return taken;
+}
+
 /* Before an allocation makes more pages resident than the limit allows: as many idle ones go that it does not use.  What
  * was too much before is not this allocation's to repair. */
 static void make_room(struct pageheap *heap, size_t pages, size_t alignment) {
-  size_t limit_bytes = atomic_load_relaxed(&heap->limit_bytes);
-  if (LIKELY(limit_bytes == SIZE_MAX)) return;
+  if (LIKELY(atomic_load_relaxed(&heap->limit_bytes) == SIZE_MAX)) return;
   lock_acquire(&heap->lock);
   size_t more_bytes = absent_pages_locked(heap, pages, alignment) << PAGE_SHIFT;
-  size_t held_bytes = held_bytes_locked(heap), idle_bytes = idle_resident_locked(heap);
+  size_t room_bytes = room_bytes_locked(heap), idle_bytes = idle_resident_locked(heap);
   lock_release(&heap->lock);
-  size_t room_bytes = limit_bytes > held_bytes ? limit_bytes - held_bytes : 0;
   if (more_bytes <= room_bytes) return;
   size_t over_bytes = more_bytes - room_bytes;
   if (idle_bytes > 0) {

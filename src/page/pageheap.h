@@ -128,7 +128,7 @@ void pageheap_free_released(struct pageheap *heap, struct span *span);
 
 /* For who faults memory in before it is needed: takes a chunk of free pages of which not all are resident, growing the arena
  * if need be; and gives it back with memory behind all of them.  Meanwhile the span is STACK, and counts as that.  NULL
- * where there is none. */
+ * where there is none, or the limit has no room for it. */
 struct span *pageheap_take_absent(struct pageheap *heap);
 void pageheap_give_populated(struct pageheap *heap, struct span *span);
 
