@@ -151,8 +151,9 @@ MIDDEN_API void midden_world_stop(void);
 MIDDEN_API void midden_world_resume(void);
 
 /* Calls `function` while no collection and no other caller of this function runs.  May be nested; everything may be
- * called inside, but no collection comes of it.  The caller is not stopped on its way out of the outermost such call: what
- * it stores at once thereafter is stored, in all but the rarest cases, before a trace function looks. */
+ * called inside, but no collection comes of it.  The caller is not stopped on its way out of the outermost such call,
+ * nor, for a moment, in the function that called it: what that stores at once is stored, in all but the rarest cases, before
+ * a trace function looks. */
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
 
 /* The signal that stops a thread; and changes it, as long as no other thread is attached.  0; -EBUSY where one is;

@@ -10,6 +10,8 @@
 #include "midden/midden.h"
 #include "mutator/world.h"
 
+enum { RESPITES = 4 };
+
 int midden_thread_attach(void) { return midden_thread_attach_at(NULL); }
 
 int midden_thread_attach_at(void *stack_base) {
@@ -90,9 +92,11 @@ void midden_world_resume(void) {
 /* A program may store what the function returned before its own trace functions find all in order again: Guile moves a
  * stack inside and its stack pointer afterwards.  The release wakes whoever waits to collect, which would stop this
  * thread right there. */
-static void release_and_return(struct mutator *self) {
+static void release_and_return(struct mutator *self, void *frame) {
   self->is_returning = true;
   atomic_signal_barrier();
+  self->return_frame = (uintptr_t)frame;
+  self->respites = RESPITES;
   loan_release();
   atomic_signal_barrier();
   self->is_returning = false;
@@ -103,7 +107,7 @@ void *midden_locked_call(void *(*function)(void *argument), void *argument) {
   bool mine = collector_is_mine(self);
   if (!mine) loan_acquire_to_look(self);
   void *result = function(argument);
-  if (!mine) release_and_return(self);
+  if (!mine) release_and_return(self, __builtin_frame_address(0));
   return result;
 }
 

@@ -11,6 +11,9 @@
 
 enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000 };
 
+/* Of a frame of midden_locked_call and of what may lie between it and the program's. */
+enum { RETURN_FRAME_BYTES = 256 };
+
 static struct {
   uint32_t epoch;                /* atomic; odd: stopped.  Written under the threads lock */
   uint32_t acknowledgments;      /* atomic; counts up; what the stopping thread sleeps on */
@@ -44,6 +47,21 @@ void world_wait_resumed(void) {
   }
 }
 
+/* A thread may lose its processor anywhere, between its return from midden_locked_call and the store that it was to make at once
+ * as well.  As long as its stack is as deep as it was there it may not have made it.  But it may also stay there for good: it
+ * gets a few short times to go on, then it is stopped. */
+static bool has_hardly_returned(struct mutator *self, uintptr_t stack_pointer) {
+  if (self->respites == 0) return false;
+  bool is_near = stack_pointer - self->return_frame + RETURN_FRAME_BYTES < (uintptr_t)2 * RETURN_FRAME_BYTES;
+  self->respites = is_near ? self->respites - 1 : 0;
+  return is_near;
+}
+
+static bool is_returning(struct mutator *self, const struct os_interruption *interruption) {
+  return self->is_returning ||
+         (world_is_stopped() && has_hardly_returned(self, interruption->interrupted_stack_pointer));
+}
+
 /* Runs in the thread to be stopped, wherever it is; takes no lock, allocates nothing. */
 static void on_stop_signal(const struct os_interruption *interruption) {
   struct mutator *self = mutator_self_if_attached();
@@ -55,8 +73,8 @@ static void on_stop_signal(const struct os_interruption *interruption) {
     return;
   }
   /* In the middle of a store it must not count as SAFE, not even when it has been let go and not yet gone on. */
-  if (self->is_returning || midden_barrier_inside != 0) {
-    if (!self->is_returning) atomic_store_relaxed(&self->stop_pending, true);
+  if (midden_barrier_inside != 0 || is_returning(self, interruption)) {
+    if (midden_barrier_inside != 0) atomic_store_relaxed(&self->stop_pending, true);
     atomic_store_seq_cst(&self->refused_to_stop, true);
     world_acknowledge(self);
     handshake_refuse();
@@ -122,9 +140,14 @@ static void signal_running(struct mutator *self) {
   }
 }
 
-/* It was about to return to the program: it gets the time to do so. */
-static void signal_again(struct mutator *mutator, uint32_t seen) {
-  wait_on_word_for(&world.acknowledgments, seen, REFUSAL_NS);
+/* It was about to return to the program: it gets the time to do so, whatever others acknowledge meanwhile. */
+static void signal_again(struct mutator *mutator) {
+  uint64_t since = os_now_ns(), waited = 0;
+  do {
+    uint32_t seen = atomic_load_acquire(&world.acknowledgments);
+    if (!is_running(mutator)) return;
+    wait_on_word_for(&world.acknowledgments, seen, REFUSAL_NS - waited);
+  } while ((waited = os_now_ns() - since) < REFUSAL_NS);
   if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
 }
 
@@ -136,7 +159,7 @@ static void await_safe(struct mutator *mutator) {
     uint32_t seen = atomic_load_acquire(&world.acknowledgments);
     if (!is_running(mutator)) return;
     if (atomic_exchange_seq_cst(&mutator->refused_to_stop, false)) {
-      signal_again(mutator, seen);
+      signal_again(mutator);
       continue;
     }
     wait_on_word_for(&world.acknowledgments, seen, RECHECK_NS);

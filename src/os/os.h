@@ -139,7 +139,8 @@ int os_on_thread_exit(void (*function)(void *argument), void *argument);
 /* Where a thread that took the signal was.  All its registers lie between stack_pointer and its stack's base. */
 struct os_interruption {
   uintptr_t stack_pointer;
-  struct os_range alternate_stack; /* where the thread ran on its alternate signal stack; else empty */
+  uintptr_t interrupted_stack_pointer; /* what it was itself */
+  struct os_range alternate_stack;     /* where the thread ran on its alternate signal stack; else empty */
 };
 
 /* Installs `handler` for `signal`, system calls restarted.  errno is kept around the call.  The handler runs in the

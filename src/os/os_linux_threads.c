@@ -170,6 +170,7 @@ static NO_SANITIZE void take_suspend_signal(int signal, siginfo_t *information, 
   int saved_errno = errno;
   struct os_interruption interruption = {
       .stack_pointer = (uintptr_t)__builtin_frame_address(0),
+      .interrupted_stack_pointer = interrupted_stack_pointer(context),
       .alternate_stack = alternate_stack_in_use(context),
   };
   ASSERT(interruption.stack_pointer < (uintptr_t)context);

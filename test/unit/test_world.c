@@ -5,8 +5,10 @@
  *
  * The schedule is forced: the linker puts a step of this file (--wrap, see cmake/tests.cmake) behind the release of the
  * collector's lock.  There the thread stands still until somebody who waited for the lock stops the world, and sends itself
- * the signal to stop, which is handled before the sending returns.  Once back in the program it may be stopped at once, so
- * what is looked for is a stop in that step and not one in the program's next instructions. */
+ * the signal to stop, which is handled before the sending returns.
+ *
+ * Nor is it stopped where it has just returned to, if it lost its processor there for a moment; which a second test looks for by
+ * many tries.  But a thread that stays there for good is stopped. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -21,6 +23,7 @@
 #include "mutator/world.h"
 #include "support/heap_test.h"
 
+static bool is_forced;         /* atomic; the step behind the release */
 static bool is_caller_inside;  /* atomic; inside the locked call, or past it */
 static bool is_caller_leaving; /* atomic; on its way out */
 static bool has_caller_left;   /* atomic */
@@ -48,8 +51,10 @@ void __real_collector_release(void);
 void __wrap_collector_release(void);
 
 void __wrap_collector_release(void) {
-  atomic_store_seq_cst(&is_caller_leaving, true);
+  bool forced = atomic_load_seq_cst(&is_forced);
+  if (forced) atomic_store_seq_cst(&is_caller_leaving, true);
   __real_collector_release();
+  if (!forced) return;
   while (!world_is_stopped()) sleep_ms(1);
   for (int i = 0; i < 5; i++) ask_to_stop();
   atomic_store_seq_cst(&is_caller_leaving, false);
@@ -73,6 +78,7 @@ static void *call_locked(void *unused) {
 static void stop_waits_for_return(void **state) {
   (void)state;
   pthread_t caller;
+  atomic_store_seq_cst(&is_forced, true);
   midden_set_root_callback(count_stop, NULL);
   REQUIRE(pthread_create(&caller, NULL, call_locked, NULL) == 0, "no thread");
   while (!atomic_load_seq_cst(&is_caller_inside)) sleep_ms(1);
@@ -86,9 +92,68 @@ static void stop_waits_for_return(void **state) {
   midden_collect();
   atomic_store_seq_cst(&done, true);
   pthread_join(caller, NULL);
+  atomic_store_seq_cst(&is_forced, false);
+}
+
+/* ---- what follows the return ---- */
+
+enum { TRIES = 10000, PAUSES = 20, ELSEWHERE_PAUSES = 100, ELSEWHERE_BYTES = 1024 };
+
+static size_t moved;    /* atomic; inside the call */
+static size_t followed; /* atomic; at once thereafter */
+static unsigned stops_between;
+
+static void look_between(struct midden_tracer *tracer, void *unused) {
+  (void)tracer;
+  (void)unused;
+  stops++;
+  if (atomic_load_seq_cst(&moved) != atomic_load_seq_cst(&followed)) stops_between++;
+}
+
+static void *move(void *unused) {
+  (void)unused;
+  atomic_add_acq_rel(&moved, (size_t)1);
+  return NULL;
+}
+
+/* Deeper than where the call returned to. */
+static NOINLINE void be_elsewhere(void) {
+  volatile char deep[ELSEWHERE_BYTES];
+  deep[0] = 0;
+  for (int i = 0; i < ELSEWHERE_PAUSES; i++) {
+    atomic_pause();
+    deep[0]++;
+  }
+}
+
+static void *move_and_follow(void *unused) {
+  (void)unused;
+  while (!atomic_load_seq_cst(&done)) {
+    midden_locked_call(move, NULL);
+    for (int i = 0; i < PAUSES; i++) atomic_pause(); /* a store takes less, but there are only so many tries */
+    atomic_add_acq_rel(&followed, (size_t)1);
+    be_elsewhere();
+  }
+  return NULL;
+}
+
+static void stop_waits_for_what_follows(void **state) {
+  (void)state;
+  pthread_t mover;
+  atomic_store_seq_cst(&done, false);
+  midden_set_root_callback(look_between, NULL);
+  stops = 0;
+  REQUIRE(pthread_create(&mover, NULL, move_and_follow, NULL) == 0, "no thread");
+  while (atomic_load_seq_cst(&followed) == 0) sleep_ms(1);
+  for (int i = 0; i < TRIES; i++) midden_collect();
+  atomic_store_seq_cst(&done, true);
+  pthread_join(mover, NULL);
+  assert_true(stops >= TRIES);
+  assert_int_equal(stops_between, 0);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(stop_waits_for_return)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(stop_waits_for_return),
+                                     cmocka_unit_test(stop_waits_for_what_follows)};
   return test_run_group(tests);
 }
