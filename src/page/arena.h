@@ -84,8 +84,7 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes);
 void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse);
 
 static inline bool arena_contains(const struct arena *arena, uintptr_t address) {
-  uintptr_t start = arena->start;
-  return address - start < atomic_load_acquire(&arena->used) - start;
+  return address - arena->start < atomic_load_acquire(&arena->used) - arena->start;
 }
 
 static inline size_t arena_page_of(const struct arena *arena, uintptr_t address) {
