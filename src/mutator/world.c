@@ -3,13 +3,14 @@
 #include <errno.h>
 
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "base/check.h"
 #include "base/wait.h"
 #include "mutator/barrier.h"
 #include "mutator/fiber.h"
 #include "mutator/handshake.h"
 
-enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000 };
+enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000, REFUSAL_DOUBLINGS = 3 };
 
 /* Of a frame of midden_locked_call and of what may lie between it and the program's. */
 enum { RETURN_FRAME_BYTES = 256 };
@@ -140,26 +141,28 @@ static void signal_running(struct mutator *self) {
   }
 }
 
-/* It was about to return to the program: it gets the time to do so, whatever others acknowledge meanwhile. */
-static void signal_again(struct mutator *mutator) {
-  uint64_t since = os_now_ns(), waited = 0;
+/* It was about to return to the program: it gets the time to do so, whatever others acknowledge meanwhile; more of it each time,
+ * for it may run among many. */
+static void signal_again(struct mutator *mutator, unsigned refusals) {
+  uint64_t since = os_now_ns(), waited = 0, patience = (uint64_t)REFUSAL_NS << min_size(refusals, REFUSAL_DOUBLINGS);
   do {
     uint32_t seen = atomic_load_acquire(&world.acknowledgments);
     if (!is_running(mutator)) return;
-    wait_on_word_for(&world.acknowledgments, seen, REFUSAL_NS - waited);
-  } while ((waited = os_now_ns() - since) < REFUSAL_NS);
+    wait_on_word_for(&world.acknowledgments, seen, patience - waited);
+  } while ((waited = os_now_ns() - since) < patience);
   if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
 }
 
 static void await_safe(struct mutator *mutator) {
   if (!is_running(mutator)) return;
   uint64_t since = os_now_ns();
+  unsigned refusals = 0;
   atomic_store_seq_cst(&world.awaited, mutator);
   for (;;) {
     uint32_t seen = atomic_load_acquire(&world.acknowledgments);
     if (!is_running(mutator)) return;
     if (atomic_exchange_seq_cst(&mutator->refused_to_stop, false)) {
-      signal_again(mutator);
+      signal_again(mutator, refusals++);
       continue;
     }
     wait_on_word_for(&world.acknowledgments, seen, RECHECK_NS);

@@ -97,7 +97,7 @@ static void stop_waits_for_return(void **state) {
 
 /* ---- what follows the return ---- */
 
-enum { TRIES = 10000, PAUSES = 20, ELSEWHERE_PAUSES = 100, ELSEWHERE_BYTES = 1024 };
+enum { TRIES = 10000, STEPS = 500, ELSEWHERE_PAUSES = 100, ELSEWHERE_BYTES = 1024 };
 
 static size_t moved;    /* atomic; inside the call */
 static size_t followed; /* atomic; at once thereafter */
@@ -130,7 +130,7 @@ static void *move_and_follow(void *unused) {
   (void)unused;
   while (!atomic_load_seq_cst(&done)) {
     midden_locked_call(move, NULL);
-    for (int i = 0; i < PAUSES; i++) atomic_pause(); /* a store takes less, but there are only so many tries */
+    for (volatile int i = 0; i < STEPS; i++) continue; /* a store takes less, but there are only so many tries */
     atomic_add_acq_rel(&followed, (size_t)1);
     be_elsewhere();
   }
