@@ -52,14 +52,14 @@ struct mutator {
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
   bool stop_pending;        /* the signal came inside a critical section; atomic; its own thread and signal handler, or
                                who interrupts it (world_interrupt) */
-  bool is_returning;      /* on its way out of midden_locked_call; its own thread and signal handler, as the next two */
-  uint8_t respites;       /* how often it may refuse to stop where that returned to */
-  bool refused_to_stop;   /* atomic; the signal came there; set by the handler, taken by the stopping thread */
-  bool is_blocked;        /* inside midden_blocking_enter; its own thread */
-  bool is_own;            /* a thread of the library's own, which the program does not see; constant */
-  bool is_ending;         /* its destructors of thread-specific values run; its own thread */
-  uint32_t thread_id;     /* the kernel's; constant */
-  uintptr_t return_frame; /* of midden_locked_call, the last */
+  bool is_returning;        /* on its way out of midden_locked_call; its own thread and signal handler */
+  uint8_t respites;         /* how often it may refuse to stop where that returned to; likewise */
+  bool refused_to_stop;     /* atomic; the signal came there; set by the handler, taken by the stopping thread */
+  bool is_blocked;          /* inside midden_blocking_enter; its own thread */
+  bool is_own;              /* a thread of the library's own, which the program does not see; constant */
+  bool is_ending;           /* its destructors of thread-specific values run; its own thread */
+  uint32_t thread_id;       /* the kernel's; constant */
+  uintptr_t return_frame;   /* of the last midden_locked_call; its own thread and signal handler */
   uintptr_t thread_pointer; /* constant */
   uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
   struct os_range stack; /* the stack in use as a whole; empty where the program named a base in none that is known */
