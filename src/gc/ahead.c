@@ -74,8 +74,10 @@ uint64_t ahead_task(struct mutator *self, uint64_t now_ns) {
   mutator_leave(self);
   size_t wanted = ahead_wanted_bytes(atomic_load_relaxed(&heap_scavenger.need_bytes), pages.in_use_bytes);
   atomic_store_relaxed(&heap_pages.low_bytes, wanted / 2);
-  if (pageheap_stats_idle_resident(&pages) >= wanted || wanted < CHUNK_BYTES) return UINT64_MAX;
-  if (populate_chunk(self)) return 0;
-  atomic_store_relaxed(&heap_pages.low_bytes, (size_t)0); /* there is nothing to be had: not until the next cycle */
+  if (wanted >= CHUNK_BYTES) {
+    if (pageheap_stats_idle_resident(&pages) >= wanted) return UINT64_MAX;
+    if (populate_chunk(self)) return 0;
+  }
+  atomic_store_relaxed(&heap_pages.low_bytes, (size_t)0); /* there is nothing to be done: not until the next cycle */
   return UINT64_MAX;
 }

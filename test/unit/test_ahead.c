@@ -8,6 +8,9 @@
 
 #include "base/atomic.h"
 #include "gc/ahead.h"
+#include "gc/scavenger.h"
+#include "mutator/mutator.h"
+#include "os/os.h"
 #include "page/pageheap.h"
 #include "support/heap_test.h"
 
@@ -42,6 +45,18 @@ static size_t ready_bytes(void) {
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);
   return pageheap_stats_idle_resident(&pages);
+}
+
+/* It would be called at each allocation of a span. */
+static void a_small_heap_does_not_call(void **state) {
+  (void)state;
+  struct pageheap_stats pages;
+  midden_collect();
+  pageheap_read_stats(&heap_pages, &pages);
+  size_t wanted = ahead_wanted_bytes(atomic_load_relaxed(&heap_scavenger.need_bytes), pages.in_use_bytes);
+  REQUIRE(wanted != 0 && wanted < CHUNK_BYTES, "%zu bytes are wanted", wanted);
+  assert_true(ahead_task(mutator_self(), os_now_ns()) == UINT64_MAX);
+  assert_int_equal(atomic_load_relaxed(&heap_pages.low_bytes), 0);
 }
 
 /* No cycle runs meanwhile, so that the need stays what it was. */
@@ -82,6 +97,7 @@ int main(void) {
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_quarter_of_what_is_left_is_wanted),
                                      cmocka_unit_test(a_large_heap_has_a_few_chunks_ready_near_its_goal),
+                                     cmocka_unit_test(a_small_heap_does_not_call),
                                      cmocka_unit_test(growth_past_the_goal_finds_memory_ready),
                                      cmocka_unit_test(nothing_is_made_ready_beyond_the_limit)};
   return test_run_group(tests);
