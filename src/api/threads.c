@@ -10,8 +10,6 @@
 #include "midden/midden.h"
 #include "mutator/world.h"
 
-enum { RESPITES = 4 };
-
 int midden_thread_attach(void) { return midden_thread_attach_at(NULL); }
 
 int midden_thread_attach_at(void *stack_base) {
@@ -96,7 +94,7 @@ static void release_and_return(struct mutator *self, void *frame) {
   self->is_returning = true;
   atomic_signal_barrier();
   self->return_frame = (uintptr_t)frame;
-  self->respites = RESPITES;
+  self->respites = WORLD_RESPITES;
   loan_release();
   atomic_signal_barrier();
   self->is_returning = false;

@@ -10,7 +10,7 @@
 #include "mutator/fiber.h"
 #include "mutator/handshake.h"
 
-enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000, REFUSAL_DOUBLINGS = 3 };
+enum { RECHECK_NS = 2000000, PATIENCE_NS = 2000000000, REFUSAL_NS = 50000, REFUSAL_DOUBLINGS = WORLD_RESPITES - 1 };
 
 /* Of a frame of midden_locked_call and of what may lie between it and the program's. */
 enum { RETURN_FRAME_BYTES = 256 };

@@ -16,6 +16,9 @@
  * sanitizer's runtime cannot be entered in the middle of itself, where a signal may come. */
 #define WORLD_BY_POLL THREAD_SANITIZER
 
+/* How often a thread may refuse to stop where midden_locked_call has just returned to. */
+enum { WORLD_RESPITES = 4 };
+
 /* Installs the handler.  `signal` 0: the system's default.  0 or -errno. */
 int world_init(int signal);
 int world_signal(void);

@@ -139,7 +139,7 @@ int os_on_thread_exit(void (*function)(void *argument), void *argument);
 /* Where a thread that took the signal was.  All its registers lie between stack_pointer and its stack's base. */
 struct os_interruption {
   uintptr_t stack_pointer;
-  uintptr_t interrupted_stack_pointer; /* what it was itself */
+  uintptr_t interrupted_stack_pointer; /* where the stack of the interrupted code ended */
   struct os_range alternate_stack;     /* where the thread ran on its alternate signal stack; else empty */
 };
 

@@ -40,11 +40,6 @@ static size_t resident_bytes(void) {
   return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static void sleep_ms(long ms) {
-  const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-  nanosleep(&time, NULL);
-}
-
 /* Voluntary context switches of all threads but this one: each is a wakeup. */
 static long wakeups(void) {
   char path[64 + sizeof(((struct dirent *)NULL)->d_name)], line[256];
@@ -83,7 +78,7 @@ static void wait_for_silence(int ms) {
     if (now == before) return;
     REQUIRE(waited_ms < PATIENCE_S * 1000, "the library's threads do not fall silent");
     before = now;
-    sleep_ms(ms);
+    test_sleep_ms(ms);
   }
 }
 
@@ -107,7 +102,7 @@ static void memory_comes_back_without_a_call(void **state) {
   int waited_ms = 0;
   for (; !is_back(before.collections); waited_ms += 20) {
     REQUIRE(waited_ms < PATIENCE_S * 1000, "memory does not come back");
-    sleep_ms(20);
+    test_sleep_ms(20);
   }
   REQUIRE(resident_bytes() + spike_bytes / 2 < peak_bytes, "resident: %zu, at the peak %zu", resident_bytes(),
           peak_bytes);
@@ -128,7 +123,7 @@ static void it_works_again_after_a_rest(void **state) {
   uint64_t collections = drop_spike().collections;
   for (int waited_ms = 0; !is_back(collections); waited_ms += 20) {
     REQUIRE(waited_ms < PATIENCE_S * 1000, "memory does not come back");
-    sleep_ms(20);
+    test_sleep_ms(20);
   }
   size_t count = 0;
   for (const struct node *node = live; node != NULL; node = node->next) count++;

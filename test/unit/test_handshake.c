@@ -30,8 +30,6 @@ static struct subject subjects[STATES];
 static bool let_go;   /* atomic; leave the critical section, or the store */
 static bool finished; /* atomic */
 
-static void sleep_ms(long ms) { nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL); }
-
 static struct subject *subject_of(const struct mutator *mutator) {
   for (int i = 0; i < STATES; i++) {
     if (atomic_load_acquire(&subjects[i].mutator) == mutator) return &subjects[i];
@@ -49,7 +47,7 @@ static void answer(struct mutator *mutator) {
 }
 
 static void wait_for(const bool *flag) {
-  while (!atomic_load_acquire(flag)) sleep_ms(1);
+  while (!atomic_load_acquire(flag)) test_sleep_ms(1);
 }
 
 static void be_critical(struct mutator *self, struct subject *subject) {
@@ -93,7 +91,7 @@ static void start_all(void) {
   for (int i = 0; i < STATES; i++) {
     subjects[i] = (struct subject){.state = (enum state)i};
     REQUIRE(pthread_create(&subjects[i].thread, NULL, run, &subjects[i]) == 0, "no thread");
-    while (atomic_load_acquire(&subjects[i].mutator) == NULL) sleep_ms(1);
+    while (atomic_load_acquire(&subjects[i].mutator) == NULL) test_sleep_ms(1);
   }
   pthread_join(subjects[DETACHES].thread, NULL);
 }
@@ -106,7 +104,7 @@ static void end_all(void) {
 }
 
 static void *let_go_later(void *unused) {
-  sleep_ms(20);
+  test_sleep_ms(20);
   atomic_store_release(&let_go, true);
   return unused;
 }
@@ -179,7 +177,7 @@ static void a_held_thread_does_not_leave(void **state) {
   atomic_store_release(&finished, false);
   for (int i = 0; i < STATES; i++) subjects[i] = (struct subject){.state = (enum state)i};
   REQUIRE(pthread_create(&thread, NULL, flip, NULL) == 0, "no thread");
-  while (atomic_load_acquire(&subjects[BLOCKS].mutator) == NULL) sleep_ms(1);
+  while (atomic_load_acquire(&subjects[BLOCKS].mutator) == NULL) test_sleep_ms(1);
   for (int i = 0; i < ROUNDS; i++) {
     struct mutator *self = mutator_self();
     collector_acquire(self);

@@ -32,8 +32,6 @@ static unsigned signals_sent;  /* by the caller, on its way out */
 static unsigned stops;         /* by the world's stopping thread */
 static unsigned stops_of_leaving;
 
-static void sleep_ms(long ms) { nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL); }
-
 static void count_stop(struct midden_tracer *tracer, void *unused) {
   (void)tracer;
   (void)unused;
@@ -55,7 +53,7 @@ void __wrap_collector_release(void) {
   if (forced) atomic_store_seq_cst(&is_caller_leaving, true);
   __real_collector_release();
   if (!forced) return;
-  while (!world_is_stopped()) sleep_ms(1);
+  while (!world_is_stopped()) test_sleep_ms(1);
   for (int i = 0; i < 5; i++) ask_to_stop();
   atomic_store_seq_cst(&is_caller_leaving, false);
 }
@@ -81,14 +79,14 @@ static void stop_waits_for_return(void **state) {
   atomic_store_seq_cst(&is_forced, true);
   midden_set_root_callback(count_stop, NULL);
   REQUIRE(pthread_create(&caller, NULL, call_locked, NULL) == 0, "no thread");
-  while (!atomic_load_seq_cst(&is_caller_inside)) sleep_ms(1);
+  while (!atomic_load_seq_cst(&is_caller_inside)) test_sleep_ms(1);
   midden_collect();
   assert_true(stops > 0);
   assert_int_equal(signals_sent, 5);
   assert_int_equal(stops_of_leaving, 0);
 
   /* Out of the call it is stopped like any other: this ends. */
-  while (!atomic_load_seq_cst(&has_caller_left)) sleep_ms(1);
+  while (!atomic_load_seq_cst(&has_caller_left)) test_sleep_ms(1);
   midden_collect();
   atomic_store_seq_cst(&done, true);
   pthread_join(caller, NULL);
@@ -144,7 +142,7 @@ static void stop_waits_for_what_follows(void **state) {
   midden_set_root_callback(look_between, NULL);
   stops = 0;
   REQUIRE(pthread_create(&mover, NULL, move_and_follow, NULL) == 0, "no thread");
-  while (atomic_load_seq_cst(&followed) == 0) sleep_ms(1);
+  while (atomic_load_seq_cst(&followed) == 0) test_sleep_ms(1);
   for (int i = 0; i < TRIES; i++) midden_collect();
   atomic_store_seq_cst(&done, true);
   pthread_join(mover, NULL);
