@@ -37,8 +37,8 @@ void brief_settled(struct brief *brief, uint64_t ns) {
 void brief_delayed(struct brief *brief, uint64_t ns) { brief->delay_ns = mean(brief->delay_ns, (double)ns); }
 
 static double longest_ns(const struct brief *brief) {
-  if (brief->delay_ns <= brief->limit_ns) return brief->limit_ns;
-  return smaller(brief->delay_ns, LONGER * brief->limit_ns);
+  double longer_ns = LONGER * smaller(brief->delay_ns, brief->limit_ns);
+  return longer_ns > brief->limit_ns ? longer_ns : brief->limit_ns;
 }
 
 /* As much more will live as did the last time; before anything is known, all of it. */

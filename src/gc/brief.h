@@ -4,9 +4,10 @@
  * longer, a stop is cheaper for everybody: nothing is protected, no page is written to for the second time at the price of a
  * fault, nothing is read twice, and threads that allocate faster than a worker marks need not rest.
  *
- * How long is brief is a limit that is given; up to LONGER times that, where cycles beside the program delayed it for longer,
- * by their own stop and by rests.  While the world is stopped for all of the marking such delays are forgotten little by
- * little, so that marking beside the program is tried again.
+ * How long is brief is a limit that is given; or LONGER times what cycles beside the program delayed it by what can be counted,
+ * their own stop, assists and rests: faults and caches cost it more.  Never more than LONGER times the limit.  While the world
+ * is stopped for all of the marking such delays are forgotten little by little, so that marking beside the program is tried
+ * again.
  *
  * Arithmetic on what the caller measured: no clock, no globals.  The collector lock's holder's. */
 #ifndef MIDDEN_GC_BRIEF_H

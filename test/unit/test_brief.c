@@ -105,9 +105,9 @@ static void what_comes_after_marking_counts(void **state) {
 static void longer_delays_allow_longer_stops(void **state) {
   (void)state;
   struct brief brief = steady(MIB, 4.0); /* 2.1 ms */
-  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, 2 * LIMIT_NS);
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, LIMIT_NS * 6 / 10);
   assert_false(is_brief(&brief, MIB));
-  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, 10 * LIMIT_NS);
+  for (int i = 0; i < 10; i++) mark_beside(&brief, MIB, 4.0 * 1.5, LIMIT_NS * 8 / 10);
   assert_true(is_brief(&brief, MIB));
   for (int i = 0; i < 10; i++) mark_beside(&brief, 2 * MIB, 4.0 * 1.5, 10 * LIMIT_NS);
   assert_false(is_brief(&brief, 2 * MIB)); /* not for any time */
