@@ -46,6 +46,7 @@ enum { REFUSALS_MOST = 3 };
 static unsigned refusals; /* atomic */
 
 void dirty_init(void) {
+  written_init();
   mark_postpones_traces = true;
   sticky_marks = collector.generation.choice != MIDDEN_GENERATIONS_OFF;
 }

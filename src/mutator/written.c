@@ -27,6 +27,8 @@ static int open_if_lost(void) {
   return os_dirty_open();
 }
 
+void written_init(void) { os_dirty_prepare(); }
+
 bool written_is_available(void) {
   int error = open_if_lost();
   return error != -ENOSYS && error != -EPERM;

@@ -21,6 +21,9 @@
 /* Parts of the arena that may be read by different threads at once. */
 enum { WRITTEN_PART_SHIFT = 26 };
 
+/* Early, while the process has one thread, if it can be: spares the first cycle some milliseconds. */
+void written_init(void);
+
 /* Whether the system can tell: false where it said that it cannot, or may not.  The first call tries. */
 bool written_is_available(void);
 

@@ -36,6 +36,10 @@
 
 #include "os/os.h"
 
+/* For a process that may call os_dirty_open later, when it has several threads: then that would take some milliseconds, which
+ * this spares it while it has one.  Opens nothing. */
+void os_dirty_prepare(void);
+
 /* Opens the two, and tries on a page of its own whether writes are really told from their absence.  0, also where it
  * is open; -ENOSYS where the system cannot do it; -EPERM where it may not; -errno. */
 int os_dirty_open(void);
@@ -47,7 +51,7 @@ void os_dirty_close(void);
 int os_dirty_check(void);
 
 /* For the child of a fork, where nothing is watched: the descriptors that it has inherited lead to its parent's
- * memory.  Same as os_dirty_close; os_dirty_open and os_dirty_watch begin anew. */
+ * memory.  Same as os_dirty_close, and os_dirty_prepare where that was called; os_dirty_open and os_dirty_watch begin anew. */
 void os_dirty_forked(void);
 
 /* Watches a range of whole pages: private memory, which need not be accessible yet.  Its pages stay as they are: EMPTY or

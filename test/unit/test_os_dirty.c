@@ -560,6 +560,51 @@ static void lost_descriptors_are_noticed(void **state) {
   test_child_succeeds("lost descriptors", descriptors_are_lost, NULL, 10);
 }
 
+/* Of the kernel's table of descriptors. */
+static long table_size(void) {
+  FILE *file = fopen("/proc/self/status", "re");
+  if (file == NULL) return -1;
+  char line[256];
+  long size = -1;
+  while (size < 0 && fgets(line, sizeof line, file) != NULL) {
+    if (strncmp(line, "FDSize:", 7) == 0) size = strtol(line + 7, NULL, 10);
+  }
+  fclose(file);
+  return size;
+}
+
+/* A fork makes the table as small as what is open. */
+static int child_is_prepared(void *argument) {
+  (void)argument;
+  if (table_size() >= 960) return 1;
+  os_dirty_forked();
+  return table_size() >= 960 ? 0 : 2;
+}
+
+static int the_table_grows_early(void *argument) {
+  (void)argument;
+  int numbers[1];
+  if (table_size() >= 960) return 1;
+  os_dirty_prepare();
+  if (table_size() < 960) return 2;
+  if (find_descriptors(numbers, 1) != 0) return 3;
+  test_child_succeeds("child of a prepared process", child_is_prepared, NULL, 10);
+  return 0;
+}
+
+/* Later, when threads share it, that takes milliseconds. */
+static int there_is_room_before_it_is_needed(void *argument) {
+  (void)argument;
+  os_dirty_forked();
+  test_child_succeeds("prepared process", the_table_grows_early, NULL, 10);
+  return 0;
+}
+
+static void the_table_of_descriptors_grows_early(void **state) {
+  (void)state;
+  test_child_succeeds("table of descriptors", there_is_room_before_it_is_needed, NULL, 10);
+}
+
 static int set_number_limit(rlim_t numbers) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max < numbers) return -1;
@@ -692,6 +737,7 @@ int main(void) {
       cmocka_unit_test(split_pages_are_joined),
       cmocka_unit_test(a_child_begins_anew),
       cmocka_unit_test(lost_descriptors_are_noticed),
+      cmocka_unit_test(the_table_of_descriptors_grows_early),
       cmocka_unit_test(low_numbers_are_the_programs),
       cmocka_unit_test(no_privilege_is_needed),
       cmocka_unit_test(opening_twice_is_opening_once),
