@@ -11,15 +11,20 @@ enum {
   FORGETTING = 16 /* one part in so many, with each stop */
 };
 
-void brief_init(struct brief *brief, uint64_t limit_ns) { *brief = (struct brief){.limit_ns = (double)limit_ns}; }
+void brief_init(struct brief *brief, uint64_t limit_ns) {
+  *brief = (struct brief){.limit_ns = (double)limit_ns, .delay_ns = (double)limit_ns, .survival = 1};
+}
 
 static double mean(double a, double b) { return (a + b) / 2; }
 
 static double smaller(double a, double b) { return a < b ? a : b; }
 
-void brief_left(struct brief *brief, size_t live_bytes) {
-  double times = brief->live_bytes > 0 ? (double)live_bytes / brief->live_bytes : 2;
-  brief->growth = times < 1 ? 1 : smaller(times, 2);
+static double larger(double a, double b) { return a > b ? a : b; }
+
+void brief_left(struct brief *brief, size_t live_bytes, size_t before_bytes) {
+  double grown = (double)live_bytes - brief->live_bytes, allocated = (double)before_bytes - brief->live_bytes;
+  double survived = grown > 0 && allocated > 0 ? smaller(grown / allocated, 1) : 0;
+  brief->survival = larger(survived, brief->survival / 2);
   brief->live_bytes = (double)live_bytes;
 }
 
@@ -37,16 +42,14 @@ void brief_settled(struct brief *brief, uint64_t ns) {
 void brief_delayed(struct brief *brief, uint64_t ns) { brief->delay_ns = mean(brief->delay_ns, (double)ns); }
 
 static double longest_ns(const struct brief *brief) {
-  double longer_ns = LONGER * smaller(brief->delay_ns, brief->limit_ns);
-  return longer_ns > brief->limit_ns ? longer_ns : brief->limit_ns;
+  return larger(brief->limit_ns, LONGER * smaller(brief->delay_ns, brief->limit_ns));
 }
 
-/* As much more will live as did the last time; before anything is known, all of it. */
 size_t brief_most_bytes(const struct brief *brief, unsigned markers) {
   double left_ns = longest_ns(brief) - brief->settle_ns;
   if (left_ns <= 0) return 0;
   double ns_per_byte = brief->ns_per_byte > 0 ? brief->ns_per_byte : GUESS_NS_PER_BYTE;
   double most = left_ns / ns_per_byte * (markers > 1 ? markers : 1);
-  bool is_enough = brief->live_bytes > 0 && brief->live_bytes * brief->growth <= most;
-  return is_enough || most >= (double)SIZE_MAX ? SIZE_MAX : (size_t)most;
+  if (most > brief->live_bytes) most = brief->live_bytes + (most - brief->live_bytes) / brief->survival;
+  return most >= (double)SIZE_MAX ? SIZE_MAX : (size_t)most;
 }

@@ -21,15 +21,15 @@ struct brief {
   double limit_ns;    /* 0: none is brief */
   double ns_per_byte; /* of one marker in a stop, of late; 0: not known yet */
   double live_bytes;  /* after the last cycle; 0: there was none */
-  double growth;      /* how many times what there was after the one before; 1 to 2 */
+  double survival;    /* 0 to 1; by how much of what is allocated what lives grows from cycle to cycle */
   double settle_ns;   /* what a stop for all took beside marking, the last time: finalizers, weak references */
-  double delay_ns;    /* of the program by a cycle beside it, of late */
+  double delay_ns;    /* of the program by a cycle beside it, of late; at first as long as the limit */
 };
 
 void brief_init(struct brief *brief, uint64_t limit_ns);
 
-/* So much lives after a cycle. */
-void brief_left(struct brief *brief, size_t live_bytes);
+/* So much lives after a cycle, of what was there before it. */
+void brief_left(struct brief *brief, size_t live_bytes, size_t before_bytes);
 
 /* A full cycle marked so much, in a stop or beside the program; time of all its markers. */
 void brief_marked(struct brief *brief, size_t bytes, uint64_t ns, bool beside);
@@ -40,8 +40,7 @@ void brief_settled(struct brief *brief, uint64_t ns);
 /* A cycle beside the program stopped it for so long, and kept processors from it for so long. */
 void brief_delayed(struct brief *brief, uint64_t ns);
 
-/* So much can be marked in a stop, by so many markers, that is expected to be brief: SIZE_MAX where that is more than is expected
- * to live when the next cycle comes. */
+/* A heap of so many bytes, dead ones included, is expected to be marked in a brief stop by so many markers. */
 size_t brief_most_bytes(const struct brief *brief, unsigned markers);
 
 #endif

@@ -179,7 +179,7 @@ static size_t goal_after(const struct collector_report *report, size_t new_bytes
 /* In a stop, of all markers: that one waits for another counts.  Beside the program how long they worked is all that tells. */
 static void note_time_to_mark(const struct cycle *cycle) {
   const struct collector_report *report = &cycle->report;
-  brief_left(&collector.brief, report->marked_bytes);
+  brief_left(&collector.brief, report->marked_bytes, report->live_before_bytes);
   if (report->minor) return;
   uint64_t ns = cycle->concurrent ? report->cpu_ns + report->assist_ns : report->mark_ns * cycle->markers;
   brief_marked(&collector.brief, report->marked_bytes, ns, cycle->concurrent);

@@ -2,7 +2,9 @@
 
 enum {
   ROOM_DIVISOR = 2, /* survivors of minor cycles may take this part of the room */
-  BARRED_CYCLES = 8
+  BARRED_CYCLES = 8,
+  TELLING_DIVISOR = 4, /* a full cycle that freed less of the heap tells little */
+  MOST = 16
 };
 
 /* Minor cycles must do so much better: what they leave behind is paid for by the next full one. */
@@ -16,8 +18,14 @@ bool generation_wants_minor(const struct generation *generation) {
   size_t survivors =
       generation->old_bytes > generation->full_bytes ? generation->old_bytes - generation->full_bytes : 0;
   if (survivors > generation->room_bytes / ROOM_DIVISOR) return false;
-  return generation->choice == MIDDEN_GENERATIONS_ALWAYS ||
-         (generation->barred == 0 && generation->full_cost.cpu_ns > 0);
+  if (generation->choice == MIDDEN_GENERATIONS_ALWAYS) return true;
+  if (generation->most != 0 && generation->minors_ns >= generation->most * generation->full_ns) return false;
+  return generation->barred == 0 && generation->full_cost.cpu_ns > 0;
+}
+
+static unsigned most_after(const struct generation *generation, size_t before_bytes) {
+  if (generation->freed_bytes >= before_bytes / TELLING_DIVISOR) return 0;
+  return generation->most == 0 ? 1 : generation->most < MOST ? 2 * generation->most : MOST;
 }
 
 void generation_ended(struct generation *generation, bool minor, size_t before_bytes, size_t after_bytes,
@@ -27,6 +35,7 @@ void generation_ended(struct generation *generation, bool minor, size_t before_b
   generation->old_bytes = after_bytes;
   generation->freed_bytes = before_bytes > after_bytes ? before_bytes - after_bytes : 0;
   if (minor) return;
+  generation->most = most_after(generation, before_bytes);
   generation->full_bytes = after_bytes;
   generation->room_bytes = goal_bytes > after_bytes ? goal_bytes - after_bytes : 0;
 }
@@ -46,8 +55,13 @@ void generation_charge(struct generation *generation, uint64_t cpu_ns) {
   count(generation->minor ? &generation->minor_cost : &generation->full_cost, (double)cpu_ns,
         (double)generation->freed_bytes);
   if (!generation->minor) {
+    generation->full_ns = (double)cpu_ns;
+    generation->minors_ns = 0;
     if (generation->barred != 0) generation->barred--;
-  } else if (!is_worth_it(&generation->minor_cost, &generation->full_cost)) {
+    return;
+  }
+  generation->minors_ns += (double)cpu_ns;
+  if (!is_worth_it(&generation->minor_cost, &generation->full_cost)) {
     generation->barred = BARRED_CYCLES;
     generation->minor_cost = (struct generation_cost){0};
   }

@@ -12,7 +12,9 @@
  *     what is old               a cycle beside the program, full or minor                  minor, full
  *
  * Whether it pays is measured: the processor time for each byte that cycles freed.  Where the last few minor ones did not do
- * much better than the last few full ones, some full ones follow before another is tried.  Whatever pays, a full cycle comes when what
+ * much better than the last few full ones, some full ones follow before another is tried.  A full one that freed little, of a
+ * heap that grew, tells little of the next: after it minor ones may cost as much as it did together, twice as much after the
+ * next such, and so on.  Whatever pays, a full cycle comes when what
  * survived minor ones has taken half of the room that the last full one left; their goal stays that of the last full one, so
  * that the heap grows no larger than without them, but for a quarter of that room at most where they free little.
  *
@@ -41,7 +43,10 @@ struct generation {
   struct generation_cost {
     double cpu_ns, freed_bytes; /* of the last few cycles */
   } full_cost, minor_cost;
-  unsigned barred; /* full cycles until a minor one is tried again */
+  unsigned barred;  /* full cycles until a minor one is tried again */
+  unsigned most;    /* minor cycles may cost so many times what the last full one did; 0: it told what full ones do */
+  double full_ns;   /* the last full cycle */
+  double minors_ns; /* those since then */
 };
 
 /* Whether the next cycle is to be a minor one, if nobody asks for a full one. */

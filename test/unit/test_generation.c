@@ -89,6 +89,31 @@ static void they_are_barred_where_they_do_not_pay(void **state) {
   assert_true(run.minor > 600);
 }
 
+/* Of a program that grew while a full cycle marked it, and whose heap is garbage then: what that one cost, and freed, is no
+ * measure. */
+static void a_full_cycle_that_freed_little_tells_little(void **state) {
+  (void)state;
+  struct generation generation = {.choice = MIDDEN_GENERATIONS_AUTO};
+  for (unsigned most = 1; most <= 16; most *= 2) {
+    generation_ended(&generation, false, 100 * MIB, 90 * MIB, 200 * MIB);
+    generation_charge(&generation, 100);
+    unsigned minor = 0;
+    for (; generation_wants_minor(&generation); minor++) {
+      generation_ended(&generation, true, 150 * MIB, 90 * MIB, 200 * MIB);
+      generation_charge(&generation, 10);
+      REQUIRE(minor < 1000, "minor cycles for ever");
+    }
+    assert_int_equal(minor, 10 * most);
+  }
+  generation_ended(&generation, false, 200 * MIB, 90 * MIB, 200 * MIB);
+  generation_charge(&generation, 100);
+  for (int i = 0; i < 1000; i++) {
+    assert_true(generation_wants_minor(&generation));
+    generation_ended(&generation, true, 150 * MIB, 90 * MIB, 200 * MIB);
+    generation_charge(&generation, 10);
+  }
+}
+
 int main(void) {
   test_start("unit/generation");
   const struct CMUnitTest tests[] = {
@@ -96,6 +121,7 @@ int main(void) {
       cmocka_unit_test(most_cycles_are_minor_where_most_objects_die_young),
       cmocka_unit_test(survivors_take_half_of_the_room_at_most),
       cmocka_unit_test(they_are_barred_where_they_do_not_pay),
+      cmocka_unit_test(a_full_cycle_that_freed_little_tells_little),
   };
   return test_run_group(tests);
 }
