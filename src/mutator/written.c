@@ -67,15 +67,25 @@ static bool has_pointers(size_t page) {
 
 static size_t used_pages(void) { return (atomic_load_acquire(&heap_arena.used) - heap_arena.start) >> PAGE_SHIFT; }
 
-/* A run of pages is widened to the huge pages in which it begins and ends. */
+static uint8_t chunk_state(size_t chunk) {
+  return chunk_states != NULL ? chunk_states[chunk] : CHUNK_IS_SPLIT | CHUNK_WAS_WRITTEN;
+}
+
+/* Its huge page may be. */
+static bool is_whole(size_t chunk) {
+  return arena_chunk_is_huge(&heap_arena, chunk) && (chunk_state(chunk) & CHUNK_IS_SPLIT) == 0;
+}
+
+/* A run of pages is widened to the huge pages in which it begins and ends.  Of one that is split the free pages are left alone: the
+ * program is likely to allocate from them, and a fault for each is spared. */
 static size_t run_start(size_t page, size_t least) {
   size_t chunk = page / CHUNK_PAGES;
-  return arena_chunk_is_huge(&heap_arena, chunk) ? max_size(chunk * CHUNK_PAGES, least) : page;
+  return is_whole(chunk) ? max_size(chunk * CHUNK_PAGES, least) : page;
 }
 
 static size_t run_end(size_t page, size_t most) {
   size_t chunk = (page - 1) / CHUNK_PAGES;
-  return arena_chunk_is_huge(&heap_arena, chunk) ? min_size((chunk + 1) * CHUNK_PAGES, most) : page;
+  return is_whole(chunk) ? min_size((chunk + 1) * CHUNK_PAGES, most) : page;
 }
 
 /* The next run of pages in [*page, end); false if there is none. */
@@ -202,10 +212,6 @@ static bool has_much_room(size_t page, uint16_t info) {
   return objects * size_class_bytes[page_info_class(info)] <= PAGE_BYTES / 2;
 }
 
-static uint8_t chunk_state(size_t chunk) {
-  return chunk_states != NULL ? chunk_states[chunk] : CHUNK_IS_SPLIT | CHUNK_WAS_WRITTEN;
-}
-
 static bool will_be_written(size_t page, bool only_room) {
   uint16_t info = atomic_load_relaxed(&heap_arena.page_info[page]);
   if (info == 0 || page_info_scan(info) == SCAN_NONE) return false;
@@ -215,8 +221,7 @@ static bool will_be_written(size_t page, bool only_room) {
 /* Of a huge page that is whole, all or nothing, which would split it. */
 static void allow_in_chunk(size_t chunk, bool only_room) {
   size_t page = chunk * CHUNK_PAGES, end = min_size(page + CHUNK_PAGES, used_pages());
-  bool is_whole = arena_chunk_is_huge(&heap_arena, chunk) && (chunk_state(chunk) & CHUNK_IS_SPLIT) == 0;
-  size_t least = is_whole ? CHUNK_PAGES : ALLOW_LEAST_PAGES;
+  size_t least = is_whole(chunk) ? CHUNK_PAGES : ALLOW_LEAST_PAGES;
   for (size_t next; page < end; page = next + 1) {
     for (next = page; next < end && will_be_written(next, only_room);) next++;
     if (next - page >= least)
