@@ -88,14 +88,23 @@ static size_t run_end(size_t page, size_t most) {
   return is_whole(chunk) ? min_size((chunk + 1) * CHUNK_PAGES, most) : page;
 }
 
+/* A gap of so many pages between two runs is taken along: a call that protects interrupts all processors on which the program
+ * runs, which takes longer than the few faults. */
+enum { GAP_PAGES = 2 };
+
+static size_t first_with_pointers(size_t page, size_t end) {
+  while (page < end && !has_pointers(page)) page++;
+  return page;
+}
+
 /* The next run of pages in [*page, end); false if there is none. */
 static bool next_run(size_t *page, size_t end, struct os_range *run) {
-  size_t from = *page;
-  while (from < end && !has_pointers(from)) from++;
+  size_t from = first_with_pointers(*page, end), to = from, most = end;
   if (from == end) return false;
-  size_t to = from + 1;
-  for (size_t wide = run_end(to, end); to < wide || (to < end && has_pointers(to)); wide = run_end(to, end))
-    to = max_size(wide, to + 1);
+  for (size_t next = from; next < most; next = first_with_pointers(to, most)) {
+    to = run_end(next + 1, end);
+    most = min_size(to + GAP_PAGES + 1, end);
+  }
   *run = (struct os_range){round_down(heap_arena.start + (run_start(from, *page) << PAGE_SHIFT), os_page_bytes()),
                            round_up(heap_arena.start + (to << PAGE_SHIFT), os_page_bytes())};
   *page = to;
