@@ -76,16 +76,11 @@ static bool is_whole(size_t chunk) {
   return arena_chunk_is_huge(&heap_arena, chunk) && (chunk_state(chunk) & CHUNK_IS_SPLIT) == 0;
 }
 
-/* A run of pages is widened to the huge pages in which it begins and ends.  Of one that is split the free pages are left alone: the
- * program is likely to allocate from them, and a fault for each is spared. */
-static size_t run_start(size_t page, size_t least) {
-  size_t chunk = page / CHUNK_PAGES;
-  return is_whole(chunk) ? max_size(chunk * CHUNK_PAGES, least) : page;
-}
-
-static size_t run_end(size_t page, size_t most) {
-  size_t chunk = (page - 1) / CHUNK_PAGES;
-  return is_whole(chunk) ? min_size((chunk + 1) * CHUNK_PAGES, most) : page;
+/* Pages are protected and read in runs, which are widened to the huge pages in which they begin and end.  Where one is split, that is
+ * quick to read, and to be protected the free pages are left alone: the program is likely to allocate from them, and a fault for each
+ * is spared. */
+static bool is_wide(size_t chunk, bool protect) {
+  return protect ? is_whole(chunk) : arena_chunk_is_huge(&heap_arena, chunk);
 }
 
 /* A gap of so many pages between two runs is taken along: a call that protects interrupts all processors on which the program
@@ -97,15 +92,25 @@ static size_t first_with_pointers(size_t page, size_t end) {
   return page;
 }
 
+/* Where a run ends that has reached a page, or leaves its chunk. */
+static size_t run_end(size_t page, size_t end, bool protect) {
+  size_t chunk = page / CHUNK_PAGES, most = min_size((chunk + 1) * CHUNK_PAGES, end);
+  if (is_wide(chunk, protect)) return most;
+  while (page < most && has_pointers(page)) page++;
+  return page;
+}
+
 /* The next run of pages in [*page, end); false if there is none. */
-static bool next_run(size_t *page, size_t end, struct os_range *run) {
+static bool next_run(size_t *page, size_t end, bool protect, struct os_range *run) {
   size_t from = first_with_pointers(*page, end), to = from, most = end;
   if (from == end) return false;
   for (size_t next = from; next < most; next = first_with_pointers(to, most)) {
-    to = run_end(next + 1, end);
+    to = run_end(next, end, protect);
     most = min_size(to + GAP_PAGES + 1, end);
   }
-  *run = (struct os_range){round_down(heap_arena.start + (run_start(from, *page) << PAGE_SHIFT), os_page_bytes()),
+  size_t chunk = from / CHUNK_PAGES;
+  if (is_wide(chunk, protect)) from = max_size(chunk * CHUNK_PAGES, *page);
+  *run = (struct os_range){round_down(heap_arena.start + (from << PAGE_SHIFT), os_page_bytes()),
                            round_up(heap_arena.start + (to << PAGE_SHIFT), os_page_bytes())};
   *page = to;
   return true;
@@ -186,7 +191,7 @@ static void note_and_visit(void *argument, struct os_range range) {
 static ptrdiff_t visit_pages(size_t page, size_t end, bool protect, written_visit_fn *visit, void *argument) {
   struct noting noting = {visit, argument};
   ptrdiff_t all_bytes = 0;
-  for (struct os_range run; next_run(&page, end, &run);) {
+  for (struct os_range run; next_run(&page, end, protect, &run);) {
     ptrdiff_t bytes = visit_run(run, protect, note_and_visit, &noting);
     if (bytes < 0) return bytes;
     all_bytes += bytes;
