@@ -278,6 +278,9 @@ target_link_options(test_unit_dirty_beside PRIVATE "LINKER:--wrap=rounds_run")
 # What test_dirty_allow.c looks at.
 target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow")
 
+# What test_dirty_split.c looks at.
+target_link_options(test_unit_dirty_split PRIVATE "LINKER:--wrap=os_dirty_scan")
+
 # What test_dirty_protect.c is refused.
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
 

@@ -208,9 +208,18 @@ ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void
 
 static void pass_over(void *argument, struct os_range range) { (void)argument, (void)range; }
 
+/* What stands behind a chunk that was empty in between may be a huge page again. */
+static void forget_split(void) {
+  size_t count = chunk_states == NULL ? 0 : used_pages() / CHUNK_PAGES;
+  for (size_t i = 0; i < count; i++) {
+    if (arena_take_emptied(&heap_arena, i)) chunk_states[i] &= (uint8_t)~CHUNK_IS_SPLIT;
+  }
+}
+
 int written_protect(void) {
   int error = watch();
   if (error != 0) return error;
+  forget_split();
   ptrdiff_t bytes = visit_pages(0, used_pages(), true, pass_over, NULL);
   return bytes < 0 ? (int)bytes : 0;
 }

@@ -198,6 +198,11 @@ bool arena_chunk_is_huge(const struct arena *arena, size_t chunk) {
   return arena->huge_pages && os_huge_page_bytes() == CHUNK_BYTES && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
 }
 
+bool arena_take_emptied(struct arena *arena, size_t chunk) {
+  bool *emptied = &arena->chunks[chunk].emptied;
+  return atomic_load_relaxed(emptied) && atomic_exchange_acq_rel(emptied, false);
+}
+
 /* The first huge page of a table is never one: it is advised from its middle on. */
 void arena_mark_bits_unit(const struct arena *arena, size_t chunk, size_t *first, size_t *end) {
   size_t chunk_table_bytes = CHUNK_PAGES * MARK_BITS_PAGE_BYTES, huge_bytes = os_huge_page_bytes();

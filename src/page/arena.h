@@ -30,6 +30,7 @@ struct arena_chunk {
   bool new_roots;        /* atomic; slots for root objects were claimed in it since the cycle began */
   bool stuck;            /* no whole OS page of what is idle could go when that was tried last */
   bool tables_released;  /* its mark bits were given back and not touched since; see pageheap_scavenge.c */
+  bool emptied;          /* atomic; the last of its memory was given back since arena_take_emptied */
 };
 
 /* Whether memory stands behind a free page.  Pages of other spans count as RESIDENT. */
@@ -102,6 +103,9 @@ static inline size_t arena_chunk_count(const struct arena *arena) {
 
 /* Whether a chunk was advised to be one huge page. */
 bool arena_chunk_is_huge(const struct arena *arena, size_t chunk);
+
+/* Whether a chunk has lost all of its memory since the last call: what stands behind it now, if anything does, came later. */
+bool arena_take_emptied(struct arena *arena, size_t chunk);
 
 /* The chunks whose mark bits are given back together with those of `chunk`: [*first, *end), which may reach past the
  * arena's frontier.  What is advised to be huge pages goes in whole ones. */

@@ -63,6 +63,7 @@ void chunks_note_released(struct pageheap *heap, uintptr_t start, size_t residen
   struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
   ASSERT(resident <= chunk->idle_pages);
   chunk->idle_pages = (uint16_t)(chunk->idle_pages - resident);
+  if (chunk->in_use_pages == 0 && chunk->idle_pages == 0) atomic_store_relaxed(&chunk->emptied, true);
 }
 
 static bool is_unit_absent(const struct arena *arena, size_t first, size_t end) {
