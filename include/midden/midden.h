@@ -103,7 +103,8 @@ struct midden_options {
   const char *profile_file;
   enum midden_generations generations; /* default AUTO */
   int brief_stop_us; /* dirty-page mode: heaps that are expected to be marked in so many microseconds are marked in a stop
-                        altogether, which costs the program less than marking beside it; default 1000; -1: none */
+                        altogether, which costs the program less than marking beside it; up to three times as many
+                        where that would delay it for a third of it, or has not been tried; default 1000; -1: none */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call

@@ -46,6 +46,7 @@
     "processor than full ones; off: none; always: whatever they take")                                                 \
   X(brief_stop_us, "MIDDEN_BRIEF_STOP", PERCENT, 1, 1000000, "1000",                                                   \
     "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in a stop altogether, "   \
-    "which costs the program less than marking beside it; off: none is")
+    "which costs the program less than marking beside it; up to three times as many where that would delay it for "    \
+    "a third of it, or has not been tried; off: none is")
 
 #endif

@@ -5,6 +5,9 @@
 /* What marking beside the program takes longer, for each byte: caches are shared with it, and much is read twice. */
 #define BESIDE_FACTOR 1.5
 
+/* Little enough, and no quotient is too large for a size: programs may have that trap, as ECL does. */
+#define SURVIVAL_LEAST (1.0 / 1024)
+
 enum {
   TELLING_BYTES = 256 << 10, /* to mark less says little: starting and stopping is most of it */
   LONGER = 3,
@@ -24,7 +27,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 void brief_left(struct brief *brief, size_t live_bytes, size_t before_bytes) {
   double grown = (double)live_bytes - brief->live_bytes, allocated = (double)before_bytes - brief->live_bytes;
   double survived = grown > 0 && allocated > 0 ? smaller(grown / allocated, 1) : 0;
-  brief->survival = larger(survived, brief->survival / 2);
+  brief->survival = larger(larger(survived, brief->survival / 2), SURVIVAL_LEAST);
   brief->live_bytes = (double)live_bytes;
 }
 
@@ -51,5 +54,5 @@ size_t brief_most_bytes(const struct brief *brief, unsigned markers) {
   double ns_per_byte = brief->ns_per_byte > 0 ? brief->ns_per_byte : GUESS_NS_PER_BYTE;
   double most = left_ns / ns_per_byte * (markers > 1 ? markers : 1);
   if (most > brief->live_bytes) most = brief->live_bytes + (most - brief->live_bytes) / brief->survival;
-  return most >= (double)SIZE_MAX ? SIZE_MAX : (size_t)most;
+  return (size_t)most;
 }

@@ -21,7 +21,7 @@ struct brief {
   double limit_ns;    /* 0: none is brief */
   double ns_per_byte; /* of one marker in a stop, of late; 0: not known yet */
   double live_bytes;  /* after the last cycle; 0: there was none */
-  double survival;    /* 0 to 1; by how much of what is allocated what lives grows from cycle to cycle */
+  double survival;    /* above 0, at most 1; by how much of what is allocated what lives grows from cycle to cycle */
   double settle_ns;   /* what a stop for all took beside marking, the last time: finalizers, weak references */
   double delay_ns;    /* of the program by a cycle beside it, of late; at first as long as the limit */
 };

@@ -44,7 +44,7 @@ static void what_marking_took_decides(void **state) {
   assert_true(is_brief(&brief, MIB));
   brief = steady(MIB, 2.0);
   assert_false(is_brief(&brief, MIB)); /* 1.05 ms */
-  assert_int_equal(brief_most_bytes(&brief, 2 * MARKERS), SIZE_MAX);
+  assert_true(brief_most_bytes(&brief, 2 * MARKERS) >= 2 * MIB);
   brief = steady(4 * MIB, 0.4);
   assert_true(is_brief(&brief, 4 * MIB));
 }
@@ -74,7 +74,7 @@ static void at_first_all_may_live(void **state) {
 static void as_much_survives_as_did(void **state) {
   (void)state;
   struct brief brief = steady(MIB, 1.0);
-  assert_true(brief_most_bytes(&brief, MARKERS) > 1000 * MIB);
+  assert_true(brief_most_bytes(&brief, MARKERS) > 500 * MIB);
   brief_left(&brief, MIB + MIB / 4, 2 * MIB); /* a quarter of what was allocated */
   assert_in_range(brief_most_bytes(&brief, MARKERS), 4000000, 4100000);
   brief_left(&brief, MIB + MIB / 4, 2 * MIB); /* nothing: forgotten by half */
