@@ -21,5 +21,7 @@ static inline unsigned count_bits(uint64_t word) { return (unsigned)__builtin_po
 
 static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static inline double min_double(double a, double b) { return a < b ? a : b; }
+static inline double max_double(double a, double b) { return a > b ? a : b; }
 
 #endif

@@ -1,5 +1,7 @@
 #include "gc/brief.h"
 
+#include "base/bits.h"
+
 #define GUESS_NS_PER_BYTE 0.7 /* until something was marked: objects of 32 bytes, roughly */
 
 /* What marking beside the program takes longer, for each byte: caches are shared with it, and much is read twice. */
@@ -20,14 +22,10 @@ void brief_init(struct brief *brief, uint64_t limit_ns) {
 
 static double mean(double a, double b) { return (a + b) / 2; }
 
-static double smaller(double a, double b) { return a < b ? a : b; }
-
-static double larger(double a, double b) { return a > b ? a : b; }
-
 void brief_left(struct brief *brief, size_t live_bytes, size_t before_bytes) {
   double grown = (double)live_bytes - brief->live_bytes, allocated = (double)before_bytes - brief->live_bytes;
-  double survived = grown > 0 && allocated > 0 ? smaller(grown / allocated, 1) : 0;
-  brief->survival = larger(larger(survived, brief->survival / 2), SURVIVAL_LEAST);
+  double survived = grown > 0 && allocated > 0 ? min_double(grown / allocated, 1) : 0;
+  brief->survival = max_double(max_double(survived, brief->survival / 2), SURVIVAL_LEAST);
   brief->live_bytes = (double)live_bytes;
 }
 
@@ -45,7 +43,7 @@ void brief_settled(struct brief *brief, uint64_t ns) {
 void brief_delayed(struct brief *brief, uint64_t ns) { brief->delay_ns = mean(brief->delay_ns, (double)ns); }
 
 static double longest_ns(const struct brief *brief) {
-  return larger(brief->limit_ns, LONGER * smaller(brief->delay_ns, brief->limit_ns));
+  return max_double(brief->limit_ns, LONGER * min_double(brief->delay_ns, brief->limit_ns));
 }
 
 size_t brief_most_bytes(const struct brief *brief, unsigned markers) {

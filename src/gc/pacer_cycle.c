@@ -36,8 +36,6 @@ enum { NOISE_DIVISOR = 16 };
 
 static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 static size_t distance(size_t from, size_t to) { return to > from ? to - from : 0; }
-static double min_double(double a, double b) { return a < b ? a : b; }
-static double max_double(double a, double b) { return a > b ? a : b; }
 
 void pacer_cycle_init(struct pacer_cycle *cycle) { *cycle = (struct pacer_cycle){0}; }
 

@@ -17,7 +17,7 @@
 #include "os/os_dirty.h"
 #include "support/heap_test.h"
 
-enum { SKIPPED = 77, PAGES_MAX = 8192, ARRAY_MAX = 40, READ_MAX = 40 };
+enum { PAGES_MAX = 8192, ARRAY_MAX = 40, READ_MAX = 40 };
 
 #define RANGE_BYTES ((size_t)16 << 20)
 
@@ -402,7 +402,7 @@ int main(void) {
   int error = os_dirty_open();
   if (error != 0) {
     printf("os_dirty_open: %s; skipped\n", strerror(-error));
-    return SKIPPED;
+    return TEST_SKIPPED;
   }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(small_pages_agree),

@@ -41,8 +41,7 @@ enum {
   EXCHANGES = 24,
   DEPTH_MAX = 200,
   RANGE_MAX = 60,
-  ROUND_PAUSE_US = 1000,
-  SKIPPED = 77
+  ROUND_PAUSE_US = 1000
 };
 
 struct configuration {
@@ -657,7 +656,7 @@ static int ask_system(void *unused) {
   if (written_is_available()) return 0;
   printf("written pages cannot be told\n");
   fflush(stdout);
-  return SKIPPED;
+  return TEST_SKIPPED;
 }
 
 /* A word is the name of a fault, or of a configuration. */
@@ -678,7 +677,7 @@ int main(int count, char **arguments) {
   if (is_asked) return ask_system(NULL);
   test_start("test_dirty");
   for (int i = 1; i < count; i++) REQUIRE(understand(arguments[i]), "no configuration or fault: %s", arguments[i]);
-  if (test_child(ask_system, NULL, 20).status != 0) return SKIPPED;
+  if (test_child(ask_system, NULL, 20).status != 0) return TEST_SKIPPED;
   if (chosen != NULL) {
     run_chosen();
     return 0;

@@ -11,7 +11,7 @@
 
 #include "support/heap_test.h"
 
-enum { SECONDS = 100, SKIPPED = 77, CANNOT_RUN = 100 };
+enum { SECONDS = 100, CANNOT_RUN = 100 };
 
 struct fault {
   const char *configuration;
@@ -45,7 +45,7 @@ static int run_program(void *argument) {
 static bool is_found(const struct fault *fault) {
   struct test_outcome outcome = test_child(run_program, (void *)(uintptr_t)fault, SECONDS);
   int status = outcome.status;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED) exit(SKIPPED);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED) exit(TEST_SKIPPED);
   if (status == 0) return false;
   char *found = strstr(outcome.message, "midden: check: ");
   REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && found != NULL, "test_dirty %s %s: status 0x%x: %s",

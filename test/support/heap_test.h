@@ -29,6 +29,9 @@
 #define NOINLINE_TEST __attribute__((noinline))
 #define TEST_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* ctest's number for a test that has nothing to test here. */
+enum { TEST_SKIPPED = 77 };
+
 /* ---- failing ---- */
 
 /* The seed of this run; 0 until test_start. */

@@ -15,8 +15,6 @@
 
 #include "support/cycle_steps.h"
 
-enum { SKIPPED = 77 };
-
 #if defined(__x86_64__)
 
 enum { TRAP_FLAG = 0x100 };
@@ -91,6 +89,6 @@ int main(void) {
 
 #else
 
-int main(void) { return SKIPPED; } /* no program steps through itself */
+int main(void) { return TEST_SKIPPED; } /* no program steps through itself */
 
 #endif

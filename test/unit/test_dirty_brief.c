@@ -11,7 +11,7 @@
 #include "mutator/written.h"
 #include "support/heap_test.h"
 
-enum { SKIPPED = 77, NODES = 100000, CYCLES = 4, SECONDS = 60, NEVER = -1, WHATEVER_IT_TAKES = 1000000 };
+enum { NODES = 100000, CYCLES = 4, SECONDS = 60, NEVER = -1, WHATEVER_IT_TAKES = 1000000 };
 
 static void **nodes;           /* static data: a root */
 static size_t beside, stopped; /* atomic; cycles */
@@ -54,7 +54,7 @@ static int rejects(void *argument) {
 
 int main(void) {
   test_start("test_dirty_brief");
-  if (!written_is_available()) return SKIPPED;
+  if (!written_is_available()) return TEST_SKIPPED;
   struct plan plans[] = {
       {"a stop, where it may take any time", WHATEVER_IT_TAKES, MIDDEN_GENERATIONS_AUTO, true},
       {"beside the program, where none is brief", NEVER, MIDDEN_GENERATIONS_AUTO, false},

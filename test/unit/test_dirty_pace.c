@@ -12,7 +12,7 @@
 #include "mutator/written.h"
 #include "support/heap_test.h"
 
-enum { SKIPPED = 77, NODES = 1 << 20, STORES = 64, CYCLES = 3, SECONDS = 60, SLOTS = 8 };
+enum { NODES = 1 << 20, STORES = 64, CYCLES = 3, SECONDS = 60, SLOTS = 8 };
 
 struct node {
   struct node *slots[SLOTS];
@@ -68,7 +68,7 @@ static void who_waits_is_not(void **state) {
 
 int main(void) {
   test_start("test_dirty_pace");
-  if (!written_is_available()) return SKIPPED;
+  if (!written_is_available()) return TEST_SKIPPED;
   struct midden_options options = {
       .size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");

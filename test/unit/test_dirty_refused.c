@@ -13,7 +13,7 @@
 #include "os/os.h"
 #include "support/heap_test.h"
 
-enum { SECONDS = 60, SKIPPED = 77, NODES = 200000, COLLECTIONS = 5 };
+enum { SECONDS = 60, NODES = 200000, COLLECTIONS = 5 };
 
 #define PAUSE_NS UINT64_C(2000000000) /* the driver waits for half of it */
 
@@ -51,7 +51,7 @@ static struct node *build(void) {
 }
 
 static int collect_refused(void *error) {
-  if (!forbid(__NR_userfaultfd, *(const uint32_t *)error)) return SKIPPED;
+  if (!forbid(__NR_userfaultfd, *(const uint32_t *)error)) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .trace = 1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   collector_reporter = note_report;
@@ -97,7 +97,7 @@ static bool ask_for_cycle(void) {
 
 static int collect_later(void *argument) {
   (void)argument;
-  if (!ask_for_cycle()) return SKIPPED;
+  if (!ask_for_cycle()) return TEST_SKIPPED;
   for (uint64_t end_ns = os_now_ns() + PAUSE_NS; os_now_ns() < end_ns;) usleep(1000);
   for (int i = 0; i < COLLECTIONS; i++) midden_collect();
   return 0;
@@ -110,7 +110,7 @@ static int collect_in_child(void *argument) {
 }
 
 static int fork_meanwhile(void *argument) {
-  if (!ask_for_cycle()) return SKIPPED;
+  if (!ask_for_cycle()) return TEST_SKIPPED;
   test_child_succeeds("a child of it", collect_in_child, argument, SECONDS);
   for (int i = 0; i < COLLECTIONS; i++) midden_collect();
   return 0;
@@ -119,7 +119,7 @@ static int fork_meanwhile(void *argument) {
 static void refused_with(uint32_t error) {
   static const char said[] = "does not tell which pages were written";
   struct test_outcome outcome = test_child(collect_refused, &error, SECONDS);
-  if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == SKIPPED) exit(SKIPPED);
+  if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == TEST_SKIPPED) exit(TEST_SKIPPED);
   REQUIRE(outcome.status == 0, "error %u: status 0x%x: %s", error, (unsigned)outcome.status, outcome.message);
   const char *first = strstr(outcome.message, said);
   REQUIRE(first != NULL && strstr(first + 1, said) == NULL, "it was not said once: %s", outcome.message);

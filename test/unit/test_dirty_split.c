@@ -17,7 +17,7 @@
 /* Two objects fill a chunk. */
 enum { HALF_BYTES = CHUNK_BYTES / 2, HALVES = 64 };
 
-static char *halves[HALVES]; /* static data; the two that the test looks at become the first */
+static char *halves[2]; /* of the same chunk; static data */
 
 /* Whether scans that protect passed over the middle of a half. */
 static bool was_protected[2];
@@ -64,17 +64,14 @@ static char *make_half(void) {
 
 /* Two that fill a chunk which may be a huge page.  False if there are none. */
 static bool choose_halves(void) {
-  for (int i = 0; i < HALVES; i++) halves[i] = make_half();
+  char *all[HALVES];
+  for (int i = 0; i < HALVES; i++) all[i] = make_half();
   for (int i = 0; i < HALVES; i++) {
     for (int j = 0; j < HALVES; j++) {
-      bool is_pair = halves[j] == halves[i] + HALF_BYTES && chunk_of(halves[i]) == chunk_of(halves[j]);
-      if (!is_pair || !arena_chunk_is_huge(&heap_arena, chunk_of(halves[i]))) continue;
-      char *first = halves[i], *second = halves[j];
-      halves[i] = halves[0];
-      halves[0] = first;
-      if (j == 0) j = i;
-      halves[j] = halves[1];
-      halves[1] = second;
+      bool is_pair = all[j] == all[i] + HALF_BYTES && chunk_of(all[i]) == chunk_of(all[j]);
+      if (!is_pair || !arena_chunk_is_huge(&heap_arena, chunk_of(all[i]))) continue;
+      halves[0] = all[i];
+      halves[1] = all[j];
       return true;
     }
   }
@@ -83,10 +80,8 @@ static bool choose_halves(void) {
 
 /* In the place of the two, which are free. */
 static void make_first_half_again(void) {
-  char *place = halves[0];
   for (int i = 0; i < HALVES; i++) {
-    char *half = make_half();
-    if (half == place) return;
+    if (make_half() == halves[0]) return;
   }
   REQUIRE(false, "the place of an object is not used again");
 }

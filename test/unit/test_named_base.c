@@ -14,7 +14,7 @@
 #include "mutator/mutator.h"
 #include "support/heap_test.h"
 
-enum { ALTERNATE_BYTES = 64 << 10, SKIPPED = 77 };
+enum { ALTERNATE_BYTES = 64 << 10 };
 
 static struct midden_weak *kept; /* a root */
 static bool is_there, may_go_on; /* atomic */
@@ -79,7 +79,7 @@ static void one_elsewhere_is_believed(void **state) {
 }
 
 int main(void) {
-  if (THREAD_SANITIZER) return SKIPPED; /* there no thread is stopped by a signal */
+  if (THREAD_SANITIZER) return TEST_SKIPPED; /* there no thread is stopped by a signal */
   struct midden_options options = {.size = sizeof(options), .background = -1, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   struct sigaction action = {.sa_handler = spin, .sa_flags = SA_RESTART | SA_ONSTACK};

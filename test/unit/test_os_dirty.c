@@ -22,7 +22,7 @@
 #include "os/os_dirty.h"
 #include "support/heap_test.h"
 
-enum { PAGES = 64, SKIPPED = 77 };
+enum { PAGES = 64 };
 
 static size_t page;
 
@@ -198,7 +198,7 @@ static void system_calls_write(void **state) {
 static int write_to_parent(void *address) {
   struct iovec local = {"x", 1}, remote = {address, 1};
   if (process_vm_writev(getppid(), &local, 1, &remote, 1, 0) == 1) return 0;
-  return errno == EPERM || errno == ENOSYS ? SKIPPED : 1;
+  return errno == EPERM || errno == ENOSYS ? TEST_SKIPPED : 1;
 }
 
 static void other_processes_write(void **state) {
@@ -206,7 +206,7 @@ static void other_processes_write(void **state) {
   char *start = map_clean(PAGES);
   struct test_outcome outcome = test_child(write_to_parent, start + 11 * page, 10);
   assert_true(WIFEXITED(outcome.status));
-  if (WEXITSTATUS(outcome.status) == SKIPPED) skip(); /* forbidden here */
+  if (WEXITSTATUS(outcome.status) == TEST_SKIPPED) skip(); /* forbidden here */
   assert_int_equal(WEXITSTATUS(outcome.status), 0);
   assert_int_equal(start[11 * page], 'x');
   ASSERT_WRITTEN(start, PAGES, 11, 1);
@@ -616,7 +616,7 @@ static int low_numbers_stay_free(void *argument) {
   (void)argument;
   int numbers[2];
   os_dirty_forked();
-  if (set_number_limit(1024) != 0) return SKIPPED;
+  if (set_number_limit(1024) != 0) return TEST_SKIPPED;
   if (os_dirty_open() != 0 || find_descriptors(numbers, 2) != 2 || numbers[0] < 900) return 1;
   os_dirty_close();
   if (set_number_limit(64) != 0 || os_dirty_open() != 0) return 2; /* there are no high ones */
@@ -629,7 +629,7 @@ static void low_numbers_are_the_programs(void **state) {
   (void)state;
   struct test_outcome outcome = test_child(low_numbers_stay_free, NULL, 10);
   assert_true(WIFEXITED(outcome.status));
-  if (WEXITSTATUS(outcome.status) == SKIPPED) skip();
+  if (WEXITSTATUS(outcome.status) == TEST_SKIPPED) skip();
   assert_int_equal(WEXITSTATUS(outcome.status), 0);
 }
 
@@ -638,7 +638,7 @@ static void low_numbers_are_the_programs(void **state) {
 static int works_for_nobody(void *argument) {
   (void)argument;
   os_dirty_forked();
-  if (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0) return SKIPPED;
+  if (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0) return TEST_SKIPPED;
   prctl(PR_SET_DUMPABLE, 1); /* /proc/self is root's otherwise */
   if (os_dirty_open() != 0) return 1;
   char *start = map_clean(PAGES);
@@ -652,7 +652,7 @@ static void no_privilege_is_needed(void **state) {
   (void)state;
   struct test_outcome outcome = test_child(works_for_nobody, NULL, 10);
   assert_true(WIFEXITED(outcome.status));
-  if (WEXITSTATUS(outcome.status) == SKIPPED) skip();
+  if (WEXITSTATUS(outcome.status) == TEST_SKIPPED) skip();
   assert_int_equal(WEXITSTATUS(outcome.status), 0);
 }
 
@@ -708,7 +708,7 @@ int main(void) {
   int error = os_dirty_open();
   if (error != 0) {
     printf("os_dirty_open: %s\n", strerror(-error));
-    return system_offers_it() ? 1 : SKIPPED;
+    return system_offers_it() ? 1 : TEST_SKIPPED;
   }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_empty_page_is_not_written_until_it_is),

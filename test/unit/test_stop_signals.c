@@ -22,8 +22,6 @@
 #include "support/heap_test.h"
 
 enum { BEFORE_ROOTS = 1, BEHIND_ROOTS };
-enum { SKIPPED = 77 };
-
 /* Added roots, as the words of objects are. */
 static struct {
   void *word;
@@ -218,7 +216,7 @@ static void who_stops_the_world_is_not_stopped(void **state) {
 }
 
 int main(void) {
-  if (THREAD_SANITIZER) return SKIPPED; /* it hands signals on when it likes */
+  if (THREAD_SANITIZER) return TEST_SKIPPED; /* it hands signals on when it likes */
   struct midden_options options = {.size = sizeof(options),
                                    .mode = MIDDEN_MODE_DIRTY,
                                    .brief_stop_us = -1,
