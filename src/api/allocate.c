@@ -81,9 +81,9 @@ static void stress(void) {
 /* Before about `bytes` are handed out. */
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
+  if (UNLIKELY(slowing_is_due())) slowing_rest(self);
   if (handover_is_offered_to_all()) handover_take(self);
   if (UNLIKELY(atomic_load_relaxed(&handover_is_untold))) handover_tell(self);
-  if (UNLIKELY(atomic_load_relaxed(&slowing_is_on) != 0)) slowing_rest(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);
   if (UNLIKELY(atomic_load_relaxed(&assist_is_due))) assist_pay(self, bytes);
   if (UNLIKELY(sweep_is_owed())) sweep_pay(self, bytes);

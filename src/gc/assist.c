@@ -208,12 +208,15 @@ static void think_over_share(void) {
   assist.shared_live_bytes = live_bytes;
 }
 
+/* Somebody waits for the cycle; or threads that allocate rest, and leave their processors idle. */
+static bool is_hurried(void) { return driver_is_urgent() || slowing_is_due(); }
+
 /* Whether the driver is the only worker, and has a part of its time only. */
-static bool rests(void) { return !driver_is_urgent() && assist.share.workers == 1 && assist.share.duty < 1; }
+static bool rests(void) { return !is_hurried() && assist.share.workers == 1 && assist.share.duty < 1; }
 
 /* The last worker has a part of its time only: it takes part in that part of the epochs. */
 static unsigned workers_of_epoch(const struct cycle *cycle) {
-  if (driver_is_urgent()) return cycle->markers;
+  if (is_hurried()) return cycle->markers;
   unsigned workers = (unsigned)min_size(assist.share.workers, cycle->markers);
   if (workers == 1) return 1;
   assist.turn += assist.share.duty;
@@ -287,14 +290,13 @@ static bool is_drained(void) {
   return !mark_rescan_overflow(&collector.tracers[0]) && !work_is_available();
 }
 
-void assist_drain(struct cycle *cycle, void (*meanwhile)(void)) {
+void assist_drain(struct cycle *cycle) {
   atomic_store_relaxed(&assist_is_due, true);
   for (;;) {
     uint64_t before_ns = collector.marker[0].cpu_ns;
     bool done = run_epoch(cycle);
     revise();
     if (done && is_drained()) break;
-    if (meanwhile != NULL) meanwhile();
     loan_offer(cycle->self);
     rest(collector.marker[0].cpu_ns - before_ns);
   }

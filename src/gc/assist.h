@@ -32,9 +32,8 @@ void assist_run(struct cycle *cycle, void (*job)(void *argument, unsigned marker
 /* How much the workers and threads have scanned in this cycle. */
 size_t assist_scanned_bytes(void);
 
-/* The driver: marks until the pool is empty and no marker holds anything.  Every few hundred microseconds it calls
- * `meanwhile`, if not NULL. */
-void assist_drain(struct cycle *cycle, void (*meanwhile)(void));
+/* The driver: marks until the pool is empty and no marker holds anything. */
+void assist_drain(struct cycle *cycle);
 
 /* Who waits for the cycle, or for its end of a slice: the driver is not to sleep out a rest between two. */
 void assist_wake_worker(void);

@@ -350,7 +350,7 @@ static bool mark_heap(struct cycle *cycle) {
   if (!mark_roots(cycle)) return false;
   cycle->report.roots_ns = os_now_ns() - start_ns;
   do {
-    assist_drain(cycle, NULL);
+    assist_drain(cycle);
     cycle->report.rounds++;
   } while (!try_to_finish(cycle));
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;

@@ -149,7 +149,9 @@ static void look_ahead(struct cycle *cycle) {
   }
   uint64_t cpu_ns = stop_and_call(cycle);
   size_t before_bytes = assist_scanned_bytes();
-  assist_drain(cycle, slowing_stem_runaway);
+  slowing_stem_runaway();
+  assist_drain(cycle);
+  slowing_stem_growth();
   if (!was_worth_it(cpu_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
   rounds_run(cycle);
 }
@@ -161,7 +163,9 @@ static void mark_beside(struct cycle *cycle) {
   mark_roots(cycle);
   if (cycle->report.minor) rounds_scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
-  assist_drain(cycle, slowing_stem_runaway);
+  slowing_stem_runaway();
+  assist_drain(cycle);
+  slowing_stem_growth();
   rounds_run(cycle);
   look_ahead(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
@@ -228,7 +232,6 @@ static bool drain_beside(struct midden_tracer *tracer) {
   bool done = mark_drain_some(tracer, FINALIZERS_SLICE_BYTES) && !mark_rescan_overflow(tracer);
   memcheck_quiet_end();
   cycle_end_share(0, cpu_ns);
-  slowing_stem_growth();
   return done;
 }
 
@@ -359,7 +362,6 @@ bool dirty_batches_seen;
 static bool offer_to_batches(struct cycle *cycle) {
   if (!atomic_load_relaxed(&dirty_batches_seen)) return false;
   atomic_store_relaxed(&dirty_batches_seen, false);
-  slowing_set(false); /* who rests delays it */
   atomic_store_relaxed(&handover_is_for_batches, true);
   bool taken = handover_offer(cycle->self, end_cycle, cycle, BATCHES_NS);
   atomic_store_relaxed(&handover_is_for_batches, false);
@@ -376,22 +378,22 @@ static void hand_over(struct cycle *cycle) {
     }
     if (!cycle->concurrent) continue;
     rounds_scan_written(cycle);
-    slowing_set(false); /* who allocates takes the stop */
-    assist_drain(cycle, NULL);
+    assist_drain(cycle);
   }
 }
 
 /* Where nobody comes, the program hears of it in the driver: no cycle can be taken back in which finalizers are ready. */
 static void settle_left(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
+  slowing_stem_growth();
   while (!settle_finalizers(drain_beside)) continue;
-  slowing_set(false);
   settle_end_running();
   stacks_free_dead(cycle->self);
   cycle->report.left_ns = os_now_ns() - start_ns;
   cycle->report.finalizers_ready = calls_count();
   if (cycle->was_handed_over && handover_offer(cycle->self, end_cycle, cycle, PATIENCE_NS)) return;
   end_cycle(cycle->self, cycle->self->stack_base, cycle);
+  slowing_stop();
   if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 
@@ -450,6 +452,7 @@ void dirty_run(struct cycle *cycle) {
     hand_over(cycle);
   } else {
     end_cycle(cycle->self, cycle->self->stack_base, cycle); /* between cycles it holds nothing */
+    slowing_stop();
   }
   if (cycle->was_left) settle_left(cycle);
   named_free_end();

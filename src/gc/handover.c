@@ -4,6 +4,7 @@
 #include "gc/collector.h"
 #include "gc/cycle.h"
 #include "gc/driver.h"
+#include "gc/slowing.h"
 #include "os/os.h"
 
 enum { LOCK_POLL_NS = 200000 };
@@ -25,6 +26,7 @@ bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uin
   /* Before anybody stops the world: its stack is not scanned, which holds no object, but words that marking has left. */
   mutator_enter_safe(self, self->stack_base);
   atomic_store_release(&handover_state, (uint32_t)HANDOVER_OFFERED);
+  slowing_stop(); /* who rests takes it */
   wake_all(&handover_state);
   driver_wake_waiting();
   wait_on_word_for(&handover_state, HANDOVER_OFFERED, wait_ns);

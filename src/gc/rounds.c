@@ -115,7 +115,6 @@ size_t rounds_scan_written(struct cycle *cycle) {
   begin_parts();
   while (rounds.next_part < written_part_count() && !rounds.is_lost) {
     assist_run(cycle, scan_part_job, NULL);
-    slowing_stem_growth();
     loan_offer(cycle->self);
   }
   return rounds.again_bytes + static_bytes;
@@ -135,7 +134,9 @@ static size_t run_round(struct cycle *cycle) {
   size_t before_bytes = assist_scanned_bytes(), again_bytes = rounds_scan_written(cycle);
   rounds.took_ns = os_now_ns() - start_ns;
   scan_stacks(cycle);
-  assist_drain(cycle, slowing_stem_runaway);
+  slowing_stem_runaway();
+  assist_drain(cycle);
+  slowing_stem_growth();
   cycle->report.rounds++;
   return again_bytes + (assist_scanned_bytes() - before_bytes);
 }
@@ -147,11 +148,10 @@ void rounds_run(struct cycle *cycle) {
     rounds.left_little = bytes <= LITTLE_BYTES;
     if (rounds.left_little) break;
     in_vain += bytes > before - before / SHRINK_DIVISOR;
-    if (in_vain > IN_VAIN_MOST && slowing_is_on != 0) break;
+    if (in_vain > IN_VAIN_MOST && slowing_is_due()) break;
     if (in_vain > 1 && bytes <= SLOW_LEAST_BYTES) break;
-    if (in_vain > 0 && bytes > SLOW_LEAST_BYTES) slowing_set(true);
+    if (in_vain > 0 && bytes > SLOW_LEAST_BYTES) slowing_stem_all();
   }
-  slowing_set(false);
 }
 
 /* ---- the stop ---- */

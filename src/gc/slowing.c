@@ -1,7 +1,5 @@
 #include "gc/slowing.h"
 
-#include "alloc/account.h"
-#include "base/atomic.h"
 #include "base/attr.h"
 #include "base/wait.h"
 #include "gc/cycle.h"
@@ -11,20 +9,17 @@ enum { GROWTH_DIVISOR = 16, RUNAWAY_DIVISOR = 8 };
 
 enum { REST_NS = 400 * 1000 };
 
-uint32_t slowing_is_on;
+size_t slowing_beyond_bytes = SIZE_MAX;
 
 static NOT_A_ROOT struct {
+  uint32_t stops; /* how often slowing was stopped: who rests waits for another */
   size_t count;
   uint64_t ns;
 } rests; /* atomic */
 
-void slowing_set(bool is_on) {
-  atomic_store_release(&slowing_is_on, (uint32_t)is_on);
-  if (!is_on) wake_all(&slowing_is_on);
-}
-
 static void rest_while_safe(uintptr_t stack_pointer, void *self) {
-  mutator_wait_on_word(self, stack_pointer, &slowing_is_on, 1, REST_NS);
+  uint32_t stops = atomic_load_acquire(&rests.stops);
+  if (slowing_is_due()) mutator_wait_on_word(self, stack_pointer, &rests.stops, stops, REST_NS);
 }
 
 void slowing_rest(struct mutator *self) {
@@ -35,22 +30,29 @@ void slowing_rest(struct mutator *self) {
   atomic_add_relaxed(&rests.count, (size_t)1);
 }
 
-static size_t beyond(size_t goal_bytes, unsigned divisor) {
+static size_t goal_and(unsigned divisor) {
+  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
   return goal_bytes == SIZE_MAX ? SIZE_MAX : goal_bytes + goal_bytes / divisor;
 }
 
 static void stem_beyond(size_t bytes) {
-  if (slowing_is_on == 0 && atomic_load_relaxed(&account_live_bytes) > bytes) slowing_set(true);
+  if (atomic_load_relaxed(&slowing_beyond_bytes) != 0) atomic_store_relaxed(&slowing_beyond_bytes, bytes);
 }
 
 /* A memory limit allows none of it. */
 void slowing_stem_growth(void) {
-  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
-  stem_beyond(collector.pacer.memory_limit_bytes == SIZE_MAX ? beyond(goal_bytes, GROWTH_DIVISOR) : goal_bytes);
+  bool is_limited = collector.pacer.memory_limit_bytes != SIZE_MAX;
+  stem_beyond(is_limited ? atomic_load_relaxed(&collector.totals.goal_bytes) : goal_and(GROWTH_DIVISOR));
 }
 
-void slowing_stem_runaway(void) {
-  stem_beyond(beyond(atomic_load_relaxed(&collector.totals.goal_bytes), RUNAWAY_DIVISOR));
+void slowing_stem_runaway(void) { stem_beyond(goal_and(RUNAWAY_DIVISOR)); }
+
+void slowing_stem_all(void) { atomic_store_relaxed(&slowing_beyond_bytes, (size_t)0); }
+
+void slowing_stop(void) {
+  atomic_store_relaxed(&slowing_beyond_bytes, SIZE_MAX);
+  atomic_add_acq_rel(&rests.stops, 1u); /* a thread that has read it sees that none is slowed */
+  wake_all(&rests.stops);
 }
 
 size_t slowing_rests(void) { return atomic_load_relaxed(&rests.count); }
@@ -60,6 +62,7 @@ uint64_t slowing_rested_ns(void) { return atomic_load_relaxed(&rests.ns); }
 void slowing_begin(void) {
   atomic_store_relaxed(&rests.count, (size_t)0);
   atomic_store_relaxed(&rests.ns, UINT64_C(0));
+  slowing_stem_growth();
 }
 
-void slowing_forked(void) { atomic_store_relaxed(&slowing_is_on, 0u); }
+void slowing_forked(void) { atomic_store_relaxed(&slowing_beyond_bytes, SIZE_MAX); }

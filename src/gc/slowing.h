@@ -1,7 +1,8 @@
 /* Threads that allocate rest now and then, where a cycle of dirty-page mode would not end otherwise: rounds (rounds.h) scan what
  * lives of all that is allocated in the cycle, and a program may allocate as fast as they scan.
  *
- * Switched by the driver. */
+ * The driver says beyond which size of the heap; threads see for themselves that it is beyond, since where they fill the
+ * processors the driver has none to notice it on. */
 #ifndef MIDDEN_GC_SLOWING_H
 #define MIDDEN_GC_SLOWING_H
 
@@ -9,22 +10,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "alloc/account.h"
+#include "base/atomic.h"
 #include "mutator/mutator.h"
 
-/* Not 0 while threads are slowed; atomic. */
-extern uint32_t slowing_is_on;
+/* Threads are slowed while more bytes than this live; SIZE_MAX: never.  Atomic; written by the driver. */
+extern size_t slowing_beyond_bytes;
+
+static inline bool slowing_is_due(void) {
+  return atomic_load_relaxed(&account_live_bytes) > atomic_load_relaxed(&slowing_beyond_bytes);
+}
 
 /* A thread is about to allocate: rests for less than a millisecond.  Outside critical sections. */
 void slowing_rest(struct mutator *self);
 
-void slowing_set(bool is_on);
-
-/* Switches it on where the heap has grown beyond its goal, by more than forecasts fail. */
+/* From now on: where the heap grows beyond its goal by more than forecasts fail. */
 void slowing_stem_growth(void);
 
-/* And well beyond: while the heap is drained, assists see to the goal; but a long list that is built meanwhile leaves them nothing
+/* Well beyond: while the heap is drained, assists see to the goal; but a long list that is built meanwhile leaves them nothing
  * to take. */
 void slowing_stem_runaway(void);
+
+/* Whatever its size, until slowing_stop. */
+void slowing_stem_all(void);
+
+/* Nobody is slowed any more; who rests goes on. */
+void slowing_stop(void);
 
 /* How often threads have rested in this cycle, and for how long, all together; and the cycle begins. */
 size_t slowing_rests(void);

@@ -66,12 +66,12 @@ static void report_roots(struct midden_tracer *tracer, void *argument) {
   report_head(tracer);
 }
 
-void __real_assist_drain(struct cycle *running, void (*meanwhile)(void));
-void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void));
+void __real_assist_drain(struct cycle *running);
+void __wrap_assist_drain(struct cycle *running);
 
-void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void)) {
+void __wrap_assist_drain(struct cycle *running) {
   if (calls.count != 0) cycle_wait_at(&called);
-  __real_assist_drain(running, meanwhile);
+  __real_assist_drain(running);
 }
 
 /* To look ahead costs nothing: where it does not pay, cycles do without, and on a busy machine that may be any. */

@@ -35,11 +35,11 @@ static struct {
 
 /* ---- the collector's side ---- */
 
-void __real_assist_drain(struct cycle *running, void (*meanwhile)(void));
-void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void));
+void __real_assist_drain(struct cycle *running);
+void __wrap_assist_drain(struct cycle *running);
 
-void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void)) {
-  __real_assist_drain(running, meanwhile);
+void __wrap_assist_drain(struct cycle *running) {
+  __real_assist_drain(running);
   sem_post(&plan.drained);
 }
 

@@ -57,12 +57,12 @@ NOINLINE_TEST static void fill_free_memory(void) {
 /* Roots are read, those of root kinds too; the heap is not. */
 static struct cycle_step walked;
 
-void __real_assist_drain(struct cycle *running, void (*meanwhile)(void));
-void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void));
+void __real_assist_drain(struct cycle *running);
+void __wrap_assist_drain(struct cycle *running);
 
-void __wrap_assist_drain(struct cycle *running, void (*meanwhile)(void)) {
+void __wrap_assist_drain(struct cycle *running) {
   cycle_wait_at(&walked);
-  __real_assist_drain(running, meanwhile);
+  __real_assist_drain(running);
 }
 
 size_t __real_mark_bits_clear_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,

@@ -13,21 +13,25 @@
 
 #define GOAL_BYTES ((size_t)1600 << 20)
 
-static bool is_on_at(void (*stem)(void), size_t live_bytes) {
+static bool is_due_at(size_t live_bytes) {
   account_live_bytes = live_bytes;
-  slowing_set(false);
+  return slowing_is_due();
+}
+
+static bool is_slowed_at(void (*stem)(void), size_t live_bytes) {
   stem();
-  bool is_on = slowing_is_on != 0;
-  slowing_set(false);
-  return is_on;
+  bool is_due = is_due_at(live_bytes);
+  slowing_stop();
+  assert_false(is_due_at(live_bytes));
+  return is_due;
 }
 
 /* The first size at which `stem` slows is just above `bytes`. */
 static void require_from(void (*stem)(void), size_t bytes) {
-  assert_false(is_on_at(stem, 0));
-  assert_false(is_on_at(stem, bytes));
-  assert_true(is_on_at(stem, bytes + 1));
-  assert_true(is_on_at(stem, SIZE_MAX));
+  assert_false(is_slowed_at(stem, 0));
+  assert_false(is_slowed_at(stem, bytes));
+  assert_true(is_slowed_at(stem, bytes + 1));
+  assert_true(is_slowed_at(stem, SIZE_MAX));
 }
 
 static void set_up(size_t goal_bytes, size_t limit_bytes) {
@@ -52,8 +56,18 @@ static void under_a_limit_nothing_is(void **state) {
 static void without_a_goal_nobody_is_slowed(void **state) {
   (void)state;
   set_up(SIZE_MAX, SIZE_MAX);
-  assert_false(is_on_at(slowing_stem_growth, SIZE_MAX));
-  assert_false(is_on_at(slowing_stem_runaway, SIZE_MAX));
+  assert_false(is_slowed_at(slowing_stem_growth, SIZE_MAX));
+  assert_false(is_slowed_at(slowing_stem_runaway, SIZE_MAX));
+}
+
+static void all_are_slowed_until_it_is_over(void **state) {
+  (void)state;
+  set_up(GOAL_BYTES, SIZE_MAX);
+  slowing_stem_all();
+  slowing_stem_runaway();
+  assert_true(is_due_at(1));
+  slowing_stop();
+  assert_false(is_due_at(SIZE_MAX));
 }
 
 int main(void) {
@@ -61,6 +75,7 @@ int main(void) {
       cmocka_unit_test(a_little_beyond_the_goal_is_let_pass),
       cmocka_unit_test(under_a_limit_nothing_is),
       cmocka_unit_test(without_a_goal_nobody_is_slowed),
+      cmocka_unit_test(all_are_slowed_until_it_is_over),
   };
   return test_run_group(tests);
 }
