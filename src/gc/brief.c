@@ -13,6 +13,7 @@
 enum {
   TELLING_BYTES = 256 << 10, /* to mark less says little: starting and stopping is most of it */
   LONGER = 3,
+  LONGEST = 5,
   FORGETTING = 16 /* one part in so many, with each stop */
 };
 
@@ -38,12 +39,18 @@ void brief_marked(struct brief *brief, size_t bytes, uint64_t ns, bool beside) {
 void brief_settled(struct brief *brief, uint64_t ns) {
   brief->settle_ns = (double)ns;
   brief->delay_ns -= brief->delay_ns / FORGETTING;
+  brief->held_ns -= brief->held_ns / FORGETTING;
 }
 
-void brief_delayed(struct brief *brief, uint64_t ns) { brief->delay_ns = mean(brief->delay_ns, (double)ns); }
+void brief_delayed(struct brief *brief, uint64_t ns, uint64_t held_ns) {
+  brief->delay_ns = mean(brief->delay_ns, (double)ns);
+  brief->held_ns = mean(brief->held_ns, (double)held_ns);
+}
 
 static double longest_ns(const struct brief *brief) {
-  return max_double(brief->limit_ns, LONGER * min_double(brief->delay_ns, brief->limit_ns));
+  double limit_ns = brief->limit_ns;
+  double most_ns = max_double(LONGER * limit_ns, min_double(brief->held_ns, LONGEST * limit_ns));
+  return max_double(limit_ns, min_double(LONGER * brief->delay_ns, most_ns));
 }
 
 size_t brief_most_bytes(const struct brief *brief, unsigned markers) {

@@ -5,9 +5,10 @@
  * fault, nothing is read twice, and threads that allocate faster than a worker marks need not rest.
  *
  * How long is brief is a limit that is given; or LONGER times what cycles beside the program delayed it by what can be counted,
- * their own stop, assists and rests: faults and caches cost it more.  Never more than LONGER times the limit.  While the world
- * is stopped for all of the marking such delays are forgotten little by little, so that marking beside the program is tried
- * again.
+ * their own stop, assists and rests: faults and caches cost it more.  No more than LONGER times the limit, but where a thread
+ * rested for longer in such a cycle: who does little else than rest is as good as stopped.  Never more than LONGEST times the
+ * limit.  While the world is stopped for all of the marking such delays are forgotten little by little, so that marking beside
+ * the program is tried again.
  *
  * Arithmetic on what the caller measured: no clock, no globals.  The collector lock's holder's. */
 #ifndef MIDDEN_GC_BRIEF_H
@@ -24,6 +25,7 @@ struct brief {
   double survival;    /* above 0, at most 1; by how much of what is allocated what lives grows from cycle to cycle */
   double settle_ns;   /* what a stop for all took beside marking, the last time: finalizers, weak references */
   double delay_ns;    /* of the program by a cycle beside it, of late; at first as long as the limit */
+  double held_ns;     /* a single thread in such a cycle, by its stop and by rests, of late */
 };
 
 void brief_init(struct brief *brief, uint64_t limit_ns);
@@ -37,8 +39,8 @@ void brief_marked(struct brief *brief, size_t bytes, uint64_t ns, bool beside);
 /* A stop for all of the marking took so much after it. */
 void brief_settled(struct brief *brief, uint64_t ns);
 
-/* A cycle beside the program stopped it for so long, and kept processors from it for so long. */
-void brief_delayed(struct brief *brief, uint64_t ns);
+/* A cycle beside the program stopped it and kept processors from it for so long, and held the most delayed thread for so long. */
+void brief_delayed(struct brief *brief, uint64_t ns, uint64_t held_ns);
 
 /* A heap of so many bytes, dead ones included, is expected to be marked in a brief stop by so many markers. */
 size_t brief_most_bytes(const struct brief *brief, unsigned markers);

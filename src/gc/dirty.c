@@ -463,7 +463,8 @@ static void note_delay(const struct cycle *cycle) {
   const struct collector_report *report = &cycle->report;
   if (!report->concurrent || cycle->given_up || !is_for_growth(cycle)) return;
   uint64_t kept_ns = report->assist_ns + slowing_rested_ns();
-  brief_delayed(&collector.brief, report->pause_ns + kept_ns / os_processor_count());
+  brief_delayed(&collector.brief, report->pause_ns + kept_ns / os_processor_count(),
+                report->pause_ns + slowing_longest_ns());
   cycle_expect_stops();
 }
 

@@ -55,6 +55,8 @@ struct midden_tracer {
   uint32_t cycle;       /* a thread's own: the cycle that it was used in; 0: the collector's */
   int64_t debt_bytes;   /* a thread's own: of scanning; see assist.h */
   bool has_paid;        /* a thread's own: it has assisted in this cycle; assist.c counts them */
+  uint32_t rest_cycle;  /* a thread's own, as slowing.c counts: the last in which it rested, */
+  uint64_t rested_ns;   /* and for how long in that */
   bool is_added_up;     /* a thread's own: what it marked was added up already */
   uint64_t counted;     /* a thread's own: what it had marked when it was last asked */
   /* NULL; or who is told of everything reported to this tracer, of which then nothing is marked. */

@@ -3,6 +3,7 @@
 #include "base/attr.h"
 #include "base/wait.h"
 #include "gc/cycle.h"
+#include "gc/mark.h"
 
 /* Forecasts fail by so much; what is beyond is to be stopped while the heap is drained, too. */
 enum { GROWTH_DIVISOR = 16, RUNAWAY_DIVISOR = 8 };
@@ -13,8 +14,10 @@ size_t slowing_beyond_bytes = SIZE_MAX;
 
 static NOT_A_ROOT struct {
   uint32_t stops; /* how often slowing was stopped: who rests waits for another */
+  uint32_t cycle;
   size_t count;
   uint64_t ns;
+  uint64_t longest_ns;
 } rests; /* atomic */
 
 static void rest_while_safe(uintptr_t stack_pointer, void *self) {
@@ -22,12 +25,24 @@ static void rest_while_safe(uintptr_t stack_pointer, void *self) {
   if (slowing_is_due()) mutator_wait_on_word(self, stack_pointer, &rests.stops, stops, REST_NS);
 }
 
+static void count_own(struct midden_tracer *tracer, uint64_t ns) {
+  uint32_t cycle = atomic_load_relaxed(&rests.cycle);
+  if (tracer->rest_cycle != cycle) tracer->rested_ns = 0;
+  tracer->rest_cycle = cycle;
+  tracer->rested_ns += ns;
+  uint64_t longest_ns = atomic_load_relaxed(&rests.longest_ns);
+  while (tracer->rested_ns > longest_ns && !atomic_cas_relaxed(&rests.longest_ns, &longest_ns, tracer->rested_ns)) {
+  }
+}
+
 void slowing_rest(struct mutator *self) {
   if (collector_is_mine(self) || self->critical != 0) return;
   uint64_t start_ns = os_now_ns();
   os_call_with_registers(rest_while_safe, self);
-  atomic_add_relaxed(&rests.ns, os_now_ns() - start_ns);
+  uint64_t ns = os_now_ns() - start_ns;
+  atomic_add_relaxed(&rests.ns, ns);
   atomic_add_relaxed(&rests.count, (size_t)1);
+  if (self->tracer != NULL) count_own(self->tracer, ns);
 }
 
 static size_t goal_and(unsigned divisor) {
@@ -59,9 +74,13 @@ size_t slowing_rests(void) { return atomic_load_relaxed(&rests.count); }
 
 uint64_t slowing_rested_ns(void) { return atomic_load_relaxed(&rests.ns); }
 
+uint64_t slowing_longest_ns(void) { return atomic_load_relaxed(&rests.longest_ns); }
+
 void slowing_begin(void) {
   atomic_store_relaxed(&rests.count, (size_t)0);
   atomic_store_relaxed(&rests.ns, UINT64_C(0));
+  atomic_store_relaxed(&rests.longest_ns, UINT64_C(0));
+  atomic_add_relaxed(&rests.cycle, 1u);
   slowing_stem_growth();
 }
 

@@ -37,9 +37,11 @@ void slowing_stem_all(void);
 /* Nobody is slowed any more; who rests goes on. */
 void slowing_stop(void);
 
-/* How often threads have rested in this cycle, and for how long, all together; and the cycle begins. */
+/* How often threads have rested in this cycle; for how long all together, and the one that did for longest; and the cycle
+ * begins. */
 size_t slowing_rests(void);
 uint64_t slowing_rested_ns(void);
+uint64_t slowing_longest_ns(void);
 void slowing_begin(void);
 
 /* In a fork's child. */

@@ -20,10 +20,11 @@ static void stop_for_all(struct brief *brief, size_t live_bytes, double ns_per_b
   brief_settled(brief, 0);
 }
 
+/* No thread rests. */
 static void mark_beside(struct brief *brief, size_t live_bytes, double ns_per_byte, uint64_t delay_ns) {
   brief_left(brief, live_bytes, 2 * live_bytes);
   brief_marked(brief, live_bytes, (uint64_t)(ns_per_byte * (double)live_bytes), true);
-  brief_delayed(brief, delay_ns);
+  brief_delayed(brief, delay_ns, 0);
 }
 
 /* After many cycles, none of them beside the program of late: as much lives as before. */
@@ -65,8 +66,8 @@ static void at_first_all_may_live(void **state) {
   brief_init(&brief, LIMIT_NS);
   size_t most_bytes = brief_most_bytes(&brief, MARKERS);
   assert_true(most_bytes > 4 * MIB && most_bytes < 64 * MIB);
-  brief_delayed(&brief, 0);
-  brief_delayed(&brief, 0);
+  brief_delayed(&brief, 0, 0);
+  brief_delayed(&brief, 0, 0);
   assert_true(brief_most_bytes(&brief, MARKERS) < most_bytes / 2);
 }
 
@@ -131,6 +132,24 @@ static void longer_delays_allow_longer_stops(void **state) {
   assert_false(is_brief(&brief, 2 * MIB)); /* not for any time */
 }
 
+/* Of a heap that takes 4.2 ms to mark. */
+static bool is_brief_where_threads_rest(uint64_t delay_ns, uint64_t held_ns) {
+  struct brief brief = steady(MIB, 8.0);
+  for (int i = 0; i < 10; i++) brief_delayed(&brief, delay_ns, held_ns);
+  return is_brief(&brief, MIB);
+}
+
+static void who_rests_is_as_good_as_stopped(void **state) {
+  (void)state;
+  assert_false(is_brief_where_threads_rest(2 * LIMIT_NS, 4 * LIMIT_NS));
+  assert_true(is_brief_where_threads_rest(2 * LIMIT_NS, LIMIT_NS * 9 / 2));
+  assert_true(is_brief_where_threads_rest(2 * LIMIT_NS, 100 * LIMIT_NS));
+  assert_false(is_brief_where_threads_rest(LIMIT_NS, 100 * LIMIT_NS)); /* one of many */
+  struct brief brief = steady(2 * MIB, 8.0);
+  for (int i = 0; i < 10; i++) brief_delayed(&brief, 100 * LIMIT_NS, 100 * LIMIT_NS);
+  assert_false(is_brief(&brief, 2 * MIB)); /* not for any time */
+}
+
 /* And the program may delay others no more: that is found out. */
 static void delays_are_forgotten(void **state) {
   (void)state;
@@ -155,6 +174,7 @@ int main(void) {
       cmocka_unit_test(little_tells_nothing),
       cmocka_unit_test(what_comes_after_marking_counts),
       cmocka_unit_test(longer_delays_allow_longer_stops),
+      cmocka_unit_test(who_rests_is_as_good_as_stopped),
       cmocka_unit_test(delays_are_forgotten),
   };
   return test_run_group(tests);

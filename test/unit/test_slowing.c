@@ -5,8 +5,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "alloc/account.h"
+#include "base/bits.h"
 #include "gc/cycle.h"
 #include "gc/slowing.h"
 #include "support/heap_test.h"
@@ -70,12 +72,50 @@ static void all_are_slowed_until_it_is_over(void **state) {
   assert_false(is_due_at(SIZE_MAX));
 }
 
+enum { OWN_RESTS = 5, OTHERS_RESTS = 2 };
+
+static void rest(unsigned count) {
+  struct mutator *self = mutator_self();
+  for (unsigned i = 0; i < count; i++) slowing_rest(self);
+}
+
+static void *rest_in_thread(void *argument) {
+  (void)argument;
+  rest(OTHERS_RESTS);
+  return NULL;
+}
+
+/* Its own rests add up, in each cycle anew; others' do not. */
+static void the_longest_rests_are_one_threads(void **state) {
+  (void)state;
+  set_up(0, SIZE_MAX);
+  account_live_bytes = GOAL_BYTES;
+  for (int cycle = 0; cycle < 3; cycle++) {
+    slowing_begin();
+    rest(OWN_RESTS);
+    uint64_t own_ns = slowing_rested_ns();
+    assert_int_equal(slowing_longest_ns(), own_ns);
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, rest_in_thread, NULL) == 0, "pthread_create");
+    pthread_join(thread, NULL);
+    assert_int_equal(slowing_rests(), OWN_RESTS + OTHERS_RESTS);
+    uint64_t others_ns = slowing_rested_ns() - own_ns;
+    assert_true(others_ns > 0);
+    assert_int_equal(slowing_longest_ns(), max_size(own_ns, others_ns));
+  }
+  slowing_stop();
+  account_live_bytes = 0;
+}
+
 int main(void) {
+  test_start("unit/slowing");
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_little_beyond_the_goal_is_let_pass),
-      cmocka_unit_test(under_a_limit_nothing_is),
-      cmocka_unit_test(without_a_goal_nobody_is_slowed),
-      cmocka_unit_test(all_are_slowed_until_it_is_over),
+      cmocka_unit_test(a_little_beyond_the_goal_is_let_pass), cmocka_unit_test(under_a_limit_nothing_is),
+      cmocka_unit_test(without_a_goal_nobody_is_slowed),      cmocka_unit_test(all_are_slowed_until_it_is_over),
+      cmocka_unit_test(the_longest_rests_are_one_threads),
   };
+  struct midden_options options = {
+      .size = sizeof options, .mode = MIDDEN_MODE_BARRIER, .percent = -1, .idle_collect_ms = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
   return test_run_group(tests);
 }
