@@ -18,7 +18,8 @@
 #include "span/guard.h"
 #include "span/mark_bits.h"
 
-enum { LEAST_WAY_DIVISOR = 2, LEAST_MINOR_WAY_DIVISOR = 4 };
+/* Of the way to the goal so much is left at least, whatever has come to be in the cycle. */
+enum { LEAST_WAY_DIVISOR = 2 };
 
 NOT_A_ROOT struct collector collector;
 
@@ -159,12 +160,12 @@ static size_t expected_survivors(const struct collector_report *report, size_t n
   return (size_t)((double)new_bytes * ((double)report->marked_bytes / (double)report->live_before_bytes));
 }
 
-/* The goal of the last full cycle.  From what there is now to the next cycle some of its way must be left. */
+/* The goal of the last full cycle.  From what there is now to the next one some of its way must be left. */
 static size_t goal_after_minor(const struct collector_report *report, size_t new_bytes) {
   size_t full_bytes = collector.generation.full_bytes;
   size_t goal_bytes = pacer_goal(&collector.pacer, full_bytes, &collector.footprint);
   if (goal_bytes == SIZE_MAX) return goal_bytes;
-  return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - full_bytes) / LEAST_MINOR_WAY_DIVISOR);
+  return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - full_bytes) / LEAST_WAY_DIVISOR);
 }
 
 /* The heap has grown by what is new already: from there to the goal some of the way must be left. */
