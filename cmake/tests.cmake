@@ -245,7 +245,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
-             barrier_locals dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside)
+             barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -264,6 +264,9 @@ target_link_options(test_unit_dirty_calls PRIVATE "LINKER:--wrap=assist_drain,--
 target_link_options(test_unit_dirty_stacks PRIVATE "LINKER:--wrap=mark_range")
 target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=mark_range")
 target_link_options(test_unit_barrier_resumer PRIVATE "LINKER:--wrap=os_context_arrive")
+
+# Where test_barrier_cleanups.c has it wait besides.
+target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drain_alone")
 
 # What test_barrier_races.c does behind the marking of the roots, and between a handshake and a large object that is made.
 target_link_options(test_unit_barrier_races PRIVATE
@@ -305,7 +308,7 @@ target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOU
 # Left out are tests that switch stacks behind the collector's back (stress/coroutines), white box tests of the other mode's
 # parts, and those that expect the other mode's figures of memory (stress/limit, stress/spike).
 foreach(name stress/threads stress/fibers stress/free stress/many stress/stats model/graph model/finalizers model/fibers
-        model/arrays)
+        model/arrays model/specials)
   string(REPLACE "/" "_" target "test_${name}")
   get_filename_component(folder ${name} DIRECTORY)
   set(arguments "")

@@ -63,12 +63,12 @@ struct midden_tracer *concurrent_tracer(struct mutator *self) {
   return tracer;
 }
 
-/* What holds no pointers is news only where it may be the key of an ephemeron. */
+/* What holds no pointers is news only where it may be the key of an ephemeron, or have a cleanup. */
 void concurrent_publish(struct midden_tracer *tracer) { concurrent_publish_worked(tracer, false); }
 
 void concurrent_publish_worked(struct midden_tracer *tracer, bool scanned) {
   bool news = mark_publish(tracer) || scanned;
-  if (atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) != 0) {
+  if (settle_may_have_values()) {
     uint64_t count = mark_count(tracer);
     news = news || count != tracer->counted;
     tracer->counted = count;
@@ -330,13 +330,25 @@ static bool is_quiet(uint64_t news) {
   return atomic_load_acquire(&concurrent.news) == news && !work_is_available() && !work_has_overflowed();
 }
 
+/* True if any was marked: a thread may have reached it by a weak reference before it was scanned, and have what it referred to in its
+ * buffer.  One that reached an object with a cleanup marked it in place of the cleanup's argument, and has told when each thread has
+ * answered once more. */
+static bool mark_arguments(struct cycle *cycle, uint64_t news) {
+  bool marked = settle_mark_arguments_running(&collector.tracers[0]);
+  if (!settle_has_suspects_running()) return marked;
+  handshake_run(cycle->self, answer_flush);
+  if (atomic_load_acquire(&concurrent.news) == news) settle_count_stuck_running();
+  return marked;
+}
+
 /* One attempt to end the phase. */
 static bool try_to_finish(struct cycle *cycle) {
   uint64_t news = atomic_load_acquire(&concurrent.news);
-  if (settle_mark_values_running(&collector.tracers[0])) return false;
+  if (!settle_mark_values_running(&collector.tracers[0])) return false;
   if (!is_quiet(news)) return false;
   handshake_run(cycle->self, answer_flush);
   if (!is_quiet(news)) return false;
+  if (mark_arguments(cycle, news)) return false;
   uint64_t start_ns = close_gate(cycle);
   bool quiet = is_quiet(news);
   if (quiet) cycle_set_phase(COLLECTOR_MARK_TERMINATION);

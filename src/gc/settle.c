@@ -43,6 +43,10 @@ static NOT_A_ROOT struct {
   struct settle_markers markers;
   struct found found[MARKERS_MAX];
   struct finalizer_settling finalizers;
+  bool arguments_done;          /* in a cycle that runs beside the program */
+  size_t suspects;              /* objects that were marked meanwhile, it seems by their own cleanup's argument */
+  uintptr_t unnamed[NAMES_MAX]; /* of them, some that were not named yet */
+  size_t unnamed_count;
   size_t finalizer_cycles, cleanups_stuck;
   struct stuck stuck[NAMES_MAX];
   size_t stuck_count;
@@ -307,7 +311,7 @@ static void queue_cleanups(void) {
 
 static void begin_dead(const struct settle_markers *markers) {
   settling.markers = *markers;
-  settling.finalizer_cycles = settling.cleanups_stuck = settling.stuck_count = 0;
+  settling.finalizer_cycles = 0;
 }
 
 static void publish_counts(void) {
@@ -317,6 +321,7 @@ static void publish_counts(void) {
 
 size_t settle_clear_stw(const struct settle_markers *markers) {
   begin_dead(markers);
+  settling.cleanups_stuck = 0;
   if (special_set_count_stw() == 0) return begin_finalizers();
   if (special_totals[SPECIAL_CLEANUP] != 0) settle_arguments();
   mark_watch(false);
@@ -341,44 +346,86 @@ void settle_dead_stw(const struct settle_markers *markers) {
 
 /* ---- while the world runs ----
  *
- * One thread does it, each set under its stripe, and the links locked where links are settled.  Arguments of cleanups are
- * roots here, whether or not their objects are marked: that keeps the same objects, and does not tell which are stuck. */
-
-static bool mark_argument(struct special *record, bool marked, void *argument) {
-  (void)marked;
-  if (record->kind == SPECIAL_CLEANUP) cleanup_mark_arguments_stw(argument, record);
-  return mark_finalizer_argument(record, marked, argument);
-}
-
-static void mark_arguments(struct special_set *set, void *argument, unsigned marker) {
-  (void)marker;
-  if (set->refers) special_filter_stw(set, mark_argument, argument);
-}
+ * One thread does it, each set under its stripe, and the links locked where links are settled. */
 
 void settle_mark_roots_running(struct midden_tracer *tracer) {
+  settling.arguments_done = false;
   calls_mark_roots(tracer);
   special_freeze();
-  special_visit_running(mark_arguments, tracer);
+  special_visit_running(mark_finalizer_arguments, tracer);
 }
 
-static bool mark_ephemeron_value(struct special *record, bool marked, void *argument) {
-  if (marked && record->kind == SPECIAL_EPHEMERON) cell_mark_values_stw(argument, record);
-  return true;
+bool settle_may_have_values(void) {
+  return atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) != 0 ||
+         atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) != 0;
 }
 
-static void mark_ephemeron_values(struct special_set *set, void *argument, unsigned marker) {
-  (void)marker;
-  if (set->counts[SPECIAL_EPHEMERON] != 0) special_filter_stw(set, mark_ephemeron_value, argument);
-}
-
-bool settle_mark_values_running(struct midden_tracer *tracer) {
-  if (atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) == 0) return false;
-  uint64_t before = mark_count(tracer);
+/* With all that follows from it; false if there was no memory for that. */
+static bool mark_watched(struct midden_tracer *tracer, void (*mark)(struct midden_tracer *tracer)) {
   mark_watch(true);
-  special_visit_running(mark_ephemeron_values, tracer);
+  mark(tracer);
   cycle_drain_alone(tracer);
   mark_watch(false);
-  return mark_watch_was_incomplete() || mark_count(tracer) != before;
+  return !mark_watch_was_incomplete();
+}
+
+static void mark_values_running(struct midden_tracer *tracer) { special_visit_running(mark_values, tracer); }
+
+bool settle_mark_values_running(struct midden_tracer *tracer) {
+  return !settle_may_have_values() || mark_watched(tracer, mark_values_running);
+}
+
+/* The first cleanup of an object, its stripe held; or NULL: the program may have taken it off. */
+static struct special *lock_cleanup(uintptr_t object) {
+  const struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
+  return special_find_locked(span, object, SPECIAL_CLEANUP);
+}
+
+static void unlock_cleanup(uintptr_t object) { lock_release(special_lock(object_span(object))); }
+
+static void note_suspect(uintptr_t object) {
+  settling.suspects++;
+  const struct special *record = lock_cleanup(object);
+  bool wanted = settle_names_stuck && record != NULL && !record->named;
+  unlock_cleanup(object);
+  if (wanted && settling.unnamed_count < NAMES_MAX) settling.unnamed[settling.unnamed_count++] = object;
+}
+
+static void mark_argument_running(uintptr_t object, void *tracer) {
+  bool was_marked = mark_bit_get(&heap_arena, mark_side(), object);
+  struct special *record = lock_cleanup(object);
+  if (record != NULL) cleanup_mark_arguments_stw(tracer, record);
+  unlock_cleanup(object);
+  cycle_drain_alone(tracer);
+  if (!was_marked && mark_bit_get(&heap_arena, mark_side(), object)) note_suspect(object);
+}
+
+static void mark_arguments_running(struct midden_tracer *tracer) {
+  special_visit_unmarked_running(SPECIAL_CLEANUP, mark_argument_running, tracer);
+}
+
+/* Once is enough: arguments of cleanups that are added later are told to the barrier. */
+bool settle_mark_arguments_running(struct midden_tracer *tracer) {
+  settling.suspects = settling.unnamed_count = 0;
+  if (settling.arguments_done) return false;
+  settling.arguments_done = true;
+  uint64_t before = mark_count(tracer);
+  bool has_cleanups = atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) != 0;
+  bool complete = !has_cleanups || mark_watched(tracer, mark_arguments_running);
+  if (settling.suspects == 0) settling.cleanups_stuck = 0;
+  return !complete || mark_count(tracer) != before;
+}
+
+bool settle_has_suspects_running(void) { return settling.suspects != 0; }
+
+void settle_count_stuck_running(void) {
+  settling.cleanups_stuck = settling.suspects;
+  for (size_t i = 0; i < settling.unnamed_count; i++) {
+    struct special *record = lock_cleanup(settling.unnamed[i]);
+    if (record != NULL) note_stuck(record, true);
+    unlock_cleanup(settling.unnamed[i]);
+  }
 }
 
 static void visit_links_locked(special_visit_fn *visit) {

@@ -58,14 +58,22 @@ bool settle_may_leave_stop(void);
 void settle_leave_stop(void);
 void settle_end_running(void);
 
-/* The same while the world runs: docs/barrier-mode.md.  The roots among specials, marked by one marker; the values of
- * ephemerons of which key and ephemeron are marked, true if any was not marked before; and what becomes of the dead. */
+/* The same while the world runs: docs/barrier-mode.md.  The roots among specials.  "Values", with all that follows, by one marker;
+ * false if there was no memory for that: to be called again.  "Arguments", likewise, where all that is reachable is marked, and once
+ * in a cycle; true if anything was marked.  If there are suspects then, and no thread has marked anything meanwhile, they are those
+ * that are stuck.  And what becomes of the dead. */
 void settle_mark_roots_running(struct midden_tracer *tracer);
 bool settle_mark_values_running(struct midden_tracer *tracer);
+bool settle_mark_arguments_running(struct midden_tracer *tracer);
+bool settle_has_suspects_running(void);
+void settle_count_stuck_running(void);
 void settle_dead_running(const struct settle_markers *markers);
 
 /* The world runs again; the collector lock is held. */
 void settle_finish(struct mutator *self);
+
+/* Whether there are any ephemerons or cleanups: any object that is marked may be one's. */
+bool settle_may_have_values(void);
 
 /* Whether marking an object may call for more to be marked; and marks it (mark.c, while marking is watched).  `running`: the
  * world is. */

@@ -20,7 +20,8 @@ enum {
   BUCKETS_STEP_SHIFT = 2, /* a set that grows has four times as many */
   RECORDS_A_BUCKET = 2,   /* more on average: the set grows */
   REGISTRY_FIRST = 512,
-  VISIT_STEP = 8 /* sets that a marker takes at a time */
+  VISIT_STEP = 8,    /* sets that a marker takes at a time */
+  UNMARKED_STEP = 64 /* objects that are noted at a time */
 };
 
 struct watch {
@@ -394,6 +395,41 @@ void special_visit_running(special_visit_fn *visit, void *argument) {
     lock_acquire(special_lock(span));
     visit(span->specials, argument, 0);
     lock_release(special_lock(span));
+  }
+}
+
+struct unmarked {
+  uint8_t kind;
+  uintptr_t after; /* objects up to it were visited */
+  size_t count;
+  uintptr_t objects[UNMARKED_STEP];
+};
+
+static bool note_unmarked(struct special *record, bool marked, void *argument) {
+  struct unmarked *unmarked = argument;
+  bool wanted = !marked && record->kind == unmarked->kind && record->object > unmarked->after;
+  if (wanted && unmarked->count < UNMARKED_STEP) unmarked->objects[unmarked->count++] = record->object;
+  return true;
+}
+
+/* The next ones of a span's set, in order. */
+static void find_unmarked(struct span *span, struct unmarked *unmarked) {
+  unmarked->count = 0;
+  lock_acquire(special_lock(span));
+  struct special_set *set = span->specials;
+  if (set->refers && set->counts[unmarked->kind] != 0) special_filter_stw(set, note_unmarked, unmarked);
+  lock_release(special_lock(span));
+}
+
+void special_visit_unmarked_running(enum special_kind kind, special_object_fn *visit, void *argument) {
+  size_t count = count_sets();
+  for (size_t i = 0; i < count; i++) {
+    struct unmarked unmarked = {.kind = (uint8_t)kind};
+    do {
+      find_unmarked(span_at(i), &unmarked);
+      for (size_t k = 0; k < unmarked.count; k++) visit(unmarked.objects[k], argument);
+      if (unmarked.count != 0) unmarked.after = unmarked.objects[unmarked.count - 1];
+    } while (unmarked.count == UNMARKED_STEP);
   }
 }
 

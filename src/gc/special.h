@@ -112,6 +112,11 @@ void special_thaw(void);
 /* Visits each set that was there at the call, its stripe held, by the calling thread.  Frozen. */
 void special_visit_running(special_visit_fn *visit, void *argument);
 
+/* Calls `visit`, which may take the stripe, by the calling thread, for each object with a record of a kind that is unmarked when its
+ * set is looked at; sets in which no record has `refers` are passed over.  Frozen. */
+typedef void special_object_fn(uintptr_t object, void *argument);
+void special_visit_unmarked_running(enum special_kind kind, special_object_fn *visit, void *argument);
+
 /* ---- either ---- */
 
 /* Calls `keep` for each record in the list of a set, in order, with whether its object is marked; takes out those for

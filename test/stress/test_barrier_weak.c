@@ -27,6 +27,9 @@ enum { WEAK_FIRST, WEAK_AGAIN, WEAK_SECOND, EPHEMERON, STRONG, LINK, FAMILY_SLOT
 /* The slots of `first`. */
 enum { FIRST_SECOND, FIRST_ENTRY, FIRST_SLOTS };
 
+/* And of the argument of its cleanup, to which nothing else leads, nor to the node behind it. */
+enum { WILL_ENTRY, WILL_NODE, WILL_SLOTS };
+
 static void *families[FAMILIES];
 static void *chains[CHAINS];   /* nodes: the key, then the ephemerons, the last first */
 static void *mobile[MOBILE];   /* weak references that get other targets */
@@ -72,10 +75,17 @@ static void *link_set_locked(void *argument) {
 
 /* ---- making a family ---- */
 
-static void first_is_dead(void *argument) { ledger_tell(argument); }
+static void first_is_dead(void *argument) {
+  const struct node *will = node_check(argument);
+  node_check(*node_slot(will, WILL_NODE));
+  ledger_tell(*node_slot(will, WILL_ENTRY));
+}
 
-static void add_cleanup(struct node *node, struct ledger_entry *entry) {
-  int error = midden_cleanup_add(node, first_is_dead, entry, NULL);
+static void add_cleanup(struct rng *rng, struct node *node, struct ledger_entry *entry) {
+  struct node *will = node_new(NODE_PLAIN, WILL_SLOTS);
+  node_fill(will, WILL_ENTRY, entry);
+  node_fill(will, WILL_NODE, node_name(node_new_random(rng, 3)));
+  int error = midden_cleanup_add(node, first_is_dead, node_name(will), NULL);
   REQUIRE(error == 0, "midden_cleanup_add: %d", error);
 }
 
@@ -96,7 +106,7 @@ NOINLINE_TEST static void *family_new(struct rng *rng) {
   node_fill(family, EPHEMERON, required(midden_ephemeron_new(node_name(first), node_name(third))));
   if (rng_one_in(rng, 2)) node_fill(family, STRONG, node_name(first));
   REQUIRE(midden_weak_table_set(table, node_name(first), node_name(fourth)) == 0, "midden_weak_table_set");
-  add_cleanup(first, *node_slot(first, FIRST_ENTRY));
+  add_cleanup(rng, first, *node_slot(first, FIRST_ENTRY));
   if (rng_one_in(rng, 8)) {
     struct link_request request = {required(midden_alloc_data(sizeof(struct link))), node_name(first)};
     midden_locked_call(link_set_locked, &request);
