@@ -104,7 +104,8 @@ struct midden_options {
   enum midden_generations generations; /* default AUTO */
   int brief_stop_us; /* dirty-page mode: heaps that are expected to be marked in so many microseconds are marked in a stop
                         altogether, which costs the program less than marking beside it; up to three times as many
-                        where that would delay it for a third of it, or has not been tried; default 1000; -1: none */
+                        where that would delay it for a third of it, or has not been tried, up to five where a
+                        thread would rest for as long; default 1000; -1: none */
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call

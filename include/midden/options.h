@@ -47,6 +47,6 @@
   X(brief_stop_us, "MIDDEN_BRIEF_STOP", PERCENT, 1, 1000000, "1000",                                                   \
     "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in a stop altogether, "   \
     "which costs the program less than marking beside it; up to three times as many where that would delay it for "    \
-    "a third of it, or has not been tried; off: none is")
+    "a third of it, or has not been tried, up to five where a thread would rest for as long; off: none is")
 
 #endif
