@@ -18,6 +18,7 @@ enum {
   LITTLE_BYTES = 256 << 10,   /* are scanned again in a fraction of a millisecond */
   LITTLE_NS = 150 * 1000,     /* twice what another processor takes to wake up */
   SLICE_BYTES = 128 << 10,    /* that were written: after them, who scans beside the program gives way */
+  JOB_NS = 300 * 1000,        /* longer than that no worker begins another part */
   SLOW_LEAST_BYTES = 1 << 20, /* less is not worth slowing the program for */
   SHRINK_DIVISOR = 4,         /* a round that leaves more than all but this part of the last one's was in vain */
   IN_VAIN_MOST = 5
@@ -36,12 +37,8 @@ static NOT_A_ROOT struct {
 
 /* ---- the heap in parts ---- */
 
-static struct os_range part_range(size_t part) {
-  uintptr_t start = heap_arena.start + (part << WRITTEN_PART_SHIFT);
-  return (struct os_range){start, min_size(start + ((uintptr_t)1 << WRITTEN_PART_SHIFT), heap_arena.used)};
-}
-
 static void begin_parts(void) {
+  written_divide();
   atomic_store_relaxed(&rounds.next_part, (size_t)0);
   atomic_store_relaxed(&rounds.written_bytes, (size_t)0);
   atomic_store_relaxed(&rounds.again_bytes, (size_t)0);
@@ -89,12 +86,11 @@ static void scan_again_beside(void *argument, struct os_range range) {
 static void scan_part_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
-  size_t part;
-  if (!take_part(&part)) return;
-  uint64_t cpu_ns = cycle_begin_share(marker);
+  uint64_t start_ns = os_now_ns(), cpu_ns = cycle_begin_share(marker);
   memcheck_quiet_begin();
   struct scan_beside scan = {.marker = marker};
-  scan_part(part, true, scan_again_beside, &scan);
+  for (size_t part; os_now_ns() - start_ns < JOB_NS && take_part(&part);)
+    scan_part(part, true, scan_again_beside, &scan);
   atomic_add_relaxed(&rounds.again_bytes, scan.again_bytes);
   memcheck_quiet_end();
   mark_publish(tracer);
@@ -165,7 +161,7 @@ void rounds_begin_stw(void) { begin_parts(); }
 static void scan_again(void *tracer, struct os_range range) { mark_range_again(tracer, range); }
 
 static void scan_all_of(struct midden_tracer *tracer, size_t part) {
-  struct os_range range = part_range(part);
+  struct os_range range = written_part(part);
   mark_range_again(tracer, range);
   atomic_add_relaxed(&rounds.written_bytes, range.end - range.start);
 }

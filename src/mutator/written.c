@@ -158,9 +158,22 @@ void written_begin(void) {
 
 /* ---- protecting and reading ---- */
 
-enum { PART_PAGES = 1 << (WRITTEN_PART_SHIFT - PAGE_SHIFT) };
+/* So many parts, where none is larger than that.  Fewer calls protect more at once, and each interrupts all processors. */
+enum { PARTS = 8, PART_MOST_PAGES = (64 << 20) >> PAGE_SHIFT };
 
-size_t written_part_count(void) { return (used_pages() + PART_PAGES - 1) / PART_PAGES; }
+static size_t part_pages = PART_MOST_PAGES;
+
+void written_divide(void) {
+  size_t pages = round_up((used_pages() + PARTS - 1) / PARTS, CHUNK_PAGES);
+  part_pages = max_size(min_size(pages, PART_MOST_PAGES), CHUNK_PAGES);
+}
+
+size_t written_part_count(void) { return (used_pages() + part_pages - 1) / part_pages; }
+
+struct os_range written_part(size_t part) {
+  uintptr_t start = heap_arena.start + ((part * part_pages) << PAGE_SHIFT);
+  return (struct os_range){start, min_size(start + (part_pages << PAGE_SHIFT), heap_arena.used)};
+}
 
 static ptrdiff_t visit_run(struct os_range run, bool protect, written_visit_fn *visit, void *argument) {
   ptrdiff_t bytes = 0;
@@ -200,8 +213,8 @@ static ptrdiff_t visit_pages(size_t page, size_t end, bool protect, written_visi
 }
 
 ptrdiff_t written_visit(size_t part, bool protect, written_visit_fn *visit, void *argument) {
-  size_t page = part * PART_PAGES;
-  return visit_pages(page, min_size(page + PART_PAGES, used_pages()), protect, visit, argument);
+  size_t page = part * part_pages;
+  return visit_pages(page, min_size(page + part_pages, used_pages()), protect, visit, argument);
 }
 
 /* ---- a cycle begins ---- */
@@ -254,8 +267,9 @@ static void allow_in_chunk(size_t chunk, bool only_room) {
 
 /* The program runs, and may change what is looked at; to be wrong about a page makes nothing worse than slow. */
 void written_allow(size_t part, bool only_room) {
-  size_t end = min_size((part + 1) * (PART_PAGES / CHUNK_PAGES), (used_pages() + CHUNK_PAGES - 1) / CHUNK_PAGES);
-  for (size_t chunk = part * (PART_PAGES / CHUNK_PAGES); chunk < end; chunk++) {
+  size_t chunks = part_pages / CHUNK_PAGES,
+         end = min_size((part + 1) * chunks, (used_pages() + CHUNK_PAGES - 1) / CHUNK_PAGES);
+  for (size_t chunk = part * chunks; chunk < end; chunk++) {
     if ((chunk_state(chunk) & CHUNK_WAS_WRITTEN) != 0) allow_in_chunk(chunk, only_room);
   }
 }

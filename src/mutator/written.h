@@ -18,9 +18,6 @@
 
 #include "os/os.h"
 
-/* Parts of the arena that may be read by different threads at once. */
-enum { WRITTEN_PART_SHIFT = 26 };
-
 /* Early, while the process has one thread, if it can be: spares the first cycle some milliseconds. */
 void written_init(void);
 
@@ -45,8 +42,11 @@ void written_begin(void);
  * which it allocates; and unless `only_room`, for the sake of a minor cycle, all. */
 void written_allow(size_t part, bool only_room);
 
-/* How many parts the heap has now. */
+/* Divides the heap into parts that may be read by different threads at once: several, but none of less than a huge page.  Nobody else
+ * calls any of these meanwhile.  How many there are now, and where one lies. */
+void written_divide(void);
 size_t written_part_count(void);
+struct os_range written_part(size_t part);
 
 /* Calls `visit` for each range of a part that was written; with `protect` it is protected again before.  In bytes, how
  * much that was; or -errno: then some ranges may never be reported. */

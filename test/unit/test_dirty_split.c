@@ -113,6 +113,21 @@ static void free_pages_of_split_ones_are_left_alone(void **state) {
   assert_true(was_protected[0] && was_protected[1]);
 }
 
+/* None cuts a huge page, and each page lies in one. */
+static void parts_are_the_heap(void **state) {
+  (void)state;
+  written_divide();
+  size_t parts = written_part_count();
+  uintptr_t at = heap_arena.start;
+  assert_true(parts > 1);
+  for (size_t part = 0; part < parts; part++) {
+    struct os_range range = written_part(part);
+    assert_true(range.start == at && (range.start - heap_arena.start) % CHUNK_BYTES == 0);
+    at = range.end;
+  }
+  assert_true(at == heap_arena.used);
+}
+
 int main(void) {
   test_start("unit/dirty_split");
   if (!test_writes_are_told()) return TEST_SKIPPED;
@@ -124,6 +139,9 @@ int main(void) {
                                    .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(60);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(free_pages_of_split_ones_are_left_alone)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(free_pages_of_split_ones_are_left_alone),
+      cmocka_unit_test(parts_are_the_heap),
+  };
   return test_run_group(tests);
 }
