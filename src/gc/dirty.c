@@ -149,9 +149,7 @@ static void look_ahead(struct cycle *cycle) {
   }
   uint64_t cpu_ns = stop_and_call(cycle);
   size_t before_bytes = assist_scanned_bytes();
-  slowing_stem_runaway();
-  assist_drain(cycle);
-  slowing_stem_growth();
+  rounds_drain(cycle);
   if (!was_worth_it(cpu_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
   rounds_run(cycle);
 }
@@ -163,9 +161,7 @@ static void mark_beside(struct cycle *cycle) {
   mark_roots(cycle);
   if (cycle->report.minor) rounds_scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
-  slowing_stem_runaway();
-  assist_drain(cycle);
-  slowing_stem_growth();
+  rounds_drain(cycle);
   rounds_run(cycle);
   look_ahead(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;

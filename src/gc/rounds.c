@@ -124,15 +124,19 @@ static void scan_stacks(struct cycle *cycle) {
   concurrent_scan_threads_again(cycle);
 }
 
+void rounds_drain(struct cycle *cycle) {
+  slowing_stem_runaway();
+  assist_drain(cycle);
+  slowing_stem_growth();
+}
+
 /* In bytes, what it read: of what was marked before, and of what was found. */
 static size_t run_round(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   size_t before_bytes = assist_scanned_bytes(), again_bytes = rounds_scan_written(cycle);
   rounds.took_ns = os_now_ns() - start_ns;
   scan_stacks(cycle);
-  slowing_stem_runaway();
-  assist_drain(cycle);
-  slowing_stem_growth();
+  rounds_drain(cycle);
   cycle->report.rounds++;
   return again_bytes + (assist_scanned_bytes() - before_bytes);
 }

@@ -17,6 +17,9 @@ void rounds_begin(void);
  * vain; after some more no round will help. */
 void rounds_run(struct cycle *cycle);
 
+/* Marks what is grey, by the workers and threads that allocate, which are slowed if the heap runs away from its goal all the same. */
+void rounds_drain(struct cycle *cycle);
+
 /* One round without the marking of what it finds.  In bytes, what was read again: what was written of marked objects. */
 size_t rounds_scan_written(struct cycle *cycle);
 
