@@ -23,7 +23,7 @@ left_out=(
   # /proc/self/maps is the emulator's.
   '^unit/os$'
   # The emulator dies in the children of programs with threads.
-  '^stress/threads' '^stress/fibers' '^compat/gc_fork$' '^unit/fork_locked$' '^unit/background$' '^model/specials$' '^model/stats$' '^stress/fork_start$'
+  '^stress/threads' '^stress/fibers' '^compat/gc_fork$' '^unit/fork_locked$' '^unit/background$' '^model/specials' '^model/stats$' '^stress/fork_start$'
   '^stress/barrier_handover$'
 )
 left_out=$(IFS='|' && echo "${left_out[*]}")
