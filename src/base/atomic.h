@@ -49,6 +49,14 @@
 #define atomic_cas_acq_rel(p, expected, desired) \
   __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
+/* Raises what is at `p` to `v`, if it is less. */
+#define atomic_raise_relaxed(p, v)                                                         \
+  do {                                                                                     \
+    __typeof__(*(p)) raise_to_ = (v), raise_from_ = atomic_load_relaxed(p);                \
+    while (raise_from_ < raise_to_ && !atomic_cas_relaxed((p), &raise_from_, raise_to_)) { \
+    }                                                                                      \
+  } while (false)
+
 /* Orders this thread's own accesses as one of its signal handlers sees them: a compiler barrier, no instruction. */
 #define atomic_signal_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 

@@ -254,9 +254,7 @@ void cycle_count_pause(uint64_t ns) {
   struct collector_totals *totals = &collector.totals;
   atomic_add_relaxed(&totals->pause_total_ns, ns);
   atomic_store_relaxed(&totals->pause_last_ns, ns);
-  uint64_t most = atomic_load_relaxed(&totals->pause_max_ns);
-  while (ns > most && !atomic_cas_relaxed(&totals->pause_max_ns, &most, ns)) {
-  }
+  atomic_raise_relaxed(&totals->pause_max_ns, ns);
   atomic_add_relaxed(&totals->pauses[pause_bucket(ns)], UINT64_C(1));
 }
 

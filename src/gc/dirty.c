@@ -342,6 +342,12 @@ static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argum
   cycle->self = driver;
 }
 
+/* Between cycles it holds nothing. */
+static void end_by_driver(struct cycle *cycle) {
+  end_cycle(cycle->self, cycle->self->stack_base, cycle);
+  slowing_stop();
+}
+
 /* Nobody allocates, nobody waits: there is no hurry either. */
 static void give_up(struct cycle *cycle) {
   cycle->given_up = true;
@@ -388,8 +394,7 @@ static void settle_left(struct cycle *cycle) {
   cycle->report.left_ns = os_now_ns() - start_ns;
   cycle->report.finalizers_ready = calls_count();
   if (cycle->was_handed_over && handover_offer(cycle->self, end_cycle, cycle, PATIENCE_NS)) return;
-  end_cycle(cycle->self, cycle->self->stack_base, cycle);
-  slowing_stop();
+  end_by_driver(cycle);
   if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 
@@ -447,8 +452,7 @@ void dirty_run(struct cycle *cycle) {
   if (cycle->was_handed_over) {
     hand_over(cycle);
   } else {
-    end_cycle(cycle->self, cycle->self->stack_base, cycle); /* between cycles it holds nothing */
-    slowing_stop();
+    end_by_driver(cycle);
   }
   if (cycle->was_left) settle_left(cycle);
   named_free_end();

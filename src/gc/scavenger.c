@@ -24,9 +24,7 @@ void scavenger_init(struct scavenger *scavenger, struct pageheap *heap, uint64_t
 }
 
 void scavenger_cycle_ended(struct scavenger *scavenger, size_t need_bytes, bool is_idle) {
-  size_t peak_bytes = atomic_load_relaxed(&scavenger->peak_bytes);
-  while (peak_bytes < need_bytes && !atomic_cas_relaxed(&scavenger->peak_bytes, &peak_bytes, need_bytes)) {
-  }
+  atomic_raise_relaxed(&scavenger->peak_bytes, need_bytes);
   atomic_store_relaxed(&scavenger->is_idle, is_idle);
   atomic_store_release(&scavenger->need_bytes, need_bytes);
 }

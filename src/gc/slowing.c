@@ -30,9 +30,7 @@ static void count_own(struct midden_tracer *tracer, uint64_t ns) {
   if (tracer->rest_cycle != cycle) tracer->rested_ns = 0;
   tracer->rest_cycle = cycle;
   tracer->rested_ns += ns;
-  uint64_t longest_ns = atomic_load_relaxed(&rests.longest_ns);
-  while (tracer->rested_ns > longest_ns && !atomic_cas_relaxed(&rests.longest_ns, &longest_ns, tracer->rested_ns)) {
-  }
+  atomic_raise_relaxed(&rests.longest_ns, tracer->rested_ns);
 }
 
 void slowing_rest(struct mutator *self) {

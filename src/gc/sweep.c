@@ -297,9 +297,7 @@ void sweep_reclaim(size_t pages) {
   /* What the cursor has passed is swept, or about to be. */
   size_t passed = atomic_load_relaxed(&sweep.page);
   if (passed >= end) return;
-  size_t at = atomic_load_relaxed(&sweep.reclaim_page);
-  while (at < passed && !atomic_cas_relaxed(&sweep.reclaim_page, &at, passed)) {
-  }
+  atomic_raise_relaxed(&sweep.reclaim_page, passed);
   while (freed < pages && looked < most && atomic_load_relaxed(&sweep.reclaim_page) < end) {
     size_t page = atomic_add_relaxed(&sweep.reclaim_page, (size_t)RECLAIM_STEP_PAGES);
     if (page < end) freed += sweep_pages(page, min_size(page + RECLAIM_STEP_PAGES, end), true, SWEEPER_RECLAIM, &swept);

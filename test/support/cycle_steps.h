@@ -89,14 +89,16 @@ static inline void *cycle_collect(void *unused) {
 
 /* ---- the program's side ---- */
 
+static inline void cycle_step_init(struct cycle_step *step) {
+  sem_init(&step->reached, 0, 0);
+  sem_init(&step->goes_on, 0, 0);
+}
+
 /* Before anything else: the library starts. */
 static inline void cycle_init_with(const struct midden_options *options) {
   REQUIRE(midden_init(options) == 0, "midden_init");
   struct cycle_step *steps[] = {&cycle.armed, &cycle.scanned, &cycle.read};
-  for (size_t i = 0; i < TEST_COUNT_OF(steps); i++) {
-    sem_init(&steps[i]->reached, 0, 0);
-    sem_init(&steps[i]->goes_on, 0, 0);
-  }
+  for (size_t i = 0; i < TEST_COUNT_OF(steps); i++) cycle_step_init(steps[i]);
   sem_init(&cycle.over, 0, 0);
 }
 

@@ -89,8 +89,7 @@ static void its_cleanup_runs_when_it_is_dropped(void **state) {
 
 int main(void) {
   cycle_init();
-  sem_init(&marked.reached, 0, 0);
-  sem_init(&marked.goes_on, 0, 0);
+  cycle_step_init(&marked);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_a_thread_takes_out_of_an_argument_is_kept),
       cmocka_unit_test(an_object_that_a_thread_reaches_is_not_stuck),

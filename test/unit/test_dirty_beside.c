@@ -152,8 +152,7 @@ int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   cycle_init_dirty(MIDDEN_GENERATIONS_OFF, 0);
   if (guard_active) return TEST_SKIPPED; /* guarded objects are read in the stop alone */
-  sem_init(&drained.reached, 0, 0);
-  sem_init(&drained.goes_on, 0, 0);
+  cycle_step_init(&drained);
   alarm(120);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_not_written_is_not_read_in_the_stop),

@@ -172,8 +172,7 @@ int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_calls");
   cycle_init_dirty(MIDDEN_GENERATIONS_OFF, MIDDEN_DEBUG_CHECK);
-  sem_init(&called.reached, 0, 0);
-  sem_init(&called.goes_on, 0, 0);
+  cycle_step_init(&called);
   alarm(SECONDS);
   ballast = midden_alloc(BALLAST_BYTES);
   int kind = midden_kind_new(&(struct midden_kind_options){.size = sizeof(struct midden_kind_options), .trace = trace});

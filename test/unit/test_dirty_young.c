@@ -467,8 +467,7 @@ int main(void) {
   if (!test_writes_are_told()) return TEST_SKIPPED;
   test_start("unit/dirty_young");
   cycle_init_dirty(MIDDEN_GENERATIONS_OFF, MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY);
-  sem_init(&walked.reached, 0, 0);
-  sem_init(&walked.goes_on, 0, 0);
+  cycle_step_init(&walked);
   sem_init(&has_made, 0, 0);
   sem_init(&may_end, 0, 0);
   for (int i = 0; i < BALLAST_NODES; i++) ballast = node_new(ballast);
