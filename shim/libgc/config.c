@@ -86,6 +86,15 @@ static void config_follow_stack_bottom(void) {
   config_told.stack_bottom = bottom;
 }
 
+static void *config_set_stack_bottom_locked(void *bottom) {
+  GC_stackbottom = bottom;
+  config_follow_stack_bottom();
+  return NULL;
+}
+
+/* A cycle that waits for this thread is ended before the new base meets the old stack pointer. */
+void config_set_stack_bottom(void *bottom) { midden_locked_call(config_set_stack_bottom_locked, bottom); }
+
 static void config_follow_disabling(void) {
   bool disabled = GC_dont_gc != 0;
   if (disabled == config_told.disabled) return;
@@ -116,6 +125,8 @@ void config_follow_variables(void) { midden_locked_call(config_follow_locked, NU
 void GC_disable(void) {
   __atomic_fetch_add(&GC_dont_gc, 1, __ATOMIC_RELAXED);
   config_follow_variables();
+  midden_disable(); /* waits for a cycle that is under way, which nobody could inside of the locked call */
+  midden_enable();
 }
 
 void GC_enable(void) {

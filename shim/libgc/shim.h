@@ -43,6 +43,9 @@ int config_percent(GC_word divisor);
 /* Makes midden follow GC_dont_gc, GC_free_space_divisor, GC_no_dls and GC_stackbottom where a program wrote them. */
 void config_follow_variables(void);
 
+/* The main thread's base goes by way of its variable, so that both agree.  By the main thread. */
+void config_set_stack_bottom(void *bottom);
+
 /* ---- environment.c ---- */
 
 /* Sets variables and midden's options by the GC_* environment variables. */

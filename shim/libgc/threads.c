@@ -56,13 +56,11 @@ void *GC_get_my_stackbottom(struct GC_stack_base *base) {
   return threads_self();
 }
 
-/* The main thread's base goes by way of its variable, so that both agree. */
 void GC_set_stackbottom(void *thread, const struct GC_stack_base *base) {
   if (thread && thread != threads_self())
     report_fatal("libgc: GC_set_stackbottom for another thread than the calling one");
   if (threads_in_main()) {
-    GC_stackbottom = base->mem_base;
-    config_follow_variables();
+    config_set_stack_bottom(base->mem_base);
   } else {
     midden_thread_set_stack_base(base->mem_base);
   }

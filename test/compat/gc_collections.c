@@ -1,5 +1,7 @@
 /* Collections: asked for, stopped, disabled; what the program hears of them; variables that are read as they start. */
+#include <pthread.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "gc_check.h"
 
@@ -134,6 +136,50 @@ static void test_disable(void) {
   CHECK_EQUAL(GC_get_gc_no(), number + 1);
 }
 
+static int over, off, heard; /* atomic */
+
+static void *churn(void *unused) {
+  while (!__atomic_load_n(&over, __ATOMIC_RELAXED)) GC_malloc(1000);
+  return unused;
+}
+
+static void hear(GC_EventType event) {
+  (void)event;
+  if (__atomic_load_n(&off, __ATOMIC_RELAXED)) __atomic_fetch_add(&heard, 1, __ATOMIC_RELAXED);
+}
+
+/* Takes a while to mark. */
+static NOINLINE void **make_list(void) {
+  void **list = NULL;
+  for (int i = 0; i < 300000; i++) {
+    void **node = GC_malloc(32);
+    node[0] = list;
+    list = node;
+  }
+  return list;
+}
+
+/* When it returns none is under way, though others allocate. */
+static void test_disable_waits(void) {
+  pthread_t threads[2];
+  void **list = make_list();
+  GC_set_on_collection_event(hear);
+  for (int i = 0; i < 2; i++) CHECK_EQUAL(GC_pthread_create(&threads[i], NULL, churn, NULL), 0);
+  for (int i = 0; i < 100; i++) {
+    GC_disable();
+    __atomic_store_n(&off, 1, __ATOMIC_RELAXED);
+    usleep(500);
+    __atomic_store_n(&off, 0, __ATOMIC_RELAXED);
+    GC_enable();
+    usleep(2000);
+  }
+  __atomic_store_n(&over, 1, __ATOMIC_RELAXED);
+  for (int i = 0; i < 2; i++) CHECK_EQUAL(GC_pthread_join(threads[i], NULL), 0);
+  GC_set_on_collection_event(NULL);
+  CHECK_EQUAL(heard, 0);
+  GC_reachable_here(list);
+}
+
 /* The variable written by the program. */
 static void test_dont_gc(void) {
   GC_word number = GC_get_gc_no();
@@ -230,5 +276,6 @@ int main(void) {
   test_expand();
   test_unmap();
   test_enumerate();
+  test_disable_waits();
   return 0;
 }

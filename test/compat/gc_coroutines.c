@@ -1,0 +1,92 @@
+/* Coroutines of a program with one thread, which says before each switch where the stack lies that it goes to.  Their stacks are memory
+ * of the heap; what they hold lives, however often collections come between. */
+#include <ucontext.h>
+
+#include "gc_check.h"
+
+enum { COROUTINES = 40, STACK_BYTES = 64 << 10, TURNS = 12, DEPTH = 8, NODES = (2 << DEPTH) - 1 };
+
+struct coroutine {
+  ucontext_t context;
+  struct GC_stack_base base;
+  int is_done;
+};
+
+static ucontext_t scheduler;
+static struct GC_stack_base scheduler_base;
+static struct coroutine *coroutines[COROUTINES], *running;
+static void *self; /* this thread */
+
+struct tree {
+  struct tree *left, *right;
+};
+
+static struct tree *grow(int depth) {
+  struct tree *tree = GC_malloc(sizeof *tree);
+  CHECK(tree != NULL);
+  if (depth == 0) return tree;
+  tree->left = grow(depth - 1);
+  tree->right = grow(depth - 1);
+  return tree;
+}
+
+static int count(const struct tree *tree) { return tree == NULL ? 0 : 1 + count(tree->left) + count(tree->right); }
+
+static void suspend(void) {
+  GC_set_stackbottom(self, &scheduler_base);
+  swapcontext(&running->context, &scheduler);
+}
+
+static void resume(struct coroutine *coroutine) {
+  running = coroutine;
+  GC_set_stackbottom(self, &coroutine->base);
+  swapcontext(&scheduler, &coroutine->context);
+}
+
+static void run(void) {
+  struct tree *before = grow(DEPTH);
+  for (int i = 0; i < TURNS; i++) {
+    struct tree *tree = grow(DEPTH);
+    suspend();
+    CHECK_EQUAL(count(before), NODES);
+    before = tree;
+  }
+  running->is_done = 1;
+  suspend();
+}
+
+static struct coroutine *start(void) {
+  struct coroutine *coroutine = GC_malloc(sizeof *coroutine);
+  char *stack = GC_malloc_uncollectable(STACK_BYTES);
+  CHECK(coroutine != NULL && stack != NULL);
+  CHECK_EQUAL(getcontext(&coroutine->context), 0);
+  coroutine->context.uc_stack.ss_sp = stack;
+  coroutine->context.uc_stack.ss_size = STACK_BYTES;
+  coroutine->base.mem_base = stack + STACK_BYTES;
+  makecontext(&coroutine->context, run, 0);
+  return coroutine;
+}
+
+/* How many go on. */
+static int give_turns(void) {
+  int left = 0;
+  for (int i = 0; i < COROUTINES; i++) {
+    if (coroutines[i]->is_done) continue;
+    resume(coroutines[i]);
+    left++;
+  }
+  grow(DEPTH);
+  return left;
+}
+
+int main(void) {
+  GC_INIT();
+  self = GC_get_my_stackbottom(&scheduler_base);
+  for (int round = 0; round < 20; round++) {
+    for (int i = 0; i < COROUTINES; i++) coroutines[i] = start();
+    while (give_turns() != 0) continue;
+    for (int i = 0; i < COROUTINES; i++) GC_free(coroutines[i]->context.uc_stack.ss_sp);
+  }
+  puts("coroutines: all held what they should");
+  return 0;
+}
