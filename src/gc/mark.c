@@ -68,6 +68,11 @@ static inline uint16_t info_of(struct heap_view heap, uintptr_t address) {
   return atomic_load_relaxed(&heap.page_info[(address - heap.start) >> PAGE_SHIFT]);
 }
 
+/* Where the page's span is asked for next: the thread that made the span has entered it by then (page_info_set). */
+static inline uint16_t info_acquired(struct heap_view heap, uintptr_t address) {
+  return atomic_load_acquire(&heap.page_info[(address - heap.start) >> PAGE_SHIFT]);
+}
+
 /* ---- watching ---- */
 
 void mark_watch(bool watch) { atomic_store_relaxed(&watched, watch); }
@@ -719,7 +724,7 @@ READS_SLOTS size_t mark_range_again(struct midden_tracer *tracer, struct os_rang
   size_t bytes = 0;
   for (uintptr_t at = range.start, next; at < range.end; at = next) {
     next = min_size(range.end, (at & ~(uintptr_t)(PAGE_BYTES - 1)) + PAGE_BYTES);
-    uint16_t info = info_of(heap, at);
+    uint16_t info = info_acquired(heap, at);
     if (info == 0 || page_info_scan(info) == SCAN_NONE) continue;
     if (page_info_class(info) != 0) {
       bytes += mark_page_of_slots(tracer, heap, info, (struct os_range){at, next});
