@@ -294,6 +294,7 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle->report.rests = slowing_rests();
   if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
   collector_resume_world();
+  slowing_stop(); /* there is nothing left to wait for */
   os_restore_signals(&before);
   cycle_announce(MIDDEN_EVENT_RESUMED);
   if (cycle->given_up) deferred_run(cycle->self);
@@ -323,6 +324,7 @@ static void stop_world(struct cycle *cycle) {
 
 static void end_left(struct cycle *cycle) {
   concurrent_trade_sides(cycle);
+  slowing_stop();
   concurrent_verify(cycle);
   cycle->was_left = false;
 }
@@ -343,10 +345,7 @@ static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argum
 }
 
 /* Between cycles it holds nothing. */
-static void end_by_driver(struct cycle *cycle) {
-  end_cycle(cycle->self, cycle->self->stack_base, cycle);
-  slowing_stop();
-}
+static void end_by_driver(struct cycle *cycle) { end_cycle(cycle->self, cycle->self->stack_base, cycle); }
 
 /* Nobody allocates, nobody waits: there is no hurry either. */
 static void give_up(struct cycle *cycle) {
