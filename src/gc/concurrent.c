@@ -13,6 +13,7 @@
 #include "gc/ledger.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
+#include "gc/slowing.h"
 #include "gc/special.h"
 #include "gc/stacks.h"
 #include "gc/work.h"
@@ -24,6 +25,8 @@
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
 #include "span/sticky.h"
+
+enum { VALUES_MANY = 1024, VALUES_ROUNDS = 4 }; /* each visits all specials */
 
 static NOT_A_ROOT struct {
   uint32_t cycle;          /* written with the gate closed */
@@ -341,9 +344,16 @@ static bool mark_arguments(struct cycle *cycle, uint64_t news) {
   return marked;
 }
 
+/* What hangs on values alone may be much: it is for workers and threads that assist, not for the one marker that follows chains of
+ * them to the end. */
+static bool found_values(const struct cycle *cycle) {
+  return cycle->report.rounds <= VALUES_ROUNDS && settle_grey_values_running(&collector.tracers[0]) >= VALUES_MANY;
+}
+
 /* One attempt to end the phase. */
 static bool try_to_finish(struct cycle *cycle) {
   uint64_t news = atomic_load_acquire(&concurrent.news);
+  if (found_values(cycle)) return false;
   if (!settle_mark_values_running(&collector.tracers[0])) return false;
   if (!is_quiet(news)) return false;
   handshake_run(cycle->self, answer_flush);
@@ -362,9 +372,12 @@ static bool mark_heap(struct cycle *cycle) {
   if (!mark_roots(cycle)) return false;
   cycle->report.roots_ns = os_now_ns() - start_ns;
   do {
+    slowing_stop();
     assist_drain(cycle);
     cycle->report.rounds++;
+    slowing_stem_growth(); /* an attempt may take long, with nothing to assist */
   } while (!try_to_finish(cycle));
+  slowing_stop();
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
   return true;
 }

@@ -371,8 +371,36 @@ static bool mark_watched(struct midden_tracer *tracer, void (*mark)(struct midde
 
 static void mark_values_running(struct midden_tracer *tracer) { special_visit_running(mark_values, tracer); }
 
+uint64_t settle_grey_values_running(struct midden_tracer *tracer) {
+  uint64_t before = mark_count(tracer);
+  if (settle_may_have_values()) mark_values_running(tracer);
+  mark_publish(tracer);
+  return mark_count(tracer) - before;
+}
+
 bool settle_mark_values_running(struct midden_tracer *tracer) {
   return !settle_may_have_values() || mark_watched(tracer, mark_values_running);
+}
+
+size_t settle_referring(void) {
+  return atomic_load_relaxed(&special_totals[SPECIAL_FINALIZER]) +
+         atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) +
+         atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]);
+}
+
+static void mark_referring(struct midden_tracer *tracer) {
+  special_freeze();
+  special_visit_running(mark_finalizer_arguments, tracer);
+  mark_values_running(tracer);
+  special_thaw();
+}
+
+uint64_t settle_grey_ahead_running(struct midden_tracer *tracer) {
+  uint64_t before = mark_count(tracer);
+  calls_mark_roots(tracer);
+  if (settle_referring() != 0) mark_referring(tracer);
+  mark_publish(tracer);
+  return mark_count(tracer) - before;
 }
 
 /* The first cleanup of an object, its stripe held; or NULL: the program may have taken it off. */

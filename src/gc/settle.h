@@ -58,16 +58,23 @@ bool settle_may_leave_stop(void);
 void settle_leave_stop(void);
 void settle_end_running(void);
 
-/* The same while the world runs: docs/barrier-mode.md.  The roots among specials.  "Values", with all that follows, by one marker;
+/* The same while the world runs: docs/barrier-mode.md.  The roots among specials.  "Values" as of now, which are grey then, for all
+ * markers to scan what they lead to; how many.  "Values" with all that follows, by one marker;
  * false if there was no memory for that: to be called again.  "Arguments", likewise, where all that is reachable is marked, and once
  * in a cycle; true if anything was marked.  If there are suspects then, and no thread has marked anything meanwhile, they are those
  * that are stuck.  And what becomes of the dead. */
 void settle_mark_roots_running(struct midden_tracer *tracer);
+uint64_t settle_grey_values_running(struct midden_tracer *tracer);
 bool settle_mark_values_running(struct midden_tracer *tracer);
 bool settle_mark_arguments_running(struct midden_tracer *tracer);
 bool settle_has_suspects_running(void);
 void settle_count_stuck_running(void);
 void settle_dead_running(const struct settle_markers *markers);
+
+/* Dirty-page mode, before the stop, which settles all the same: "roots" and "values" as of now are grey then; how many.  And how many
+ * specials may refer to the heap: there is news as far as they become more. */
+uint64_t settle_grey_ahead_running(struct midden_tracer *tracer);
+size_t settle_referring(void);
 
 /* The world runs again; the collector lock is held. */
 void settle_finish(struct mutator *self);

@@ -16,6 +16,7 @@
 static struct cycle_step marked; /* the argument is */
 static struct midden_weak *to_object, *to_argument;
 static uintptr_t hidden_argument;
+static size_t alone_bytes; /* scanned by the one marker that follows chains of values */
 
 void __real_cycle_drain_alone(struct midden_tracer *tracer);
 void __wrap_cycle_drain_alone(struct midden_tracer *tracer);
@@ -23,7 +24,9 @@ void __wrap_cycle_drain_alone(struct midden_tracer *tracer);
 void __wrap_cycle_drain_alone(struct midden_tracer *tracer) {
   mark_settle(tracer);
   if (marked.waits && mark_is_marked(test_unhide(hidden_argument))) cycle_wait_at(&marked);
+  size_t before_bytes = tracer->scanned_bytes;
   __real_cycle_drain_alone(tracer);
+  alone_bytes += tracer->scanned_bytes - before_bytes;
 }
 
 static void ignore(void *argument) { (void)argument; }
@@ -87,6 +90,35 @@ static void its_cleanup_runs_when_it_is_dropped(void **state) {
   assert_false(reach_object());
 }
 
+enum { OBJECTS = 4096, LIST_NODES = 16, NODE_BYTES = 64 };
+
+static void *volatile objects;
+
+NOINLINE_TEST static void make_objects_with_lists(void) {
+  for (int i = 0; i < OBJECTS; i++) {
+    void **object = midden_alloc(NODE_BYTES), **list = NULL;
+    for (int k = 0; k < LIST_NODES; k++) {
+      void **node = midden_alloc(NODE_BYTES);
+      midden_store(node, list);
+      list = node;
+    }
+    midden_store(object, objects);
+    REQUIRE(midden_cleanup_add(object, ignore, list, NULL) == 0, "midden_cleanup_add");
+    objects = object;
+  }
+}
+
+/* Of objects that live: else nobody would assist while it is, and the heap would grow. */
+static void what_many_arguments_lead_to_is_marked_by_all(void **state) {
+  (void)state;
+  make_objects_with_lists();
+  test_scrub_stack();
+  alone_bytes = 0;
+  midden_collect();
+  assert_in_range(alone_bytes, 0, OBJECTS * LIST_NODES * NODE_BYTES / 16);
+  objects = NULL;
+}
+
 int main(void) {
   cycle_init();
   cycle_step_init(&marked);
@@ -94,6 +126,7 @@ int main(void) {
       cmocka_unit_test(what_a_thread_takes_out_of_an_argument_is_kept),
       cmocka_unit_test(an_object_that_a_thread_reaches_is_not_stuck),
       cmocka_unit_test(its_cleanup_runs_when_it_is_dropped),
+      cmocka_unit_test(what_many_arguments_lead_to_is_marked_by_all),
   };
   return test_run_group(tests);
 }
