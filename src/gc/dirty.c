@@ -30,6 +30,7 @@ enum {
   JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
   JOINS_SHIFT = 24,
   JOINS_STEP = 8,
+  SPECIALS_MANY = 1024, /* that came to be beside the program; fewer are visited in the stop sooner than here */
   ROOTS_LITTLE_BYTES = 1 << 20,
   FINALIZERS_MOST_BYTES = 256 << 10, /* what only they reach; more of it, or of them, is settled after the stop */
   FINALIZERS_MOST = 4096,
@@ -154,6 +155,13 @@ static void look_ahead(struct cycle *cycle) {
   rounds_run(cycle);
 }
 
+/* What hangs on them alone may be much; the stop finds what is new.  How many they were. */
+static size_t mark_specials(struct cycle *cycle) {
+  size_t count = settle_referring();
+  if (settle_grey_ahead_running(&collector.tracers[0]) != 0) rounds_drain(cycle);
+  return count;
+}
+
 static void mark_beside(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
@@ -162,7 +170,12 @@ static void mark_beside(struct cycle *cycle) {
   if (cycle->report.minor) rounds_scan_written(cycle);
   cycle->report.roots_ns = os_now_ns() - start_ns;
   rounds_drain(cycle);
+  size_t settled = mark_specials(cycle);
   rounds_run(cycle);
+  if (settle_referring() >= settled + SPECIALS_MANY) {
+    mark_specials(cycle);
+    rounds_run(cycle);
+  }
   look_ahead(cycle);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
 }
