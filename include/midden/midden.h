@@ -135,6 +135,12 @@ MIDDEN_API bool midden_thread_is_attached(void);
 MIDDEN_API void midden_thread_set_stack_base(void *stack_base);
 MIDDEN_API void *midden_thread_stack_base(void);
 
+/* The same for any thread, in a root callback alone, where the world is stopped: for coroutines that move from thread to thread,
+ * whose scheduler says before each marking where they are.  A thread of which that was said is scanned after the callback.  `thread`
+ * is what midden_thread_self has returned in it.  0; -ESRCH where there is no such thread (any more); -EPERM elsewhere. */
+MIDDEN_API void *midden_thread_self(void);
+MIDDEN_API int midden_thread_set_stack_base_of(void *thread, void *stack_base);
+
 /* Between enter and leave the calling thread counts as stopped: a collection neither waits for it nor signals it.  It
  * must not touch the heap.  Its registers and its stack up to the call of enter are scanned as they were then.  Leave
  * waits while the world is stopped.  They nest only by way of midden_active_call. */

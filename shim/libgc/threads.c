@@ -4,6 +4,7 @@
  * base of its own, or that holds objects without having used the heap.  Nothing here may attach a thread by accident:
  * GC_register_my_thread must be able to tell that the thread is new. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -48,17 +49,17 @@ void *GC_call_with_stack_base(GC_stack_base_func function, void *argument) {
   return result;
 }
 
-/* A thread's name to GC_set_stackbottom. */
-static void *threads_self(void) { return (void *)pthread_self(); }
-
 void *GC_get_my_stackbottom(struct GC_stack_base *base) {
   base->mem_base = threads_in_main() && GC_stackbottom ? GC_stackbottom : midden_thread_stack_base();
-  return threads_self();
+  return midden_thread_self();
 }
 
 void GC_set_stackbottom(void *thread, const struct GC_stack_base *base) {
-  if (thread && thread != threads_self())
-    report_fatal("libgc: GC_set_stackbottom for another thread than the calling one");
+  void *self = midden_thread_self();
+  if (midden_thread_set_stack_base_of(thread ? thread : self, base->mem_base) != -EPERM)
+    return; /* the world is stopped */
+  if (thread && thread != self)
+    report_fatal("libgc: GC_set_stackbottom for another thread than the calling one, while that may run");
   if (threads_in_main()) {
     config_set_stack_bottom(base->mem_base);
   } else {

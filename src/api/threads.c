@@ -8,6 +8,7 @@
 #include "gc/collector.h"
 #include "gc/loan.h"
 #include "midden/midden.h"
+#include "mutator/mutator.h"
 #include "mutator/world.h"
 
 int midden_thread_attach(void) { return midden_thread_attach_at(NULL); }
@@ -23,6 +24,20 @@ bool midden_thread_is_attached(void) { return mutator_self_if_attached() != NULL
 
 void midden_thread_set_stack_base(void *stack_base) { start_self()->stack_base = (uintptr_t)stack_base; }
 void *midden_thread_stack_base(void) { return (void *)start_self()->stack_base; }
+
+void *midden_thread_self(void) { return start_self(); }
+
+int midden_thread_set_stack_base_of(void *thread, void *stack_base) {
+  if (!world_is_stopped()) return -EPERM;
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct mutator *mutator = mutator_from(link);
+    if (mutator != thread) continue;
+    mutator->stack_base = (uintptr_t)stack_base;
+    mutator->is_base_told = true;
+    return 0;
+  }
+  return -ESRCH;
+}
 
 void midden_blocking_enter(void) {
   struct mutator *self = start_self();

@@ -215,6 +215,7 @@ static void mark_rest(struct cycle *cycle, unsigned markers) {
   if (cycle->young_are_white) rootset_mark_new_stw(first);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
+  rootset_mark_told_stw(first);
   mark_postponed_stw(first);
   markers_run(markers, mark_job, NULL);
   cycle_drain_alone(first);

@@ -33,6 +33,10 @@ void rootset_visit_stw(rootset_visit_fn *visit, void *argument);
  * (roots_protect).  False where there was no memory to hold them all. */
 bool rootset_collect_stw(bool written_only);
 
+/* After the root callback: marks the stacks that were not gathered, since it says where they end.  So it does of any whose stack
+ * pointer lies in none that is known, or it is as wrong as before. */
+void rootset_mark_told_stw(struct midden_tracer *tracer);
+
 /* How much was gathered. */
 size_t rootset_bytes(void);
 

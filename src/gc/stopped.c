@@ -40,6 +40,7 @@ static void mark_heap(struct cycle *cycle) {
   rootset_mark_root_objects(first);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
+  rootset_mark_told_stw(first);
   cycle->report.roots_start_ns = start - collector.start_ns;
   cycle->report.roots_ns = os_now_ns() - start;
   markers_run(cycle->markers, mark_job, NULL);

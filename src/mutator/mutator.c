@@ -394,6 +394,13 @@ bool mutator_is_on_known_stack(const struct mutator *mutator) {
          mutator->stack_base <= stack.end;
 }
 
+bool mutator_is_on_unknown_stack(const struct mutator *mutator) {
+  struct os_range stack = mutator->stack, alternate = mutator->alternate_stack;
+  bool is_outside = mutator->stack_pointer < stack.start || mutator->stack_pointer > stack.end;
+  bool has_own_base = stack.start < mutator->stack_base && mutator->stack_base <= stack.end;
+  return is_outside && has_own_base && alternate.start == alternate.end;
+}
+
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
   visit_frames(mutator, visit, argument);
   visit_own_stack(&mutator->own_stack, visit, argument);

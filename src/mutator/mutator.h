@@ -58,6 +58,7 @@ struct mutator {
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
   bool is_own;              /* a thread of the library's own, which the program does not see; constant */
   bool is_ending;           /* its destructors of thread-specific values run; its own thread */
+  bool is_base_told;        /* the root callback says where its stack ends; while the world is stopped */
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t return_frame;   /* of the last midden_locked_call; its own thread and signal handler */
   uintptr_t thread_pointer; /* constant */
@@ -179,6 +180,9 @@ void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit,
 /* Whether all that is in use of the stack lies in the stack that is known, and so may be read.  A program's own coroutines
  * lead elsewhere, and set the base before or after they switch. */
 bool mutator_is_on_known_stack(const struct mutator *mutator);
+
+/* Whether it surely runs on a stack that nobody has told of: the base is that of its own. */
+bool mutator_is_on_unknown_stack(const struct mutator *mutator);
 bool mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
                            bool running, mutator_visit_fn *visit, void *argument);
 
