@@ -118,6 +118,15 @@ static bool spawn_wants_detached(const pthread_attr_t *attributes) {
   return state == PTHREAD_CREATE_DETACHED;
 }
 
+/* sem_wait is a cancellation point and pthread_create is none: a creator cancelled here would take its stack, and `start`
+ * on it, away from the new thread. */
+static void spawn_wait(struct spawn_start *start) {
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  while (sem_wait(&start->started) < 0 && errno == EINTR) continue;
+  pthread_setcancelstate(state, NULL);
+}
+
 int GC_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*function)(void *), void *argument) {
   struct spawn_record *record = calloc(1, sizeof(*record));
   if (!record) return EAGAIN;
@@ -129,7 +138,7 @@ int GC_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void 
     free(record);
     return error;
   }
-  while (sem_wait(&start.started) < 0 && errno == EINTR) continue;
+  spawn_wait(&start);
   return 0;
 }
 

@@ -136,6 +136,37 @@ static void test_cancelled(void) {
   GC_gcollect();
 }
 
+/* A creator is not cancelled while it creates a thread. */
+static int created, started; /* atomic */
+
+static void *start_one(void *argument) {
+  __atomic_fetch_add(&started, argument == &started, __ATOMIC_RELAXED);
+  return NULL;
+}
+
+static void *create_when_cancelled(void *argument) {
+  pthread_t thread;
+  CHECK_EQUAL(pthread_cancel(pthread_self()), 0);
+  CHECK_EQUAL(GC_pthread_create(&thread, NULL, start_one, &started), 0);
+  created++;
+  CHECK_EQUAL(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL), 0);
+  CHECK_EQUAL(GC_pthread_join(thread, NULL), 0);
+  return argument;
+}
+
+static void test_creator_cancelled(void) {
+  enum { CREATORS = 50 };
+  for (int i = 0; i < CREATORS; i++) {
+    pthread_t thread;
+    void *result;
+    CHECK_EQUAL(GC_pthread_create(&thread, NULL, create_when_cancelled, &created), 0);
+    CHECK_EQUAL(GC_pthread_join(thread, &result), 0);
+    CHECK(result == &created);
+  }
+  CHECK_EQUAL(created, CREATORS);
+  CHECK_EQUAL(started, CREATORS);
+}
+
 static void test_create_fails(void) {
   pthread_attr_t attributes;
   pthread_t thread;
@@ -392,6 +423,7 @@ int main(void) {
   test_results();
   test_detached();
   test_cancelled();
+  test_creator_cancelled();
   test_create_fails();
   test_registered();
   test_blocking();
