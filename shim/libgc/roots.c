@@ -1,8 +1,13 @@
 /* Roots: ranges that the program adds, and which static data count.
  *
- * Ranges are rounded inwards to whole words here, so that midden is given none that ends before it starts. */
+ * Ranges are rounded inwards to whole words here, so that midden is given none that ends before it starts.
+ *
+ * A removal takes out the ranges that lie wholly inside it, no part of another.  midden only knows which words are roots,
+ * so the ranges are kept here, in malloc memory, sorted by their starts, of which no two are the same.  The list changes
+ * in midden_locked_call, together with midden's roots. */
 #define _GNU_SOURCE
 #include <link.h>
+#include <stdlib.h>
 
 #include "shim.h"
 
@@ -13,19 +18,91 @@ static bool roots_round(void **start, void **end) {
   return (GC_word)*start < (GC_word)*end;
 }
 
+/* ---- ranges ---- */
+
+struct roots_range {
+  struct roots_range *next;
+  char *start;
+  char *end;
+};
+
+static struct roots_range *roots_list;
+
+/* NULL once the list has the range.  A range that starts where another does is merged with it, as in libgc. */
+static void *roots_link_locked(void *argument) {
+  struct roots_range *range = argument, **at = &roots_list;
+  while (*at && (*at)->start < range->start) at = &(*at)->next;
+  struct roots_range *found = *at;
+  if (found && found->start == range->start) {
+    if (found->end < range->end) found->end = range->end;
+    return range;
+  }
+  range->next = found;
+  *at = range;
+  return NULL;
+}
+
+static void *roots_add_locked(void *argument) {
+  struct roots_range *range = argument;
+  if (midden_root_add(range->start, range->end) < 0) report_fatal("libgc: no memory for another root range");
+  return roots_link_locked(range);
+}
+
 void GC_add_roots(void *start, void *end) {
   if (!roots_round(&start, &end)) return;
-  if (midden_root_add(start, end) < 0) report_fatal("libgc: no memory for another root range");
+  struct roots_range *range = malloc(sizeof(*range));
+  if (!range) report_fatal("libgc: no memory for another root range");
+  *range = (struct roots_range){.start = start, .end = end};
+  free(midden_locked_call(roots_add_locked, range));
+}
+
+static void roots_unlink_inside_locked(const struct roots_range *removed) {
+  for (struct roots_range **at = &roots_list; *at;) {
+    struct roots_range *range = *at;
+    if (range->start < removed->start || range->end > removed->end) {
+      at = &range->next;
+      continue;
+    }
+    *at = range->next;
+    free(range);
+  }
+}
+
+/* Takes out the words that no range covers any more; midden keeps them where it has no memory to split one of its own. */
+static void roots_drop_uncovered_locked(const struct roots_range *removed) {
+  char *at = removed->start;
+  for (const struct roots_range *range = roots_list; range && range->start < removed->end; range = range->next) {
+    if (at < range->start) midden_root_remove(at, range->start);
+    if (at < range->end) at = range->end;
+  }
+  if (at < removed->end) midden_root_remove(at, removed->end);
+}
+
+static void *roots_remove_locked(void *argument) {
+  roots_unlink_inside_locked(argument);
+  roots_drop_uncovered_locked(argument);
+  return NULL;
 }
 
 void GC_remove_roots(void *start, void *end) {
-  if (roots_round(&start, &end)) midden_root_remove(start, end);
+  if (!roots_round(&start, &end)) return;
+  midden_locked_call(roots_remove_locked, &(struct roots_range){.start = start, .end = end});
+}
+
+static void *roots_clear_locked(void *unused) {
+  while (roots_list) {
+    struct roots_range *range = roots_list;
+    roots_list = range->next;
+    free(range);
+  }
+  midden_root_clear();
+  return unused;
 }
 
 /* Static data of loaded objects stay roots, as they do in libgc, unless GC_no_dls is set. */
 void GC_clear_roots(void) {
   config_follow_variables();
-  midden_root_clear();
+  midden_locked_call(roots_clear_locked, NULL);
 }
 
 void GC_exclude_static_roots(void *start, void *end) {

@@ -1,8 +1,8 @@
 /* What the sources of the drop-in share.
  *
  * The drop-in turns libgc's interface into calls of midden's public one; it holds no heap state beyond tables of kinds,
- * mark procedures and threads, and the variables that programs read and write.  A running collection reaches the
- * program through a few callbacks that are handed to midden, by start.c but for the last:
+ * mark procedures, root ranges and threads, and the variables that programs read and write.  A running collection
+ * reaches the program through a few callbacks that are handed to midden, by start.c but for the last:
  *
  *   event callback   collect.c   variables that programs write, the start callback, collection events, figures
  *   root callback    mark.c      GC_push_other_roots; spawn.c: results of threads not yet joined; toggleref.c

@@ -39,6 +39,66 @@ static void test_ranges(void) {
   free(slots);
 }
 
+/* Removing takes out the ranges that lie wholly inside what is removed, and leaves the others every word they have. */
+static void test_overlapping_ranges(void) {
+  void **slots = calloc(3 * COUNT, sizeof(void *));
+  GC_add_roots(slots, slots + 2 * COUNT);
+  GC_add_roots(slots + COUNT, slots + 3 * COUNT);
+  GC_remove_roots(slots + COUNT / 2, slots + COUNT);
+  CHECK_ARE_ROOTS(slots);
+  GC_remove_roots(slots + COUNT, slots + 3 * COUNT);
+  CHECK_ARE_ROOTS(slots + COUNT);
+  CHECK_ARE_NO_ROOTS(slots + 2 * COUNT);
+  GC_add_roots(slots, slots + COUNT); /* starts where a longer one does: the same range */
+  GC_remove_roots(slots, slots + COUNT);
+  CHECK_ARE_ROOTS(slots);
+  GC_add_roots(slots, slots + 3 * COUNT); /* and grows here */
+  GC_remove_roots(slots, slots + 2 * COUNT);
+  CHECK_ARE_ROOTS(slots);
+  CHECK_ARE_ROOTS(slots + 2 * COUNT);
+  GC_remove_roots((char *)slots - 100, slots + 3 * COUNT + 10);
+  for (int i = 0; i < 3; i++) CHECK_ARE_NO_ROOTS(slots + (size_t)i * COUNT);
+  free(slots);
+}
+
+/* A cleared range is forgotten: what is added later can be removed for good. */
+static void test_added_after_clear(void) {
+  void **slots = calloc(2 * COUNT, sizeof(void *));
+  GC_add_roots(slots, slots + 2 * COUNT);
+  GC_clear_roots();
+  GC_add_roots(slots, slots + COUNT);
+  CHECK_ARE_ROOTS(slots);
+  GC_remove_roots(slots, slots + COUNT);
+  CHECK_ARE_NO_ROOTS(slots);
+  free(slots);
+}
+
+static void *add_and_remove(void *argument) {
+  void **slots = argument;
+  for (int i = 0; i < 2000; i++) {
+    size_t from = (size_t)i % COUNT;
+    GC_add_roots(slots + from, slots + COUNT);
+    GC_remove_roots(slots + from, slots + COUNT);
+  }
+  return argument;
+}
+
+/* Ranges are added and removed by several threads, each in memory that lies inside a range of the main one's. */
+static void test_ranges_of_threads(void) {
+  enum { THREADS = 4 };
+  void **all = calloc(1 + THREADS * COUNT, sizeof(void *)), **slots = all + 1;
+  pthread_t threads[THREADS];
+  GC_add_roots(all, slots + THREADS * COUNT);
+  for (int i = 0; i < THREADS; i++)
+    CHECK_EQUAL(pthread_create(&threads[i], NULL, add_and_remove, slots + (size_t)i * COUNT), 0);
+  for (int i = 0; i < 3; i++) CHECK_ARE_ROOTS(slots + (THREADS - 1) * COUNT);
+  for (int i = 0; i < THREADS; i++) CHECK_EQUAL(pthread_join(threads[i], NULL), 0);
+  CHECK_ARE_ROOTS(slots);
+  GC_remove_roots(all, slots + THREADS * COUNT);
+  CHECK_ARE_NO_ROOTS(slots);
+  free(all);
+}
+
 static void test_odd_ranges(void) {
   void *word = NULL;
   GC_add_roots(&word, &word);
@@ -153,6 +213,9 @@ static void test_push_outside(void) {
 int main(void) {
   GC_INIT();
   test_ranges();
+  test_overlapping_ranges();
+  test_added_after_clear();
+  test_ranges_of_threads();
   test_odd_ranges();
   test_static_data();
   test_no_dls_variable();

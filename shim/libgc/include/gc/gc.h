@@ -95,7 +95,7 @@ GC_API void(GC_CALLBACK *GC_is_visible_print_proc)(void *p);
 
 /* ---------------------------------------------------------------- roots */
 
-/* The aligned words of [start, end) are roots. */
+/* The aligned words of [start, end) are roots, until the range is removed: by a removal that covers all of it. */
 GC_API void GC_CALL GC_add_roots(void *start, void *end);
 GC_API void GC_CALL GC_remove_roots(void *start, void *end);
 GC_API void GC_CALL GC_clear_roots(void);
