@@ -1,4 +1,7 @@
-/* Finalizers: the four orders, replacing and removing, on demand and at once, resurrection. */
+/* Finalizers: the four orders, replacing and removing, on demand and at once, resurrection; and left by longjmp. */
+#include <setjmp.h>
+#include <stdbool.h>
+
 #include "gc_check.h"
 
 #include "gc/gc_disclaim.h"
@@ -311,6 +314,60 @@ static void test_nested(void) {
   CHECK(deepest < 16); /* the stock library lets a few more in */
 }
 
+/* A finalizer that ends by longjmp, as by an exception, does not keep the next ones from running. */
+static jmp_buf way_out;
+static bool is_to_leave;
+static int left;
+
+static void leave(void *object, void *argument) {
+  count(object, argument);
+  if (!is_to_leave || finalized % 50 != 0) return;
+  is_to_leave = false;
+  left++;
+  longjmp(way_out, 1);
+}
+
+static NOINLINE void drop_leaving(void) {
+  is_to_leave = true;
+  for (int i = 0; i < COUNT; i++) GC_register_finalizer(GC_malloc(40), leave, THIS_TEST, NULL, NULL);
+}
+
+static NOINLINE void collect_deeper(int frames) {
+  volatile char space[1024];
+  memset((char *)space, frames, sizeof(space));
+  if (frames > 0)
+    collect_deeper(frames - 1);
+  else
+    check_collect();
+  CHECK_EQUAL(space[0], frames);
+}
+
+static NOINLINE void collect_until_left(int frames_deeper) {
+  if (setjmp(way_out) == 0) collect_deeper(frames_deeper);
+}
+
+static void test_left(void) {
+  enum { TIMES = 10 };
+  start_test();
+  left = 0;
+  for (int i = 0; i < TIMES; i++) {
+    drop_leaving();
+    for (int j = 0; j < 3; j++) collect_until_left(j);
+  }
+  CHECK_EQUAL(left, TIMES);
+  CHECK(finalized > TIMES * NEARLY_ALL);
+}
+
+/* Nor where all that is called later begins further down. */
+static void test_left_further_up(void) {
+  start_test();
+  drop_leaving();
+  collect_until_left(0);
+  CHECK(!is_to_leave && finalized < COUNT / 2);
+  for (int i = 0; i < 3; i++) collect_until_left(50);
+  CHECK(finalized > NEARLY_ALL);
+}
+
 /* A freed object is not finalized. */
 static NOINLINE void free_many(void) {
   for (int i = 0; i < COUNT; i++) {
@@ -378,6 +435,8 @@ int main(void) {
   test_resurrection();
   test_on_demand();
   test_nested();
+  test_left();
+  test_left_further_up();
   test_freed();
   test_closures();
   test_all();
