@@ -237,5 +237,6 @@ int GC_get_force_unmap_on_gcollect(void) { return config_force_unmap; }
 void GC_set_thr_restart_signal(int signal) { config_restart_signal = signal; }
 int GC_get_thr_restart_signal(void) { return config_restart_signal ? config_restart_signal : SIGXCPU; }
 
+/* Never called: midden's events do not tell of single threads. */
 void GC_set_on_thread_event(GC_on_thread_event_proc function) { config_on_thread_event = function; }
 GC_on_thread_event_proc GC_get_on_thread_event(void) { return config_on_thread_event; }
