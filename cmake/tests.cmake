@@ -414,4 +414,9 @@ if(GC_SOURCES AND TARGET libgc)
       midden_test_properties(${name}.stock compat)
     endif()
   endforeach()
+
+  # A thread that collects on a stack in the heap: what the collector's own frames hold there was not missed.
+  add_test(NAME compat/gc_coroutines.check COMMAND test_compat_gc_coroutines
+    WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/compat")
+  midden_test_properties(compat/gc_coroutines.check compat "MIDDEN_BRIEF_STOP=off;MIDDEN_DEBUG=check")
 endif()

@@ -267,7 +267,10 @@ static void read_ephemeron(const struct cell *cell) {
     visit_exact((uintptr_t)cell->value);
 }
 
+/* The collecting thread may run on an object, a coroutine's stack.  Below its stack pointer are the collector's own frames. */
 static void read_words(uintptr_t start, uintptr_t end) {
+  uintptr_t stack_pointer = round_down(mutator_self()->stack_pointer, sizeof(uintptr_t));
+  if (start < stack_pointer && stack_pointer < end) start = stack_pointer;
   for (uintptr_t word = start; word < end; word += sizeof(uintptr_t)) visit_heap_word(word);
 }
 
