@@ -106,8 +106,9 @@ static void await_answer(uint32_t seen) {
 /* Looks again and again until all have answered. */
 static void await_all(struct mutator *self, uint32_t round) {
   uint64_t signalled_ns = os_now_ns(), patient_ns = signalled_ns;
-  bool again = false;
+  bool again = true; /* nobody has been signalled in this round */
   for (;;) {
+    if (again) world_keep_signal();
     uint32_t seen = atomic_load_acquire(&shake.answers), missing = look_at_all(self, round, again);
     if (missing == 0) return;
     await_answer(seen);

@@ -110,6 +110,12 @@ void world_unblock_signal(int *unblocked) {
   *unblocked = signal;
 }
 
+/* A program that resets its signals, as the child of a fork does that becomes a daemon, would die of this one, or with it
+ * ignored never stop.  If it does so between this look and a signal it still will. */
+void world_keep_signal(void) {
+  if (!WORLD_BY_POLL) os_keep_suspend_handler(world_signal());
+}
+
 int world_interrupt(struct mutator *mutator) {
   if (!WORLD_BY_POLL) return os_signal_thread(mutator->thread_id, world_signal());
   atomic_store_release(&mutator->stop_pending, true);
@@ -131,7 +137,7 @@ static void signal_running(struct mutator *self) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
     if (mutator == self || !is_running(mutator)) continue;
-    world.signalled++;
+    if (world.signalled++ == 0) world_keep_signal();
     int error = world_interrupt(mutator);
     if (error == -ESRCH) {
       world_forget_ended(mutator);
@@ -169,6 +175,7 @@ static void await_safe(struct mutator *mutator) {
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
     since = os_now_ns();
+    world_keep_signal();
     if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
   }
 }

@@ -40,6 +40,10 @@ bool world_is_stopped(void);
 /* Whether the calling thread has stopped it, or is about to: then it is not stopped itself, whoever sends it the signal. */
 bool world_is_stopped_by(const struct mutator *self);
 
+/* Before the first signal of a stop or a round, and before those that are repeated: sees to it that the handler is the
+ * library's, whatever the program has put in its place. */
+void world_keep_signal(void);
+
 /* Has a running thread see what is wanted of it: a stop or a handshake.  0; -ESRCH where the thread has ended; -EAGAIN. */
 int world_interrupt(struct mutator *mutator);
 

@@ -147,6 +147,9 @@ struct os_interruption {
  * interrupted thread, on the stack that it was using. */
 int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption));
 
+/* Installs that handler again where the program has put another in its place, or none. */
+void os_keep_suspend_handler(int signal);
+
 /* The signal that suits best where the user named none. */
 int os_default_suspend_signal(void);
 

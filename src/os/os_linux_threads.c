@@ -226,11 +226,21 @@ static int set_action(int signal, const struct sigaction *action) {
 
 /* The mask keeps the program's handlers from running in a thread that counts as stopped.  No SA_ONSTACK: the frame must
  * lie in the stack that will be scanned. */
-int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
+static int take_signal(int signal) {
   struct sigaction action = {.sa_sigaction = take_suspend_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
   fill_blockable_signals(&action.sa_mask);
-  suspend_handler = handler;
   return set_action(signal, &action);
+}
+
+int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
+  suspend_handler = handler;
+  return take_signal(signal);
+}
+
+/* SIG_DFL and SIG_IGN lie in the same word as a handler. */
+void os_keep_suspend_handler(int signal) {
+  struct sigaction now;
+  if (sigaction(signal, NULL, &now) == 0 && now.sa_sigaction != take_suspend_signal) take_signal(signal);
 }
 
 /* Sent by nobody in practice: it tells init that the power fails. */

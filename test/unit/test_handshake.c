@@ -1,6 +1,7 @@
 /* Handshakes, on forced schedules: each thread is answered for once a round, by whom and when its state says. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -144,6 +145,23 @@ static void rounds_follow_each_other(void **state) {
   end_all();
 }
 
+static void ignore_all(int signal) { (void)signal; }
+
+/* The default action would end the process, the others leave the round without an answer. */
+static void the_handler_is_installed_again(void **state) {
+  (void)state;
+  if (WORLD_BY_POLL) skip();
+  void (*const actions[])(int) = {SIG_DFL, SIG_IGN, ignore_all};
+  start_all();
+  atomic_store_release(&let_go, true);
+  for (size_t i = 0; i < TEST_COUNT_OF(actions); i++) {
+    signal(midden_suspend_signal(), actions[i]);
+    run_round();
+  }
+  assert_int_equal(subjects[SPINS].answers, TEST_COUNT_OF(actions));
+  end_all();
+}
+
 /* A thread that blocks and leaves all the time is held, or answers; never both, and it never leaves while it is held. */
 static bool held; /* atomic; the action runs for the one below */
 static uint32_t flips;
@@ -191,9 +209,9 @@ static void a_held_thread_does_not_leave(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(each_answers_once_and_when_it_may),
-                                     cmocka_unit_test(rounds_follow_each_other),
-                                     cmocka_unit_test(a_held_thread_does_not_leave)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(each_answers_once_and_when_it_may), cmocka_unit_test(rounds_follow_each_other),
+      cmocka_unit_test(the_handler_is_installed_again), cmocka_unit_test(a_held_thread_does_not_leave)};
   midden_thread_attach();
   return test_run_group(tests);
 }

@@ -4,7 +4,8 @@
  * The schedule is forced: the linker puts a step of this file (--wrap, see cmake/tests.cmake) before the reading of the roots
  * in a stop, and behind it.  There the signal is sent, whose handler moves the one reference to an object.
  *
- * And the signal that stops threads does not stop the one that stops them. */
+ * And the signal that stops threads does not stop the one that stops them; the others it stops even if the program has put
+ * another handler in the place of the library's, or none. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -215,6 +216,33 @@ static void who_stops_the_world_is_not_stopped(void **state) {
   midden_blocking_leave();
 }
 
+static bool is_spinning, may_end; /* atomic */
+
+static void *spin(void *unused) {
+  midden_thread_attach();
+  atomic_store_release(&is_spinning, true);
+  while (!atomic_load_acquire(&may_end)) atomic_pause();
+  return unused;
+}
+
+static void ignore_all(int signal) { (void)signal; }
+
+/* As the child of a fork does that becomes a daemon. */
+static void the_handler_is_installed_again(void **state) {
+  (void)state;
+  void (*const actions[])(int) = {SIG_DFL, SIG_IGN, ignore_all};
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, spin, NULL) == 0, "pthread_create");
+  while (!atomic_load_acquire(&is_spinning)) test_sleep_ms(1);
+  for (size_t i = 0; i < TEST_COUNT_OF(actions); i++) {
+    signal(midden_suspend_signal(), actions[i]);
+    midden_world_stop();
+    midden_world_resume();
+  }
+  atomic_store_release(&may_end, true);
+  pthread_join(thread, NULL);
+}
+
 int main(void) {
   if (THREAD_SANITIZER) return TEST_SKIPPED; /* it hands signals on when it likes */
   struct midden_options options = {.size = sizeof(options),
@@ -235,6 +263,7 @@ int main(void) {
       cmocka_unit_test(in_one_that_starts_a_thread_of_the_library),
       cmocka_unit_test(in_the_thread_that_ends_a_cycle),
       cmocka_unit_test(who_stops_the_world_is_not_stopped),
+      cmocka_unit_test(the_handler_is_installed_again),
   };
   return test_run_group(tests);
 }
