@@ -373,7 +373,7 @@ static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit,
   if (alternate.start < alternate.end) {
     /* Where it stood on its own stack is not known: all of that counts. */
     visit(argument, (struct os_range){from, alternate.end});
-    visit(argument, mutator->stack);
+    visit(argument, os_mapped_stack(mutator->stack));
     return;
   }
   if (from < mutator->stack_base)

@@ -90,6 +90,9 @@ int os_signal_thread(uint32_t thread_id, int signal);
 /* The calling thread's stack as the C library sees it.  May allocate and take locks.  -errno where it is unknown. */
 int os_current_stack(struct os_range *stack);
 
+/* The part of a thread's stack that may be read.  The first thread's is mapped as it grows; how far it may can change. */
+struct os_range os_mapped_stack(struct os_range stack);
+
 /* The calling thread's thread pointer, which names its thread-local storage to os_visit_thread_storage. */
 uintptr_t os_thread_pointer(void);
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -290,6 +291,33 @@ int os_current_stack(struct os_range *stack) {
   if (error != 0) return -error;
   *stack = (struct os_range){(uintptr_t)start, (uintptr_t)start + bytes};
   return 0;
+}
+
+static bool is_mapped(uintptr_t page) {
+  unsigned char resident;
+  return mincore((void *)page, 1, &resident) == 0 || errno != ENOMEM;
+}
+
+/* Halves what lies between a page that is not mapped and one that is.  In the gap below it the kernel maps nothing else. */
+static uintptr_t find_first_mapped(uintptr_t low, uintptr_t high) {
+  while (high - low > os_page_bytes()) {
+    uintptr_t middle = low + round_down((high - low) / 2, os_page_bytes());
+    if (is_mapped(middle)) {
+      high = middle;
+    } else {
+      low = middle;
+    }
+  }
+  return high;
+}
+
+struct os_range os_mapped_stack(struct os_range stack) {
+  if (stack.start >= stack.end) return stack;
+  int saved_errno = errno;
+  uintptr_t low = round_down(stack.start, os_page_bytes()), high = round_down(stack.end - 1, os_page_bytes());
+  if (!is_mapped(low)) stack.start = find_first_mapped(low, high);
+  errno = saved_errno;
+  return stack;
 }
 
 static bool is_any(const uint64_t *processors) {

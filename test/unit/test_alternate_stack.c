@@ -1,0 +1,136 @@
+/* A thread that is stopped on its alternate signal stack: that stack is scanned, and all of its own.
+ *
+ * The limit of the first thread's stack is lowered when the library has seen it: what may be read of that stack is less than
+ * what it was known to be. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "support/heap_test.h"
+
+enum { ALTERNATE_BYTES = 1 << 20, LOWERED_BYTES = 4 << 20 };
+
+static struct midden_weak *on_own, *on_alternate; /* roots */
+static void (*to_do)(void);                       /* by the handler */
+
+/* ---- on two stacks ---- */
+
+NOINLINE_TEST static void hold_and_call(struct midden_weak **weak, void (*next)(void)) {
+  void *volatile object = midden_alloc(64);
+  *weak = midden_weak_new(object);
+  test_scrub_stack();
+  next();
+  REQUIRE(object != NULL && *weak != NULL, "out of memory");
+}
+
+static void on_signal(int signal) {
+  (void)signal;
+  hold_and_call(&on_alternate, to_do);
+}
+
+static void be_signalled(void) { raise(SIGUSR1); }
+
+static void *do_on_two_stacks(void *unused) {
+  stack_t alternate = {.ss_sp = malloc(ALTERNATE_BYTES), .ss_size = ALTERNATE_BYTES}, before;
+  REQUIRE(alternate.ss_sp != NULL && sigaltstack(&alternate, &before) == 0, "sigaltstack");
+  hold_and_call(&on_own, be_signalled);
+  sigaltstack(&before, NULL);
+  free(alternate.ss_sp);
+  return unused;
+}
+
+static void do_in_each_thread(void (*action)(void)) {
+  pthread_t thread;
+  to_do = action;
+  do_on_two_stacks(NULL);
+  midden_blocking_enter();
+  REQUIRE(pthread_create(&thread, NULL, do_on_two_stacks, NULL) == 0, "pthread_create");
+  pthread_join(thread, NULL);
+  midden_blocking_leave();
+}
+
+static void require_kept(void) {
+  REQUIRE(midden_weak_get(on_own) != NULL, "an object on the thread's own stack is gone");
+  REQUIRE(midden_weak_get(on_alternate) != NULL, "an object on the alternate stack is gone");
+}
+
+/* ---- what it does there ---- */
+
+static bool has_collected; /* atomic */
+
+static void *collect_elsewhere(void *unused) {
+  midden_collect();
+  atomic_store_release(&has_collected, true);
+  return unused;
+}
+
+static pthread_t start_to_collect(void) {
+  pthread_t thread;
+  atomic_store_release(&has_collected, false);
+  REQUIRE(pthread_create(&thread, NULL, collect_elsewhere, NULL) == 0, "pthread_create");
+  return thread;
+}
+
+static void be_stopped(void) {
+  pthread_t thread = start_to_collect();
+  while (!atomic_load_acquire(&has_collected)) atomic_pause();
+  pthread_join(thread, NULL);
+  require_kept();
+}
+
+/* ---- in each mode ---- */
+
+static void lower_limit(void) {
+  struct rlimit limit;
+  REQUIRE(getrlimit(RLIMIT_STACK, &limit) == 0, "getrlimit");
+  limit.rlim_cur = LOWERED_BYTES;
+  REQUIRE(setrlimit(RLIMIT_STACK, &limit) == 0, "setrlimit");
+}
+
+static int run(void *mode) {
+  struct midden_options options = {.size = sizeof(options),
+                                   .mode = *(enum midden_mode *)mode,
+                                   .brief_stop_us = -1,
+                                   .background = -1,
+                                   .idle_collect_ms = -1};
+  REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
+  lower_limit();
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+  sigaction(SIGUSR1, &action, NULL);
+  do_in_each_thread(be_stopped);
+  return 0;
+}
+
+static void run_in_mode(enum midden_mode mode) { test_child_succeeds("alternate stack", run, &mode, 60); }
+
+static void the_world_stopped(void **state) {
+  (void)state;
+  run_in_mode(MIDDEN_MODE_STW);
+}
+
+static void with_barrier(void **state) {
+  (void)state;
+  run_in_mode(MIDDEN_MODE_BARRIER);
+}
+
+static void by_dirty_pages(void **state) {
+  (void)state;
+  run_in_mode(MIDDEN_MODE_DIRTY);
+}
+
+int main(void) {
+  if (THREAD_SANITIZER) return TEST_SKIPPED; /* it hands signals on when it likes */
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_world_stopped),
+      cmocka_unit_test(with_barrier),
+      cmocka_unit_test(by_dirty_pages),
+  };
+  return test_run_group(tests);
+}
