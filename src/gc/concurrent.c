@@ -151,7 +151,7 @@ static void switching(struct mutator *self, struct midden_fiber *to, struct midd
   uint32_t phase = atomic_load_acquire(&collector.phase);
   if (phase != COLLECTOR_SCAN && phase != COLLECTOR_MARK) return;
   if (!collector.dirty && !is_scanned(self)) {
-    self->stack_pointer = stack_pointer;
+    mutator_note_stack(self, stack_pointer);
     scan(self);
   }
   if (self->fiber != NULL) atomic_store_release(&self->fiber->scanned_cycle, concurrent.cycle);

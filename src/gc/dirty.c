@@ -290,7 +290,7 @@ static void stop_and_finish(struct cycle *cycle) {
   os_block_signals(&before); /* as in a cycle that stops the world for all of the marking */
   uint64_t start_ns = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
-  cycle->self->stack_pointer = cycle->stack_pointer;
+  mutator_note_stack(cycle->self, cycle->stack_pointer);
   cycle_announce(MIDDEN_EVENT_STOPPED);
   cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle->report.signalled = world_signalled();

@@ -103,7 +103,7 @@ void stopped_run(struct cycle *cycle) {
   uint64_t start = os_now_ns();
   bool roots_known = collector_stop_world(cycle->self);
   uint64_t stopped = os_now_ns();
-  cycle->self->stack_pointer = cycle->stack_pointer;
+  mutator_note_stack(cycle->self, cycle->stack_pointer);
   mark_open_by_hand_stw();
   memcheck_quiet_begin();
   cycle_announce(MIDDEN_EVENT_STOPPED);

@@ -39,9 +39,11 @@ void handshake_answer(struct mutator *self, uintptr_t stack_pointer) {
   uint32_t round = atomic_load_seq_cst(&handshake_round);
   if (handshake_lacks(self, round)) {
     uintptr_t before = self->stack_pointer;
-    self->stack_pointer = stack_pointer;
+    struct os_range alternate_before = self->alternate_stack;
+    mutator_note_stack(self, stack_pointer);
     act(self);
     self->stack_pointer = before;
+    self->alternate_stack = alternate_before;
     atomic_store_release(&self->handshake, round);
   }
   mutator_leave(self);

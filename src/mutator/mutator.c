@@ -84,7 +84,7 @@ static void delete_mutator(struct mutator *mutator) {
 static void attached_here(uintptr_t stack_pointer, void *argument) {
   struct mutator *self = argument;
   mutator_enter(self);
-  self->stack_pointer = stack_pointer;
+  mutator_note_stack(self, stack_pointer);
   mutator_hooks.attached(self);
   mutator_leave(self);
 }
@@ -272,9 +272,25 @@ void mutator_forget_others(struct mutator *self) {
 
 /* ---- the SAFE state ---- */
 
+static bool lies_in(struct os_range stack, uintptr_t pointer) { return stack.start < pointer && pointer <= stack.end; }
+
+/* The handler of the stop signal was told.  Elsewhere the system is asked, but only outside of the stack that is known; which may
+ * also be a coroutine's, of the program's making. */
+static struct os_range find_alternate_stack(const struct mutator *self, uintptr_t stack_pointer) {
+  if (LIKELY(lies_in(self->stack, stack_pointer)) || self->interrupted.end != 0) return self->interrupted;
+  struct os_range alternate = os_alternate_stack_in_use();
+  return lies_in(alternate, stack_pointer) ? alternate : (struct os_range){0};
+}
+
+void mutator_note_stack(struct mutator *self, uintptr_t stack_pointer) {
+  ASSERT(self == mutator_self_if_attached());
+  self->stack_pointer = stack_pointer;
+  self->alternate_stack = find_alternate_stack(self, stack_pointer);
+}
+
 void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer) {
   ASSERT(self->critical == 0);
-  self->stack_pointer = stack_pointer;
+  mutator_note_stack(self, stack_pointer);
   atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
   world_acknowledge(self);
 }

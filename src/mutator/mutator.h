@@ -70,11 +70,12 @@ struct mutator {
   struct mutator_own_stack own_stack; /* the thread's own stack, while the thread runs on another */
   struct barrier_buffer *records; /* stores not yet looked at (barrier.h); NULL: none yet; its own, or who holds it */
   struct midden_tracer *tracer;   /* the gc layer's: what this thread marks with; NULL where nothing is marked by it */
-  /* Valid while SAFE. */
+  struct os_range interrupted; /* the alternate signal stack that the stop signal came on; its handler's, else empty */
+  /* Valid while SAFE, and in its own thread when that has said so; see mutator_note_stack. */
   uintptr_t stack_pointer;
   uintptr_t
       saved_words[MUTATOR_SAVED_WORDS]; /* registers whose place on the stack is gone; see mutator_enter_blocking */
-  struct os_range alternate_stack;
+  struct os_range alternate_stack;      /* where stack_pointer lies on that; else empty */
 };
 
 /* What the gc layer wants to know of threads; all may be NULL.  Filled at start. */
@@ -133,6 +134,10 @@ static inline void mutator_leave(struct mutator *self) {
   atomic_signal_barrier();
   if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
+
+/* Says from where on the calling thread's stack is in use, for mutator_visit_stack.  Costs a system call where that is not in the
+ * stack that is known. */
+void mutator_note_stack(struct mutator *self, uintptr_t stack_pointer);
 
 /* Becomes SAFE, the caller's registers saved; and RUNNING again, waiting while the world is stopped. */
 void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer);

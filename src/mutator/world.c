@@ -81,13 +81,13 @@ static void on_stop_signal(const struct os_interruption *interruption) {
     handshake_refuse();
     return;
   }
-  self->alternate_stack = interruption->alternate_stack;
+  self->interrupted = interruption->alternate_stack;
   if (!world_is_stopped() && handshake_is_wanted(self)) handshake_answer(self, interruption->stack_pointer);
   if (world_is_stopped()) {
     mutator_enter_safe(self, interruption->stack_pointer);
     mutator_leave_safe(self);
   }
-  self->alternate_stack = (struct os_range){0};
+  self->interrupted = (struct os_range){0};
 }
 
 int world_init(int signal) {
@@ -129,6 +129,7 @@ void world_forget_ended(struct mutator *mutator) {
   fiber_abandon(mutator);
   atomic_store_seq_cst(&mutator->state, (uint32_t)MUTATOR_SAFE);
   mutator->stack_pointer = mutator->stack_base;
+  mutator->alternate_stack = (struct os_range){0};
   mutator->thread_pointer = 0;
 }
 

@@ -93,6 +93,9 @@ int os_current_stack(struct os_range *stack);
 /* The part of a thread's stack that may be read.  The first thread's is mapped as it grows; how far it may can change. */
 struct os_range os_mapped_stack(struct os_range stack);
 
+/* The calling thread's alternate signal stack, if it runs on that; else empty. */
+struct os_range os_alternate_stack_in_use(void);
+
 /* The calling thread's thread pointer, which names its thread-local storage to os_visit_thread_storage. */
 uintptr_t os_thread_pointer(void);
 

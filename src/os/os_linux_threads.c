@@ -320,6 +320,12 @@ struct os_range os_mapped_stack(struct os_range stack) {
   return stack;
 }
 
+struct os_range os_alternate_stack_in_use(void) {
+  stack_t now;
+  if (sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_ONSTACK)) return (struct os_range){0};
+  return (struct os_range){(uintptr_t)now.ss_sp, (uintptr_t)now.ss_sp + now.ss_size};
+}
+
 static bool is_any(const uint64_t *processors) {
   for (size_t i = 0; i < OS_PROCESSORS_MAX / 64; i++) {
     if (processors[i] != 0) return true;

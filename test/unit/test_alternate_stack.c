@@ -1,4 +1,5 @@
-/* A thread that is stopped on its alternate signal stack: that stack is scanned, and all of its own.
+/* A thread that is on its alternate signal stack, whether it collects itself, stops by itself or is stopped: that stack is
+ * scanned, and all of its own.
  *
  * The limit of the first thread's stack is lowered when the library has seen it: what may be read of that stack is less than
  * what it was known to be. */
@@ -13,6 +14,9 @@
 #include <cmocka.h>
 
 #include "base/atomic.h"
+#include "gc/collector.h"
+#include "mutator/handshake.h"
+#include "mutator/mutator.h"
 #include "support/heap_test.h"
 
 enum { ALTERNATE_BYTES = 1 << 20, LOWERED_BYTES = 4 << 20 };
@@ -63,6 +67,11 @@ static void require_kept(void) {
 
 /* ---- what it does there ---- */
 
+static void collect(void) {
+  test_collect_clean();
+  require_kept();
+}
+
 static bool has_collected; /* atomic */
 
 static void *collect_elsewhere(void *unused) {
@@ -78,11 +87,59 @@ static pthread_t start_to_collect(void) {
   return thread;
 }
 
+static void *have_collected(void *unused) {
+  pthread_join(start_to_collect(), NULL);
+  return unused;
+}
+
+static void block(void) {
+  midden_blocking_call(have_collected, NULL);
+  require_kept();
+  midden_blocking_enter();
+  have_collected(NULL);
+  midden_blocking_leave();
+  require_kept();
+}
+
 static void be_stopped(void) {
   pthread_t thread = start_to_collect();
   while (!atomic_load_acquire(&has_collected)) atomic_pause();
   pthread_join(thread, NULL);
   require_kept();
+}
+
+/* ---- and what a handshake finds ---- */
+
+static struct mutator *subject; /* atomic; in a critical section */
+static struct os_range seen;    /* by the action, for that */
+
+static void look(struct mutator *mutator) {
+  if (mutator == atomic_load_acquire(&subject)) seen = mutator->alternate_stack;
+}
+
+static void *shake_hands(void *unused) {
+  midden_thread_attach();
+  struct mutator *self = mutator_self();
+  while (atomic_load_acquire(&subject) == NULL) atomic_pause();
+  collector_acquire(self);
+  handshake_run(self, look);
+  collector_release();
+  return unused;
+}
+
+static void answer_by_itself(void) {
+  struct mutator *self = mutator_self();
+  pthread_t thread;
+  atomic_store_release(&subject, (struct mutator *)NULL);
+  seen = (struct os_range){0};
+  REQUIRE(pthread_create(&thread, NULL, shake_hands, NULL) == 0, "pthread_create");
+  mutator_enter(self);
+  atomic_store_release(&subject, self);
+  while (!atomic_load_relaxed(&self->stop_pending)) atomic_pause();
+  mutator_leave(self);
+  pthread_join(thread, NULL);
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  REQUIRE(seen.start < here && here < seen.end && seen.end - seen.start == ALTERNATE_BYTES, "another stack");
 }
 
 /* ---- in each mode ---- */
@@ -104,7 +161,10 @@ static int run(void *mode) {
   lower_limit();
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
   sigaction(SIGUSR1, &action, NULL);
+  do_in_each_thread(collect);
+  do_in_each_thread(block);
   do_in_each_thread(be_stopped);
+  do_in_each_thread(answer_by_itself);
   return 0;
 }
 
