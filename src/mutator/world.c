@@ -160,6 +160,9 @@ static void signal_again(struct mutator *mutator, unsigned refusals) {
   if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
 }
 
+/* It took the signal along. */
+static bool has_ended(const struct mutator *mutator) { return os_signal_thread(mutator->thread_id, 0) == -ESRCH; }
+
 static void await_safe(struct mutator *mutator) {
   if (!is_running(mutator)) return;
   uint64_t since = os_now_ns();
@@ -173,11 +176,12 @@ static void await_safe(struct mutator *mutator) {
       continue;
     }
     wait_on_word_for(&world.acknowledgments, seen, RECHECK_NS);
+    if (is_running(mutator) && has_ended(mutator)) world_forget_ended(mutator);
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
     since = os_now_ns();
     world_keep_signal();
-    if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
+    world_interrupt(mutator);
   }
 }
 

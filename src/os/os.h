@@ -84,7 +84,7 @@ unsigned os_processor_count(void);
 /* The kernel's name for the calling thread. */
 uint32_t os_thread_id(void);
 
-/* Sends a signal to one thread of this process.  -ESRCH where it has ended. */
+/* Sends a signal to one thread of this process; 0 only asks.  -ESRCH where it has ended. */
 int os_signal_thread(uint32_t thread_id, int signal);
 
 /* The calling thread's stack as the C library sees it.  May allocate and take locks.  -errno where it is unknown. */
