@@ -71,4 +71,22 @@ __attribute__((unused)) static int check_count_dead(void) {
   return dead;
 }
 
+/* Trees of 2^(depth + 1) - 1 nodes: what their stacks and roots keep is counted. */
+struct check_tree {
+  struct check_tree *left, *right;
+};
+
+__attribute__((unused)) static struct check_tree *check_grow(int depth) {
+  struct check_tree *tree = GC_malloc(sizeof *tree);
+  CHECK(tree != NULL);
+  if (depth == 0) return tree;
+  tree->left = check_grow(depth - 1);
+  tree->right = check_grow(depth - 1);
+  return tree;
+}
+
+__attribute__((unused)) static int check_count(const struct check_tree *tree) {
+  return tree == NULL ? 0 : 1 + check_count(tree->left) + check_count(tree->right);
+}
+
 #endif

@@ -17,21 +17,6 @@ static struct GC_stack_base scheduler_base;
 static struct coroutine *coroutines[COROUTINES], *running;
 static void *self; /* this thread */
 
-struct tree {
-  struct tree *left, *right;
-};
-
-static struct tree *grow(int depth) {
-  struct tree *tree = GC_malloc(sizeof *tree);
-  CHECK(tree != NULL);
-  if (depth == 0) return tree;
-  tree->left = grow(depth - 1);
-  tree->right = grow(depth - 1);
-  return tree;
-}
-
-static int count(const struct tree *tree) { return tree == NULL ? 0 : 1 + count(tree->left) + count(tree->right); }
-
 static void suspend(void) {
   GC_set_stackbottom(self, &scheduler_base);
   swapcontext(&running->context, &scheduler);
@@ -44,11 +29,11 @@ static void resume(struct coroutine *coroutine) {
 }
 
 static void run(void) {
-  struct tree *before = grow(DEPTH);
+  struct check_tree *before = check_grow(DEPTH);
   for (int i = 0; i < TURNS; i++) {
-    struct tree *tree = grow(DEPTH);
+    struct check_tree *tree = check_grow(DEPTH);
     suspend();
-    CHECK_EQUAL(count(before), NODES);
+    CHECK_EQUAL(check_count(before), NODES);
     before = tree;
   }
   running->is_done = 1;
@@ -75,7 +60,7 @@ static int give_turns(void) {
     resume(coroutines[i]);
     left++;
   }
-  grow(DEPTH);
+  check_grow(DEPTH);
   return left;
 }
 

@@ -31,34 +31,19 @@ static void tell_bases(void) {
   if (push_before != NULL) push_before();
 }
 
-struct tree {
-  struct tree *left, *right;
-};
-
-static struct tree *grow(int depth) {
-  struct tree *tree = GC_malloc(sizeof *tree);
-  CHECK(tree != NULL);
-  if (depth == 0) return tree;
-  tree->left = grow(depth - 1);
-  tree->right = grow(depth - 1);
-  return tree;
-}
-
-static int count(const struct tree *tree) { return tree == NULL ? 0 : 1 + count(tree->left) + count(tree->right); }
-
 static __thread struct worker *running;
 
 /* Collection is off when it begins and when it ends. */
 static void run_coroutine(void) {
   pthread_barrier_wait(&switched);
-  struct tree *tree = grow(DEPTH);
+  struct check_tree *tree = check_grow(DEPTH);
   for (int i = 0; i < 50; i++) {
-    CHECK_EQUAL(count(tree), NODES);
-    tree = grow(DEPTH);
+    CHECK_EQUAL(check_count(tree), NODES);
+    tree = check_grow(DEPTH);
   }
   pthread_barrier_wait(&checked); /* the others collect while this thread waits here */
   pthread_barrier_wait(&checked_again);
-  CHECK_EQUAL(count(tree), NODES);
+  CHECK_EQUAL(check_count(tree), NODES);
   pthread_barrier_wait(&done);
   swapcontext(&running->coroutine, &running->own);
 }
@@ -97,7 +82,7 @@ int main(void) {
   pthread_barrier_wait(&checked);
   for (int i = 0; i < 10; i++) {
     GC_gcollect();
-    grow(DEPTH);
+    check_grow(DEPTH);
   }
   GC_disable();
   pthread_barrier_wait(&checked_again);
