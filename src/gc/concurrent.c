@@ -371,13 +371,14 @@ static bool mark_heap(struct cycle *cycle) {
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
   if (!mark_roots(cycle)) return false;
   cycle->report.roots_ns = os_now_ns() - start_ns;
+  bool finished;
   do {
-    slowing_stop();
     assist_drain(cycle);
     cycle->report.rounds++;
     slowing_stem_growth(); /* an attempt may take long, with nothing to assist */
-  } while (!try_to_finish(cycle));
-  slowing_stop();
+    finished = try_to_finish(cycle);
+    slowing_stop();
+  } while (!finished);
   cycle->report.mark_ns = os_now_ns() - start_ns - cycle->report.roots_ns;
   return true;
 }

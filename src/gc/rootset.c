@@ -102,35 +102,22 @@ static bool is_told(const struct mutator *mutator) {
   return mutator->is_base_told || mutator_is_on_unknown_stack(mutator);
 }
 
-static bool is_any(const struct mutator *mutator) {
-  (void)mutator;
-  return true;
-}
-
-static bool is_not_told(const struct mutator *mutator) { return !is_told(mutator); }
-
-static void visit_threads(bool (*wanted)(const struct mutator *mutator), rootset_visit_fn *visit, void *argument) {
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    if (wanted(mutator_from(link))) visit_thread(mutator_from(link), visit, argument);
-  }
-}
-
-static void visit_all(modules_visit_fn *visit_modules, bool (*wanted)(const struct mutator *mutator),
-                      rootset_visit_fn *visit, void *argument) {
+static void visit_all(modules_visit_fn *visit_modules, bool told_too, rootset_visit_fn *visit, void *argument) {
   struct visit pass = {visit, argument, {.origin = ROOT_ADDED}};
   roots_visit_added(pass_on, &pass);
   pass.root.origin = ROOT_STATIC;
   visit_modules(pass_on, &pass);
   pass.root.origin = ROOT_STACK;
   stacks_visit_parked_stw(pass_on, &pass);
-  visit_threads(wanted, visit, argument);
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    if (told_too || !is_told(mutator_from(link))) visit_thread(mutator_from(link), visit, argument);
     visit_storage(mutator_from(link), false, visit, argument);
+  }
   visit_kinds(visit, argument);
 }
 
 void rootset_visit_stw(rootset_visit_fn *visit, void *argument) {
-  visit_all(roots_visit_modules, is_any, visit, argument);
+  visit_all(roots_visit_modules, true, visit, argument);
 }
 
 /* ---- while the world is stopped ---- */
@@ -144,7 +131,7 @@ bool rootset_collect_stw(bool written_only) {
   set.count = set.bytes = 0;
   set.is_partial = false;
   atomic_store_relaxed(&set.next, (size_t)0);
-  visit_all(written_only ? roots_visit_modules_written : roots_visit_modules, is_not_told, add_root, NULL);
+  visit_all(written_only ? roots_visit_modules_written : roots_visit_modules, false, add_root, NULL);
   return !set.is_partial;
 }
 
@@ -163,7 +150,11 @@ static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer,
 
 static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }
 
-void rootset_mark_told_stw(struct midden_tracer *tracer) { visit_threads(is_told, mark_root, tracer); }
+void rootset_mark_told_stw(struct midden_tracer *tracer) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    if (is_told(mutator_from(link))) visit_thread(mutator_from(link), mark_root, tracer);
+  }
+}
 
 void rootset_mark_thread(const struct mutator *mutator, bool storage, struct midden_tracer *tracer) {
   visit_thread(mutator, mark_root, tracer);

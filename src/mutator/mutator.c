@@ -411,10 +411,9 @@ bool mutator_is_on_known_stack(const struct mutator *mutator) {
 }
 
 bool mutator_is_on_unknown_stack(const struct mutator *mutator) {
-  struct os_range stack = mutator->stack, alternate = mutator->alternate_stack;
-  bool is_outside = mutator->stack_pointer < stack.start || mutator->stack_pointer > stack.end;
-  bool has_own_base = stack.start < mutator->stack_base && mutator->stack_base <= stack.end;
-  return is_outside && has_own_base && alternate.start == alternate.end;
+  bool is_alternate = mutator->alternate_stack.start < mutator->alternate_stack.end;
+  return !is_alternate && lies_in(mutator->stack, mutator->stack_base) &&
+         !lies_in(mutator->stack, mutator->stack_pointer);
 }
 
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
