@@ -52,12 +52,15 @@ static void populate(const struct span *span) {
 }
 
 static bool populate_chunk(struct mutator *self) {
+  uintptr_t frontier;
   mutator_enter(self);
   struct span *span = pageheap_take_absent(&heap_pages);
+  size_t growth_bytes = span == NULL ? 0 : pageheap_commit_tables(&heap_pages, &frontier);
   mutator_leave(self);
   if (span == NULL) return false;
   mutator_enter_safe(self, self->stack_base); /* nothing waits for this */
   populate(span);
+  arena_populate_tables(&heap_arena, frontier, growth_bytes);
   mutator_leave_safe(self);
   mutator_enter(self);
   pageheap_give_populated(&heap_pages, span);

@@ -4,8 +4,9 @@
  * The first touch of a page costs a thread microseconds, that of a huge page hundreds of them: more than anything that the
  * collector makes it wait for.  So while the heap grows towards its goal some idle pages with memory behind them are kept
  * ready: a quarter of what is still to be allocated, at most AHEAD_MOST_BYTES or a 32nd of the heap, and at least a few chunks
- * in a large one, which may grow past its goal.  The page heap tells when half of them are used up.  A program that allocates
- * faster than the background thread works still faults by itself, and so does one near its memory limit. */
+ * in a large one, which may grow past its goal.  With them go the tables for the arena's next growth, of which a page would
+ * be touched first under the page heap's lock.  The page heap tells when half of the pages are used up.  A program that
+ * allocates faster than the background thread works still faults by itself, and so does one near its memory limit. */
 #ifndef MIDDEN_GC_AHEAD_H
 #define MIDDEN_GC_AHEAD_H
 

@@ -162,7 +162,7 @@ static int table_commit(const struct arena *arena, struct arena_table *table, ui
   if (error != 0) return error;
   uintptr_t base = (uintptr_t)table->base;
   advise_huge(arena, base, base + table->committed_bytes, base + target_bytes, HUGE_TABLE_LEAST_BYTES);
-  table->committed_bytes = target_bytes;
+  atomic_store_release(&table->committed_bytes, target_bytes); /* pairs with arena_populate_tables */
   persist_charge(table_purpose(table), (ptrdiff_t)step_bytes);
   return 0;
 }
@@ -179,6 +179,27 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
   return 0;
 }
 
+/* Within the arena. */
+int arena_commit_tables_locked(struct arena *arena, size_t bytes) {
+  bytes = min_size(bytes, arena->end - arena->used);
+  for (size_t i = 0; i < ARENA_TABLES; i++) {
+    int error = table_commit(arena, &arena->tables[i], arena->used + bytes);
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
+void arena_populate_tables(const struct arena *arena, uintptr_t start, size_t bytes) {
+  for (size_t i = 0; i < ARENA_TABLES; i++) {
+    const struct arena_table *table = &arena->tables[i];
+    if (table_purpose(table) == PERSIST_BITS) continue;
+    size_t end =
+        min_size(table_bytes(table, start + bytes - arena->start), atomic_load_acquire(&table->committed_bytes));
+    size_t from = round_down(min_size(table_bytes(table, start - arena->start), end), os_page_bytes());
+    os_populate(table->base + from, end - from);
+  }
+}
+
 uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
   ASSERT(bytes != 0 && is_aligned(bytes, PAGE_BYTES));
   uintptr_t start = arena->used;
@@ -186,9 +207,7 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
   if (bytes > arena->end - start) return 0;
   if (bytes > limit_bytes || start - arena->start > limit_bytes - bytes) return 0;
   /* What a failed attempt has committed stays committed: the next one needs it again. */
-  for (size_t i = 0; i < ARENA_TABLES; i++) {
-    if (table_commit(arena, &arena->tables[i], start + bytes) != 0) return 0;
-  }
+  if (arena_commit_tables_locked(arena, bytes) != 0) return 0;
   if (pages_commit(arena, start + bytes) != 0) return 0;
   atomic_store_release(&arena->used, start + bytes); /* pairs with arena_contains */
   return start;

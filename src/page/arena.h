@@ -41,10 +41,10 @@ enum page_residency {
 };
 
 struct arena_table {
-  char *base;           /* reserved; entries below committed_bytes may be touched */
-  size_t entry_bytes;   /* bytes of one entry */
-  unsigned entry_shift; /* an entry is for so much of the arena, as a power of two: a page or a chunk */
-  size_t committed_bytes;
+  char *base;             /* reserved; entries below committed_bytes may be touched */
+  size_t entry_bytes;     /* bytes of one entry */
+  unsigned entry_shift;   /* an entry is for so much of the arena, as a power of two: a page or a chunk */
+  size_t committed_bytes; /* atomic; grows under the page heap's lock */
 };
 
 struct arena {
@@ -79,6 +79,14 @@ void arena_destroy(struct arena *arena); /* tests */
 /* Commits `bytes` (a multiple of the page size) at the frontier and the tables for them, then moves `used`.  Returns
  * their address, or 0 where the arena is full, limit_bytes would be passed or the system refuses.  Page heap's lock. */
 uintptr_t arena_grow_locked(struct arena *arena, size_t bytes);
+
+/* Commits the tables for `bytes` beyond the frontier, which stays where it is; a negative errno where not all could be.  Page
+ * heap's lock. */
+int arena_commit_tables_locked(struct arena *arena, size_t bytes);
+
+/* Faults in the tables for `bytes` from `start`, as far as they are committed, but for the mark bits.  Any thread, no lock: it
+ * changes nothing in them. */
+void arena_populate_tables(const struct arena *arena, uintptr_t start, size_t bytes);
 
 /* Asks that a span's pages not be backed by huge ones, for memory that is touched here and there; or that they be treated
  * like the rest again. */

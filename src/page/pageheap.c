@@ -449,6 +449,15 @@ struct span *pageheap_take_absent(struct pageheap *heap) {
   return taken;
 }
 
+size_t pageheap_commit_tables(struct pageheap *heap, uintptr_t *frontier) {
+  lock_acquire(&heap->lock);
+  size_t bytes = to_whole_chunks(heap, grow_step_bytes(heap));
+  if (room_bytes_locked(heap) < bytes || arena_commit_tables_locked(heap->arena, bytes) != 0) bytes = 0;
+  *frontier = heap->arena->used;
+  lock_release(&heap->lock);
+  return bytes;
+}
+
 /* Before an allocation makes more pages resident than the limit allows: as many idle ones go that it does not use.  What
  * was too much before is not this allocation's to repair. */
 static void make_room(struct pageheap *heap, size_t pages, size_t alignment) {

@@ -132,6 +132,11 @@ void pageheap_free_released(struct pageheap *heap, struct span *span);
 struct span *pageheap_take_absent(struct pageheap *heap);
 void pageheap_give_populated(struct pageheap *heap, struct span *span);
 
+/* For the same: commits the tables for what the arena will grow by next, as far as the limit has room for that.  Returns how many
+ * bytes of the arena they are for, from *frontier; arena_populate_tables is next, without the lock.  Otherwise whoever is first
+ * in need of an entry waits for the memory behind it, and with him all who need the page heap. */
+size_t pageheap_commit_tables(struct pageheap *heap, uintptr_t *frontier);
+
 /* Gives free pages back to the system, spans unused for longest first, until `goal_bytes` are released by this call or
  * nothing is left that has been unused for `unused_ns`; a span's high end goes first, since allocations take the low
  * one.  Whole OS pages only.  The lock is held for slices of at most 512 KiB at a time.  Returns the bytes released,

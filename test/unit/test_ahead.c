@@ -1,12 +1,16 @@
-/* Memory ahead of the program: how much is wanted, and that it is there until the heap has grown to its goal, and beyond. */
+/* Memory ahead of the program: how much is wanted, and that it is there until the heap has grown to its goal, and beyond; and its
+ * tables. */
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "gc/ahead.h"
 #include "gc/scavenger.h"
 #include "mutator/mutator.h"
@@ -76,6 +80,29 @@ static void growth_past_the_goal_finds_memory_ready(void **state) {
   midden_enable();
 }
 
+static bool is_in_memory(const void *address) {
+  unsigned char state = 0;
+  uintptr_t page = round_down((uintptr_t)address, os_page_bytes());
+  REQUIRE(mincore((void *)page, 1, &state) == 0, "mincore");
+  return (state & 1) != 0;
+}
+
+/* The growth before left some chunks ready, and nobody has used any since. */
+static void the_tables_of_the_next_growth_are_in_memory(void **state) {
+  (void)state;
+  mutator_enter(mutator_self());
+  uintptr_t frontier;
+  size_t bytes = pageheap_commit_tables(&heap_pages, &frontier); /* committed already */
+  mutator_leave(mutator_self());
+  assert_true(bytes >= 16 * MIB);
+  for (uintptr_t address = frontier; address < frontier + bytes; address += CHUNK_BYTES) {
+    size_t page = arena_page_of(&heap_arena, address);
+    bool is_ready = is_in_memory(&heap_arena.spans[page]) && is_in_memory(&heap_arena.page_info[page]) &&
+                    is_in_memory(&heap_arena.residency[page]) && is_in_memory(arena_chunk_of(&heap_arena, address));
+    REQUIRE(is_ready, "tables %zu MiB beyond the frontier are not", (address - frontier) / MIB);
+  }
+}
+
 /* Nor is the background thread called again and again. */
 static void nothing_is_made_ready_beyond_the_limit(void **state) {
   (void)state;
@@ -99,6 +126,7 @@ int main(void) {
                                      cmocka_unit_test(a_large_heap_has_a_few_chunks_ready_near_its_goal),
                                      cmocka_unit_test(a_small_heap_does_not_call),
                                      cmocka_unit_test(growth_past_the_goal_finds_memory_ready),
+                                     cmocka_unit_test(the_tables_of_the_next_growth_are_in_memory),
                                      cmocka_unit_test(nothing_is_made_ready_beyond_the_limit)};
   return test_run_group(tests);
 }
