@@ -16,6 +16,8 @@
 enum {
   ACCOUNT_STEP_BYTES = 32768,  /* most that a cache keeps out of account_live_bytes */
   FREED_BYTES_MAX = 64 * 1024, /* most that a bin keeps of freed slots; the rest waits for the next collection */
+  CHAIN_MOST = 8,              /* spans of a chain, */
+  CHAIN_BYTES = 64 * 1024,     /* and how large they are together, if there is more than one */
 };
 
 NOT_A_ROOT struct cache cache_none;
@@ -115,21 +117,36 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   return true;
 }
 
-static struct span *fresh_span(unsigned kind, unsigned size_class) {
-  struct span *span = pageheap_alloc(&heap_pages, size_class_pages[size_class], SPAN_IN_USE, true);
-  if (span == NULL) return NULL;
-  slots_init(span, size_class, kind);
-  span->in_cache = true;
-  return span;
+static struct span *fresh_chain(unsigned kind, unsigned size_class, unsigned most) {
+  struct span *spans[CHAIN_MOST], *chain = NULL;
+  size_t count = pageheap_alloc_many(&heap_pages, size_class_pages[size_class], spans, most);
+  while (count-- > 0) {
+    slots_init(spans[count], size_class, kind);
+    chain = central_chain(spans[count], chain);
+  }
+  return chain;
 }
 
-/* A span for the bin in the place of the one that it has used up, if any; false where there is no memory. */
+/* A chain costs the locks that one span would.  A bin that is used little from one cycle to the next has few spans: each chain may
+ * be longer by one than that before it, as far as the size is reasonable. */
+static unsigned chain_length(struct cache_bin *bin, unsigned size_class) {
+  size_t most = max_size(CHAIN_BYTES / ((size_t)size_class_pages[size_class] << PAGE_SHIFT), 1);
+  if (bin->chains < CHAIN_MOST) bin->chains++;
+  return (unsigned)min_size(bin->chains, most);
+}
+
+/* The bin's next span comes in the place of the one that is used up, if any; false where there is no memory. */
 static bool next_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
+  if (bin->span != NULL && central_chain_next(bin->span) != NULL) {
+    bin->span = central_chain_next(bin->span);
+    return true;
+  }
   struct central *central = central_of(kind, size_class);
   if (central == NULL) return false;
   set_used(cache_row_of(cache, kind), size_class, true);
-  bin->span = central_exchange(central, bin->span);
-  if (bin->span == NULL) bin->span = fresh_span(kind, size_class);
+  unsigned most = chain_length(bin, size_class);
+  bin->span = central_exchange(central, bin->span, most);
+  if (bin->span == NULL) bin->span = fresh_chain(kind, size_class, most);
   return bin->span != NULL;
 }
 
@@ -229,9 +246,10 @@ static void each_bin(struct cache *cache, bin_function *function, void *argument
   }
 }
 
-static void return_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
+static void return_spans(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class) {
   if (bin->span != NULL) central_give(central_if_exists(kind, size_class), bin->span);
   bin->span = NULL;
+  bin->chains = 0;
   bin->freed = NULL;
   bin->freed_count = 0;
   set_used(cache_row_of(cache, kind), size_class, !cache_bin_is_empty(bin));
@@ -241,7 +259,7 @@ static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind,
   (void)argument;
   mark_bits_set_slots(&heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit,
                       size_class_bytes[size_class]);
-  return_span(cache, bin, kind, size_class);
+  return_spans(cache, bin, kind, size_class);
 }
 
 void cache_flush_stw(struct cache *cache) {
@@ -251,7 +269,7 @@ void cache_flush_stw(struct cache *cache) {
 
 static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
   (void)argument;
-  return_span(cache, bin, kind, size_class);
+  return_spans(cache, bin, kind, size_class);
 }
 
 void cache_give_spans(struct cache *cache) { each_bin(cache, give_span, NULL); }
@@ -308,7 +326,7 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
     forget_marks(cache, span, next, limit);
     mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
   }
-  return_span(cache, bin, kind, size_class);
+  return_spans(cache, bin, kind, size_class);
 }
 
 void cache_retire(struct cache *cache) {

@@ -1,13 +1,14 @@
 /* A thread's cache: for each kind and size class a window of free slots, from which allocation is a bump and a compare.
  *
  *     window  [next, limit): slots whose allocation bits are set and whose memory is zero if the kind is zeroed
- *     span    where the next window comes from; on no list meanwhile
+ *     span    where the next window comes from; one of a chain (central.h): those before it are used up, those after it taken
+ *             ahead; all of them are given back together
  *     freed   slots that the program freed and that may be used again before the next sweep; their bits are clear
  *
  * Who touches what.  The owning thread alone changes `next` and `limit`, at any time, also while a signal that stops it
  * may arrive between the two halves of an allocation.  So a stopped thread's window is never changed: the collector
- * marks its slots (cache_flush), and the window stays good across the collection, while its span goes back to the
- * central lists.  `span` and `freed` are touched inside critical sections only, hence also by the collector while the
+ * marks its slots (cache_flush), and the window stays good across the collection, while its spans go back to the
+ * central lists.  The chain and `freed` are touched inside critical sections only, hence also by the collector while the
  * world is stopped.
  *
  * Freed slots.  A slot below its span's free_index in a swept span is handed out again by nobody until the span is
@@ -53,6 +54,7 @@ struct cache_bin {
   struct span *span;
   void *freed; /* linked through the first word */
   uint32_t freed_count;
+  uint32_t chains; /* taken one after another; 0 after a cycle */
 };
 
 /* The bins of a kind.  Most are empty, and whoever looks through many threads' caches does not touch those: a bin that may hold

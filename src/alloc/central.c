@@ -10,7 +10,7 @@
 #include "span/slots.h"
 
 /* How many full unswept spans one allocation sweeps in search of a free slot before it takes fresh pages. */
-enum { SEARCH_LIMIT = 64, SEARCH_MANY = 4 /* at once */ };
+enum { SEARCH_LIMIT = 64, SEARCH_MANY = 4 /* at once, at least */ };
 
 /* Of the searches one in so many is timed, and counts for the others: the clock costs as much as the sweeping of a dead span. */
 enum { TIMED_ONE_IN = 16 };
@@ -190,47 +190,53 @@ void central_ensure_swept(struct span *span) {
   }
 }
 
-/* Sweeps claimed spans; takes the first that has a free slot out of them, if any. */
-static struct span *sweep_and_choose(struct span **spans, size_t *count) {
-  struct span *chosen = NULL;
+struct span *central_chain(struct span *span, struct span *first) {
+  span->in_cache = true;
+  if (first != NULL) {
+    span->link.next = &first->link;
+    first->link.prev = &span->link;
+  }
+  return span;
+}
+
+/* Sweeps claimed spans; takes those that have a free slot out of them, at most `most`, and chains them. */
+static struct span *sweep_and_choose(struct span **spans, size_t *count, unsigned most) {
+  struct span *chain = NULL;
   size_t kept = 0, pages = 0;
   for (size_t i = 0; i < *count; i++) {
     struct span *span = spans[i];
     pages += span->page_count;
-    if (sweep(span) < span->slot_count && chosen == NULL) {
-      chosen = span;
+    if (sweep(span) < span->slot_count && most > 0) {
+      most--;
+      chain = central_chain(span, chain);
+      finish_sweep(span);
     } else {
       spans[kept++] = span;
     }
   }
   count_swept(SWEEPER_ALLOCATION, pages);
   *count = kept;
-  return chosen;
+  return chain;
 }
 
-/* Sweeps unswept spans of `list` until one has a free slot: that one is in a cache, and the lock is released.  NULL where none
- * has: the lock is held still. */
-static struct span *search_unswept_locked(struct central *central, struct list *list, size_t *tries) {
-  struct span *spans[SEARCH_MANY] = {NULL};
-  while (*tries > 0) {
-    size_t count = claim_some_locked(list, spans, min_size(SEARCH_MANY, *tries));
+/* Sweeps unswept spans of `list` until some have a free slot. */
+static struct span *search_unswept_locked(struct central *central, struct list *list, size_t *tries, unsigned most) {
+  struct span *spans[CENTRAL_MANY] = {NULL}, *chain = NULL;
+  size_t many = min_size(max_size(SEARCH_MANY, most), CENTRAL_MANY);
+  while (*tries > 0 && chain == NULL) {
+    size_t count = claim_some_locked(list, spans, min_size(many, *tries));
     if (count == 0) return NULL;
     *tries -= count;
     lock_release(&central->lock);
-    struct span *chosen = sweep_and_choose(spans, &count);
+    chain = sweep_and_choose(spans, &count, most);
     lock_acquire(&central->lock);
     for (size_t i = 0; i < count; i++) list_swept_locked(central, spans[i]);
-    if (chosen == NULL) continue;
-    chosen->in_cache = true;
-    finish_sweep(chosen);
-    lock_release(&central->lock);
-    return chosen;
   }
-  return NULL;
+  return chain;
 }
 
 /* Releases the lock. */
-static struct span *search_all_unswept(struct central *central) {
+static struct span *search_all_unswept(struct central *central, unsigned most) {
   unsigned unswept = central_unswept_side();
   size_t tries = SEARCH_LIMIT;
   if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) {
@@ -239,34 +245,50 @@ static struct span *search_all_unswept(struct central *central) {
   }
   bool is_timed = central->searches++ % TIMED_ONE_IN == 0;
   uint64_t start = is_timed ? os_now_ns() : 0;
-  struct span *span = search_unswept_locked(central, &central->partial[unswept], &tries);
-  if (span == NULL) span = search_unswept_locked(central, &central->full[unswept], &tries);
-  if (span == NULL) lock_release(&central->lock);
+  struct span *chain = search_unswept_locked(central, &central->partial[unswept], &tries, most);
+  if (chain == NULL) chain = search_unswept_locked(central, &central->full[unswept], &tries, most);
+  lock_release(&central->lock);
   if (is_timed) account_work(ACCOUNT_SWEEPING_BY_ALLOCATION, (os_now_ns() - start) * TIMED_ONE_IN);
-  return span;
+  return chain;
 }
 
 static void give_locked(struct central *central, struct span *span) {
+  span->link = (struct link){0};
   span->in_cache = false;
   bool full = span->free_index == span->slot_count * (size_t)span->slot_bytes_small;
   list_push_front(full ? &central->full[central_swept_side()] : &central->partial[central_swept_side()], &span->link);
 }
 
-void central_give(struct central *central, struct span *span) {
+static void give_chain_locked(struct central *central, struct span *any) {
+  struct link *link = any == NULL ? NULL : &any->link, *next;
+  while (link != NULL && link->prev != NULL) link = link->prev;
+  for (; link != NULL; link = next) {
+    next = link->next;
+    give_locked(central, span_from(link));
+  }
+}
+
+void central_give(struct central *central, struct span *any) {
   lock_acquire(&central->lock);
-  give_locked(central, span);
+  give_chain_locked(central, any);
   lock_release(&central->lock);
 }
 
-struct span *central_exchange(struct central *central, struct span *used_up) {
+static struct span *take_swept_locked(struct central *central, unsigned most) {
+  struct span *chain = NULL;
+  struct link *link;
+  while (most-- > 0 && (link = list_pop_front(&central->partial[central_swept_side()])) != NULL)
+    chain = central_chain(span_from(link), chain);
+  return chain;
+}
+
+struct span *central_exchange(struct central *central, struct span *used_up, unsigned most) {
   lock_acquire(&central->lock);
-  if (used_up != NULL) give_locked(central, used_up);
-  struct link *link = list_pop_front(&central->partial[central_swept_side()]);
-  if (link == NULL) return search_all_unswept(central);
-  struct span *span = span_from(link);
-  span->in_cache = true;
+  give_chain_locked(central, used_up);
+  struct span *chain = take_swept_locked(central, most);
+  if (chain == NULL) return search_all_unswept(central, most);
   lock_release(&central->lock);
-  return span;
+  return chain;
 }
 
 void central_add_large(struct span *span) { list_swept_many(&span, 1); }

@@ -41,12 +41,21 @@ struct central *central_of(unsigned kind, unsigned size_class);
 /* The same, NULL where no span of that kind was ever allocated. */
 struct central *central_if_exists(unsigned kind, unsigned size_class);
 
-/* Takes a swept span back from a cache. */
-void central_give(struct central *central, struct span *span);
+/* A cache has its spans in chains, linked by `link`, that it goes through from the first to the last.  They are swept, on no list,
+ * and marked as in a cache. */
+static inline struct span *central_chain_next(const struct span *span) {
+  return span->link.next == NULL ? NULL : CONTAINER_OF(span->link.next, struct span, link);
+}
 
-/* Takes one back that is used up, unless that is NULL, and gives another, swept and with free slots; it is on no list and
- * marked as in a cache.  Sweeps some unswept spans to find one.  NULL where none was found: then a fresh one is called for. */
-struct span *central_exchange(struct central *central, struct span *used_up);
+/* Puts a span in front of the first of a chain, or NULL, and is the first then. */
+struct span *central_chain(struct span *span, struct span *first);
+
+/* Takes a chain back from a cache, whichever of its spans is named. */
+void central_give(struct central *central, struct span *any);
+
+/* Takes a chain back that is used up, unless that is NULL, and gives another of at most `most` spans with free slots.  Sweeps some
+ * unswept spans to find any.  NULL where none was found: then fresh ones are called for. */
+struct span *central_exchange(struct central *central, struct span *used_up, unsigned most);
 
 /* Lists a swept span that holds one large object. */
 void central_add_large(struct span *span);

@@ -482,14 +482,18 @@ static void find_memory(struct pageheap *heap, size_t pages, size_t alignment) {
   make_room(heap, pages, alignment);
 }
 
-struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
-                                    bool may_grow) {
-  CHECK(is_power_of_two(alignment), "page heap: %zu is no alignment", alignment);
-  CHECK(state == SPAN_IN_USE || state == SPAN_STACK, "page heap: a span cannot be allocated as %s",
-        span_state_name(state));
-  alignment = max_size(alignment, PAGE_BYTES);
-  size_t arena_bytes = heap->arena->end - heap->arena->start;
-  if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return NULL;
+/* One that is all resident already. */
+static struct span *alloc_resident_locked(struct pageheap *heap, size_t pages, enum span_state state) {
+  struct span *span = choose_locked(heap, pages);
+  bool is_resident = span != NULL && count_resident(heap, span, span->start, pages) == pages;
+  return is_resident ? carve_locked(heap, span, 0, pages, state) : NULL;
+}
+
+/* The first span may be any, and those after it no more than resident ones. */
+static size_t alloc_many(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state, bool may_grow,
+                         struct span **spans, size_t most) {
+  size_t arena_bytes = heap->arena->end - heap->arena->start, count = 0;
+  if (pages == 0 || pages > arena_bytes >> PAGE_SHIFT || alignment > arena_bytes) return 0;
   lock_acquire(&heap->lock);
   if (may_grow && absent_pages_locked(heap, pages, alignment) > 0) {
     lock_release(&heap->lock);
@@ -497,10 +501,25 @@ struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t 
     lock_acquire(&heap->lock);
   }
   struct span *span = alloc_locked(heap, pages, alignment, state, may_grow);
+  for (; span != NULL; span = count < most ? alloc_resident_locked(heap, pages, state) : NULL) spans[count++] = span;
   bool is_low = idle_resident_locked(heap) < atomic_load_relaxed(&heap->low_bytes);
   lock_release(&heap->lock);
   if (UNLIKELY(is_low) && heap->hooks.low != NULL) heap->hooks.low();
+  return count;
+}
+
+struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,
+                                    bool may_grow) {
+  CHECK(is_power_of_two(alignment), "page heap: %zu is no alignment", alignment);
+  CHECK(state == SPAN_IN_USE || state == SPAN_STACK, "page heap: a span cannot be allocated as %s",
+        span_state_name(state));
+  struct span *span = NULL;
+  alloc_many(heap, pages, max_size(alignment, PAGE_BYTES), state, may_grow, &span, 1);
   return span;
+}
+
+size_t pageheap_alloc_many(struct pageheap *heap, size_t pages, struct span **spans, size_t most) {
+  return alloc_many(heap, pages, PAGE_BYTES, SPAN_IN_USE, true, spans, most);
 }
 
 struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow) {

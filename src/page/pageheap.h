@@ -108,6 +108,10 @@ void pageheap_init(struct pageheap *heap, struct arena *arena, const struct page
  * within 64 MiB, at least by grow_bytes, or else by just what is missing. */
 struct span *pageheap_alloc(struct pageheap *heap, size_t pages, enum span_state state, bool may_grow);
 
+/* As pageheap_alloc for several spans IN_USE of `pages` pages, at most `most`, which may grow: one, if it can be had, and more as
+ * far as they are free and resident.  Returns how many. */
+size_t pageheap_alloc_many(struct pageheap *heap, size_t pages, struct span **spans, size_t most);
+
 /* As pageheap_alloc, the first byte aligned to `alignment` bytes (a power of two).  Looks for a span that is large
  * enough wherever it starts, and trims it at both ends. */
 struct span *pageheap_alloc_aligned(struct pageheap *heap, size_t pages, size_t alignment, enum span_state state,

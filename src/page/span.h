@@ -39,7 +39,7 @@ enum { PAGE_SHIFT = 13 };
 enum span_state { SPAN_DEAD, SPAN_FREE, SPAN_IN_USE, SPAN_STACK };
 
 struct span {
-  struct link link;  /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central or the large list */
+  struct link link;  /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central, or a cache's chain */
   uintptr_t start;   /* address of the first byte; atomic; written by span_set_range alone */
   size_t page_count; /* atomic; written by span_set_range alone */
   uint32_t state;    /* enum span_state, and above it the number of steps so far; atomic; by span_set_state alone */
