@@ -34,7 +34,6 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
   atomic_store_plain(&cache->clearing, must_clear ? span->start : 0);
   if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), span->start);
   mark_bit_set(&heap_arena, alloc_side(), span->start);
-  atomic_store_relaxed(&span->free_index, span_bytes(span));
   span->live_count = 1;
   if (UNLIKELY(kind_table[kind].root)) slots_note_root(span->start);
   *large = (struct large){.start = (void *)span->start, .bytes = span_bytes(span), .must_clear = must_clear};

@@ -12,7 +12,8 @@ void fixalloc_init(struct fixalloc *allocator, size_t block_bytes, bool zero, en
   CHECK(block_bytes >= sizeof(void *), "fixalloc: blocks of %zu bytes are too small for a link", block_bytes);
   *allocator = (struct fixalloc){0};
   lock_init(&allocator->lock, LOCK_RANK_META);
-  allocator->block_bytes = round_up(block_bytes, BLOCK_ALIGNMENT);
+  allocator->alignment = block_bytes > CACHE_LINE_BYTES ? CACHE_LINE_BYTES : BLOCK_ALIGNMENT;
+  allocator->block_bytes = round_up(block_bytes, allocator->alignment);
   allocator->zero = zero;
   allocator->purpose = purpose;
 }
@@ -22,7 +23,7 @@ static void *cut_fresh_locked(struct fixalloc *allocator) {
   size_t block_bytes = allocator->block_bytes;
   if (allocator->chunk_end - allocator->chunk_next < block_bytes) {
     size_t count = max_size(CHUNK_BYTES / block_bytes, 1);
-    void *chunk = persist_alloc(count * block_bytes, BLOCK_ALIGNMENT, allocator->purpose);
+    void *chunk = persist_alloc(count * block_bytes, allocator->alignment, allocator->purpose);
     if (chunk == NULL) return NULL;
     allocator->chunk_next = (uintptr_t)chunk;
     allocator->chunk_end = allocator->chunk_next + count * block_bytes;
@@ -48,7 +49,7 @@ void *fixalloc_alloc(struct fixalloc *allocator) {
 }
 
 void fixalloc_free(struct fixalloc *allocator, void *block) {
-  CHECK(is_aligned((uintptr_t)block, BLOCK_ALIGNMENT), "fixalloc: %p is not a block", block);
+  CHECK(is_aligned((uintptr_t)block, allocator->alignment), "fixalloc: %p is not a block", block);
   lock_acquire(&allocator->lock);
   CHECK(allocator->in_use_count > 0 && allocator->free != block, "fixalloc: block %p was freed twice", block);
   allocator->in_use_count--;

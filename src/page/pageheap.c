@@ -150,7 +150,7 @@ static void clear_upper_fields(struct span *span) {
   span->slot_bytes_small = 0;
   span->slot_count = 0;
   span->live_count = 0;
-  atomic_store_relaxed(&span->free_index, 0);
+  atomic_store_relaxed(&span->free_index, 0u);
   atomic_store_relaxed(&span->has_specials, false);
   atomic_store_relaxed(&span->specials, (struct special_set *)NULL);
 }

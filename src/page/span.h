@@ -38,12 +38,26 @@ enum { PAGE_SHIFT = 13 };
 
 enum span_state { SPAN_DEAD, SPAN_FREE, SPAN_IN_USE, SPAN_STACK };
 
+/* What sweeping and allocation look at lies in the first cache line. */
 struct span {
-  struct link link;  /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central, or a cache's chain */
-  uintptr_t start;   /* address of the first byte; atomic; written by span_set_range alone */
+  struct link link; /* DEAD: unused; FREE: a list of the page heap; IN_USE: a list of its central, or a cache's chain */
+  uintptr_t start;  /* address of the first byte; atomic; written by span_set_range alone */
   size_t page_count; /* atomic; written by span_set_range alone */
   uint32_t state;    /* enum span_state, and above it the number of steps so far; atomic; by span_set_state alone */
-  bool needs_zero;   /* the pages may hold old data */
+
+  /* IN_USE: owned by the layers above. */
+  uint32_t sweep_generation; /* atomic; see above */
+  uint32_t
+      free_index; /* atomic; small slots: bytes from `start` before which all have been handed out since the last sweep */
+  uint16_t slot_bytes_small; /* bytes of one slot; 0 for a large object */
+  uint16_t slot_count;       /* 1 for a large object */
+  uint16_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
+  uint8_t size_class;        /* atomic; 0 for a large object */
+  uint8_t kind;              /* atomic; what the objects hold; see span/kind.h */
+  bool in_cache;     /* a thread's cache allocates from it; written by who has it, or under its central's lock */
+  bool has_specials; /* atomic; an object of it has, or had, a special, or is one of the collector's weak cells */
+  bool needs_zero;   /* the pages may hold old data; FREE, too */
+  struct special_set *specials; /* atomic; NULL: none; under the span's stripe, see gc/special.h */
 
   /* FREE: owned by the page heap, under its lock. */
   size_t released_pages;    /* how many of the pages are not resident: given back to the system, or never touched */
@@ -52,18 +66,6 @@ struct span {
   uintptr_t release_end;    /* no page at or above this address can be given back; a bound, not always the least one */
   struct span *tree_left, *tree_right, *tree_parent; /* tree of large free spans; see spantree.h */
   uint32_t tree_priority;
-
-  /* IN_USE: owned by the layers above. */
-  uint32_t sweep_generation; /* atomic; see above */
-  uint8_t size_class;        /* atomic; 0 for a large object */
-  uint8_t kind;              /* atomic; what the objects hold; see span/kind.h */
-  bool in_cache; /* a thread's cache allocates from it; written by who has it, or under its central's lock */
-  uint32_t slot_bytes_small; /* bytes of one slot; 0 for a large object */
-  uint32_t slot_count;       /* 1 for a large object */
-  uint32_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
-  size_t free_index; /* atomic; bytes from `start` before which every slot has been handed out since the last sweep */
-  bool has_specials; /* atomic; an object of it has, or had, a special, or is one of the collector's weak cells */
-  struct special_set *specials; /* atomic; NULL: none; under the span's stripe, see gc/special.h */
 #ifdef MIDDEN_ASSERTS
   uint32_t swept_in; /* atomic; the generation in which the structure was last swept, whatever it described */
 #endif

@@ -21,10 +21,12 @@ static void count_span(const struct span *span, bool added) {
   atomic_add_relaxed(&arena_chunk_of(&heap_arena, span->start)->root_spans, (uint16_t)(added ? 1 : -1));
 }
 
+_Static_assert(SIZE_CLASS_MAX_BYTES <= UINT16_MAX, "the bytes of a slot, and so the slots of a span, have 16 bits");
+
 void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   atomic_store_relaxed(&span->size_class, (uint8_t)size_class); /* who walks the pages may look at both */
   atomic_store_relaxed(&span->kind, (uint8_t)kind);
-  span->slot_bytes_small = size_class_bytes[size_class];
+  span->slot_bytes_small = (uint16_t)size_class_bytes[size_class];
   span->slot_count = size_class == 0 ? 1 : size_class_slots[size_class];
   span->live_count = 0;
   span->free_index = 0;
@@ -63,7 +65,7 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
   uintptr_t start =
       mark_bits_next_free(&heap_arena, alloc_side(), span->start + span->free_index, slots_end, slot_bytes);
   if (start == slots_end) {
-    atomic_store_release(&span->free_index, slots_end - span->start);
+    atomic_store_release(&span->free_index, (uint32_t)(slots_end - span->start));
     return false;
   }
   uintptr_t most = min_size(start + max_size(max_bytes / slot_bytes, 1) * slot_bytes, slots_end);
@@ -72,7 +74,7 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
   if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
   mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
   /* Pairs with the acquire in cache_free_slot; the bits that were read above were read before this. */
-  atomic_store_release(&span->free_index, end - span->start);
+  atomic_store_release(&span->free_index, (uint32_t)(end - span->start));
   *run = (struct slot_run){.start = start, .end = end};
   return true;
 }
@@ -85,14 +87,14 @@ void slots_note_root(uintptr_t slot) {
 
 uint32_t slots_sweep(struct span *span) {
   if (UNLIKELY(guard_active)) guard_sweep(span);
-  span->live_count = (uint32_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
+  span->live_count = (uint16_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
   if (sticky_marks) {
     mark_bits_copy(&heap_arena, mark_side(), span->start, bits_bytes(span));
     sticky_count(span, span->live_count);
   } else {
     mark_bits_clear(&heap_arena, mark_side(), span->start, bits_bytes(span));
   }
-  atomic_store_relaxed(&span->free_index, (size_t)0);
+  atomic_store_relaxed(&span->free_index, 0u);
   span->needs_zero = true;
   return span->live_count;
 }
