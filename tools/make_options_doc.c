@@ -41,7 +41,9 @@ static void print_markdown(FILE *to) {
       "field, and an option of `midden run`, which sets the variable. A value in the environment that is not "
       "understood is\n"
       "reported on standard error and ignored; a field out of range makes `midden_init` return `-EINVAL`. Words and\n"
-      "suffixes may be of either case. An empty variable counts as one that is not set.\n",
+      "suffixes may be of either case. An empty variable counts as one that is not set. A program that runs with "
+      "other\n"
+      "privileges than who started it (setuid, capabilities) reads no variable.\n",
       to);
   for (size_t i = 0; i < option_row_count; i++) {
     const struct option_row *row = &option_rows[i];
@@ -81,7 +83,8 @@ static void print_man(FILE *to) {
       "which sets the variable.\n.PP\n"
       "A value in the environment that is not understood is reported on standard error and ignored; a field out of\n"
       "range makes\n.BR midden_init (3)\nreturn\n.BR \\-EINVAL .\n"
-      "Words and suffixes may be of either case.\nAn empty variable counts as one that is not set.\n",
+      "Words and suffixes may be of either case.\nAn empty variable counts as one that is not set.\n"
+      "A program that runs with other privileges than who started it (setuid, capabilities) reads no variable.\n",
       to);
   for (size_t i = 0; i < option_row_count; i++) {
     const struct option_row *row = &option_rows[i];

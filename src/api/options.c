@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "api/options.h"
 
 #include <errno.h>
@@ -195,10 +196,12 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
     }                                   \
   } while (0)
 
+/* Not where a program runs with other privileges than who started it: they would have it write a file, or overwrite one, that
+ * only the program may write. */
 static void read_environment(struct midden_options *options) {
 #define READ(field, variable, type, low, high, standard, help)         \
   do {                                                                 \
-    const char *text = getenv(variable);                               \
+    const char *text = secure_getenv(variable);                        \
     bool ok = true;                                                    \
     if (text != NULL && *text != '\0') PARSE_##type(field, low, high); \
     if (!ok) report(variable, text, help);                             \
