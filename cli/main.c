@@ -48,6 +48,13 @@ static const char *canonical(const char *name) {
   return name;
 }
 
+/* What was printed may have found no place: then that is no success. */
+static int flush_output(int status) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  fprintf(stderr, "midden: standard output cannot be written\n");
+  return CLI_FAILED;
+}
+
 int main(int argc, char **argv) {
   if (argc < 2) {
     commands_list(stderr);
@@ -59,5 +66,5 @@ int main(int argc, char **argv) {
     commands_list(stderr);
     return CLI_FAILED;
   }
-  return command->run(argc - 1, argv + 1);
+  return flush_output(command->run(argc - 1, argv + 1));
 }

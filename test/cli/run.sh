@@ -70,6 +70,13 @@ for option in percent memory-limit max-heap min-heap initial-heap markers suspen
 done
 "$midden" version | grep -Eq '^midden [0-9]+\.[0-9]+\.[0-9]+$' || { echo "version: no version"; failures=$((failures + 1)); }
 
+if [ -c /dev/full ]; then
+  for words in help "help run" version "run --help"; do
+    # shellcheck disable=SC2086
+    check "no room for what $words prints" 125 "" "cannot be written" sh -c '"$0" "$@" >/dev/full' "$midden" $words
+  done
+fi
+
 cp "$midden" "$work/midden"
 check "a command without its library" 125 "" "there is no libgc.so.1" "$work/midden" run "$probe" library
 
