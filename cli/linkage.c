@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,7 @@ static const char *judge_file(int file, char interpreter[PATH_MAX]) {
 /* In the child: becomes the loader, which lists the program's libraries on `output`. */
 static _Noreturn void become_loader(const char *interpreter, const char *program, int output) {
   int null = open("/dev/null", O_RDWR);
+  output = fcntl(output, F_DUPFD, STDERR_FILENO + 1); /* dup2 to itself would leave it to be closed by exec */
   dup2(null, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
   dup2(null, STDERR_FILENO);
@@ -135,15 +137,16 @@ static bool read_list(int input, char path[PATH_MAX]) {
 static bool ask_loader(const char *interpreter, const char *program, char path[PATH_MAX], bool *found) {
   int ends[2], status;
   if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  /* Where it is ignored, which programs inherit, nobody is told how a child ended. */
+  void (*inherited)(int) = signal(SIGCHLD, SIG_DFL);
   pid_t child = fork();
   if (child == 0) become_loader(interpreter, program, ends[1]);
   close(ends[1]);
-  if (child < 0) {
-    close(ends[0]);
-    return false;
-  }
-  *found = read_list(ends[0], path);
-  return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  if (child > 0) *found = read_list(ends[0], path);
+  if (child < 0) close(ends[0]);
+  bool listed = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  signal(SIGCHLD, inherited);
+  return listed;
 }
 
 static bool is_dropin(const char *path, const char *folder) {

@@ -65,6 +65,11 @@ check "the same, by PATH" 3 "" "it is a script" env PATH="$work:$PATH" "$midden"
 other=$("$pinned" library)
 check "a program with a path inside" 0 "$other" "loads .*, not midden" "$midden" run "$pinned" library
 
+# The program is given neither the closed descriptors nor the signal in another state than the command was.
+check "no standard input and output" 7 "" "" sh -c '"$0" "$@" <&- >&-' "$midden" run "$probe" exit 7
+check "no descriptors at all" 7 "" "" sh -c '"$0" "$@" <&- >&- 2>&-' "$midden" run "$probe" exit 7
+check "SIGCHLD is ignored" 0 "ignored" "" env --ignore-signal=CHLD "$midden" run "$probe" handling 17
+
 for option in percent memory-limit max-heap min-heap initial-heap markers suspend-signal debug trace mode; do
   "$midden" help run | grep -q -- "--$option=" || { echo "help run: no --$option"; failures=$((failures + 1)); }
 done
