@@ -57,7 +57,9 @@ struct collector_report {
   unsigned markers;
   /* When it began and ended, and its steps began; all since the library started. */
   uint64_t start_ns, sweep_start_ns, stop_start_ns, roots_start_ns, finish_start_ns, resume_ns, end_ns;
-  /* Parts of the pause, and all of it.  Cycles beside the program: of the mark phase (stop_ns: ARM and SCAN); no pause. */
+  uint64_t pause_start_ns, ahead_start_ns; /* likewise; where there was such a stop */
+  /* Parts of the pause, and all of it.  Cycles beside the program: of the mark phase (stop_ns: ARM and SCAN); the pause is the
+   * stop at its end, and none in barrier mode. */
   uint64_t stop_ns, roots_ns, mark_ns, finish_ns, pause_ns;
   uint64_t check_ns;                        /* in collector_checker; part of finish_ns */
   uint64_t sweep_before_ns, sweep_after_ns; /* around the stop, in the collecting thread */

@@ -131,6 +131,7 @@ static uint64_t stop_and_call(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns(), cpu_ns = cycle_begin_share(0);
   if (collector_stop_world(cycle->self)) call_stw();
   cycle_end_share(0, cpu_ns);
+  cycle->report.ahead_start_ns = start_ns - collector.start_ns;
   cycle->report.ahead_ns = os_now_ns() - start_ns;
   cycle_count_pause(cycle->report.ahead_ns);
   collector_resume_world();
@@ -303,6 +304,7 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_MARK_END);
   if (collector_verifier != NULL && !cycle->was_left) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
+  cycle->report.pause_start_ns = start_ns - collector.start_ns;
   cycle->report.pause_ns = os_now_ns() - start_ns;
   cycle->report.written_bytes = rounds_written_bytes();
   cycle->report.rests = slowing_rests();

@@ -128,7 +128,7 @@ void stopped_run(struct cycle *cycle) {
   cycle->report.stop_ns = stopped - start;
   uint64_t resuming = os_now_ns(); /* before those that wake take the processor from this thread */
   cycle->report.pause_ns = resuming - start;
-  cycle->report.stop_start_ns = start - collector.start_ns;
+  cycle->report.pause_start_ns = cycle->report.stop_start_ns = start - collector.start_ns;
   cycle->report.resume_ns = resuming - collector.start_ns;
   if (!cycle->given_up) {
     cycle_add_to_totals(&cycle->report);

@@ -115,7 +115,8 @@ static void add_cycle(const struct collector_report *report, uint32_t thread) {
 
 static void add_phases(const struct collector_report *report, uint32_t thread) {
   add_phase("sweep termination", thread, report->sweep_start_ns, report->sweep_before_ns);
-  if (!report->concurrent) add_phase("pause", thread, report->stop_start_ns, report->pause_ns);
+  if (report->pause_ns != 0) add_phase("pause", thread, report->pause_start_ns, report->pause_ns);
+  if (report->ahead_ns != 0) add_phase("pause for calls", thread, report->ahead_start_ns, report->ahead_ns);
   add_phase(report->concurrent ? "scan" : "stop", thread, report->stop_start_ns, report->stop_ns);
   add_phase("roots", thread, report->roots_start_ns, report->roots_ns);
   add_phase("mark", thread, report->roots_start_ns + report->roots_ns, report->mark_ns);
