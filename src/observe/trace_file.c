@@ -19,6 +19,8 @@ enum {
   BUFFER_BYTES = EVENTS_MAX * (2 * EVENT_BYTES) /* a marker's first event comes with another, its name */
 };
 
+_Static_assert(MARKERS_MAX <= 64, "a bit for each marker");
+
 static const char closing[] = "\n]\n";
 
 static NOT_A_ROOT struct {
@@ -26,7 +28,7 @@ static NOT_A_ROOT struct {
   bool is_open;
   uint32_t process;           /* whose file it is */
   uint64_t offset;            /* of the closing bracket; the next event goes there */
-  unsigned named_markers;     /* how many rows have been given a name */
+  uint64_t named_markers;     /* a bit for each whose row has been given a name */
   char given[PATH_BYTES];     /* absolute; constant after start */
   char path[PATH_BYTES + 16]; /* of the file; in a fork's child not the given one */
   char text[BUFFER_BYTES];    /* one cycle's events */
@@ -136,8 +138,8 @@ static void add_markers(const struct collector_report *report) {
     if (marker->end_ns == 0) continue; /* it came too late */
     begin_event(&(struct event){"mark", marker->thread, marker->start_ns, marker->end_ns - marker->start_ns});
     append(",\"args\":{\"cpu_us\":%llu}}", (unsigned long long)marker->cpu_ns / 1000);
-    if (i <= trace.named_markers) continue;
-    trace.named_markers = i;
+    if ((trace.named_markers >> i & 1) != 0) continue;
+    trace.named_markers |= UINT64_C(1) << i;
     name_row(marker->thread, i);
   }
 }

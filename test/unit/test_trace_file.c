@@ -8,6 +8,9 @@
 
 #include "support/heap_test.h"
 
+#include "gc/collector.h"
+#include "observe/trace_file.h"
+
 /* ---- a strict reader of JSON: walks one value, calls back for each member of an object of the outermost array ---- */
 
 struct event {
@@ -251,6 +254,34 @@ static void test_fork(void **state) {
   check_own_file();
 }
 
+/* A marker that came too late for the first cycle, unlike one after it. */
+static int name_late_marker(void *argument) {
+  enum { FIRST = 1000001, SECOND };
+  struct marker_report late[3] = {{.thread = 0}, {.thread = 0}, {.thread = SECOND, .end_ns = 1}};
+  struct marker_report both[3] = {{.thread = 0}, {.thread = FIRST, .end_ns = 1}, {.thread = SECOND, .end_ns = 1}};
+  struct collector_report report = {.markers = 3, .marker = late};
+  trace_file_cycle(&report);
+  report.marker = both;
+  trace_file_cycle(&report);
+  trace_file_cycle(&report);
+  char own[96];
+  snprintf(own, sizeof own, "%s.%d", path, (int)getpid());
+  struct reader *reader = read_file(own);
+  unlink(own);
+  size_t named[2] = {0};
+  for (size_t i = 0; i < reader->count; i++) {
+    if (strcmp(reader->events[i].name, "thread_name") == 0) named[reader->events[i].thread - FIRST]++;
+  }
+  REQUIRE(named[0] == 1 && named[1] == 1, "rows of markers were named %zu and %zu times", named[0], named[1]);
+  (void)argument;
+  return 0;
+}
+
+static void test_late_marker(void **state) {
+  (void)state;
+  test_child_succeeds("a child", name_late_marker, NULL, 20);
+}
+
 /* The program may close what it does not know, and go elsewhere. */
 static void test_descriptors(void **state) {
   (void)state;
@@ -294,8 +325,9 @@ int main(void) {
   setenv("MIDDEN_IDLE_COLLECT", "off", 1); /* a collection between two looks, where the machine is slow */
   REQUIRE(midden_init(NULL) == 0, "midden_init");
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_cycle), cmocka_unit_test(test_markers),     cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_fork),        cmocka_unit_test(test_descriptors), cmocka_unit_test(test_lost_file),
+      cmocka_unit_test(test_every_cycle), cmocka_unit_test(test_markers), cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_late_marker), cmocka_unit_test(test_fork),    cmocka_unit_test(test_descriptors),
+      cmocka_unit_test(test_lost_file),
   };
   int failed = test_run_group(tests);
   unlink(path);
