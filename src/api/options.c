@@ -196,6 +196,14 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
     }                                   \
   } while (0)
 
+/* A number may be within the bounds, and no program may handle the signal.  0: there was none. */
+static int usable_signal(int signal) {
+  static const char variable[] = "MIDDEN_SUSPEND_SIGNAL";
+  if (signal == 0 || os_can_handle_signal(signal)) return signal;
+  report(variable, secure_getenv(variable), "the number of a signal that a program may handle");
+  return 0;
+}
+
 /* Not where a program runs with other privileges than who started it: they would have it write a file, or overwrite one, that
  * only the program may write. */
 static void read_environment(struct midden_options *options) {
@@ -206,8 +214,12 @@ static void read_environment(struct midden_options *options) {
     if (text != NULL && *text != '\0') PARSE_##type(field, low, high); \
     if (!ok) report(variable, text, help);                             \
   } while (0);
+  int given_signal = options->suspend_signal;
+  options->suspend_signal = 0;
   MIDDEN_OPTIONS(READ)
 #undef READ
+  options->suspend_signal = usable_signal(options->suspend_signal);
+  if (options->suspend_signal == 0) options->suspend_signal = given_signal;
 }
 
 /* ---- defaults ---- */

@@ -156,6 +156,9 @@ int os_install_suspend_handler(int signal, void (*handler)(const struct os_inter
 /* Installs that handler again where the program has put another in its place, or none. */
 void os_keep_suspend_handler(int signal);
 
+/* Whether a program may install a handler for the signal. */
+bool os_can_handle_signal(int signal);
+
 /* The signal that suits best where the user named none. */
 int os_default_suspend_signal(void);
 

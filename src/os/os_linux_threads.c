@@ -244,6 +244,13 @@ void os_keep_suspend_handler(int signal) {
   if (sigaction(signal, NULL, &now) == 0 && now.sa_sigaction != take_suspend_signal) take_signal(signal);
 }
 
+/* The C library puts those that it needs for itself in no set. */
+bool os_can_handle_signal(int signal) {
+  sigset_t set;
+  sigemptyset(&set);
+  return sigaddset(&set, signal) == 0 && signal != SIGKILL && signal != SIGSTOP;
+}
+
 /* Sent by nobody in practice: it tells init that the power fails. */
 int os_default_suspend_signal(void) { return SIGPWR; }
 

@@ -49,6 +49,9 @@ check "the library path grows in front" 0 "$(dirname "$dropin"):/nowhere" "" \
 check "the library judges values" 0 "many" "MIDDEN_PERCENT=many is not understood" \
   "$midden" run --percent=many "$probe" environment MIDDEN_PERCENT
 
+check "a signal that nobody can handle" 0 "$dropin" "MIDDEN_SUSPEND_SIGNAL=9 is not understood" \
+  "$midden" run --suspend-signal=9 "$probe" library
+
 check "an unknown option" 125 "" "unrecognized option" "$midden" run --no-such-thing "$probe" library
 check "no program" 125 "" "which program" "$midden" run
 check "a program that is not there" 127 "" "no-such-program" "$midden" run no-such-program
