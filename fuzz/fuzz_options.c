@@ -175,6 +175,21 @@ static bool same_field(size_t i, const struct midden_options *left, const struct
                 variables[i].bytes) == 0;
 }
 
+static bool is_floor(size_t i) {
+  return variables[i].offset == offsetof(struct midden_options, min_heap_bytes) ||
+         variables[i].offset == offsetof(struct midden_options, initial_heap_bytes);
+}
+
+/* The value of a size.  0 stands for the default, which is no floor's where it is off. */
+static void check_size(size_t i, const struct midden_options *options) {
+  size_t bytes = 0, field;
+  if (variables[i].type != SIZE || *value_of(i) == '\0') return;
+  if (strcasecmp(value_of(i), "off") != 0) reference_size(value_of(i), &bytes);
+  if (bytes == 0 && is_floor(i)) bytes = 1;
+  memcpy(&field, (const char *)options + variables[i].offset, sizeof field);
+  FUZZ_REQUIRE(bytes == 0 || field == bytes, "%s is %zu", texts[i], field);
+}
+
 /* What follows from other fields: the first heap from the smallest, the interval from the word. */
 static bool follows(size_t i) { return variables[i].offset == offsetof(struct midden_options, initial_heap_bytes); }
 
@@ -279,6 +294,7 @@ static void check_alone(size_t i, const struct midden_options *given, const stru
     if ((good && k == i) || follows(k)) continue;
     FUZZ_REQUIRE(same_field(k, &alone, unset), "%s changes the field of %s", texts[i], variables[k].name);
   }
+  if (good) check_size(i, &alone);
   FUZZ_REQUIRE(follows(i) || same_field(i, &alone, together), "%s means something else among others", texts[i]);
   *warnings += count;
 }

@@ -1,7 +1,8 @@
 /* The options, in one table: field of struct midden_options, environment variable, type, what it may be, help.
  *
  * From it come the parser of the environment, `midden run --help` and docs/options.md.  Types: SIZE takes a number of
- * bytes with an optional suffix K, M, G or T (powers of 1024), or "off" where 0 stands for none; COUNT a whole number within
+ * bytes with an optional suffix K, M, G or T (powers of 1024), or "off", and is at least `low`, so that a floor that is off
+ * is not the default, for which 0 stands; COUNT a whole number within
  * [low, high]; SWITCH 1 or 0; PERCENT a whole number or "off"; WORDS words from a list, separated by commas; PATH
  * the name of a file. */
 #ifndef MIDDEN_OPTIONS_H
@@ -17,8 +18,8 @@
   X(memory_limit_bytes, "MIDDEN_MEMORY_LIMIT", SIZE, 0, 0, "off",                                                      \
     "soft limit on all memory: collections come as often as needed to stay below it")                                  \
   X(max_heap_bytes, "MIDDEN_MAX_HEAP", SIZE, 0, 0, "off", "hard limit on the heap: allocations fail beyond it")        \
-  X(min_heap_bytes, "MIDDEN_MIN_HEAP", SIZE, 0, 0, "4M", "no collection while less than this is allocated")            \
-  X(initial_heap_bytes, "MIDDEN_INITIAL_HEAP", SIZE, 0, 0, "4M", "no first collection before this is allocated")       \
+  X(min_heap_bytes, "MIDDEN_MIN_HEAP", SIZE, 1, 0, "4M", "no collection while less than this is allocated")            \
+  X(initial_heap_bytes, "MIDDEN_INITIAL_HEAP", SIZE, 1, 0, "4M", "no first collection before this is allocated")       \
   X(markers, "MIDDEN_MARKERS", COUNT, 1, 64, "processors, at most 8", "threads that mark")                             \
   X(suspend_signal, "MIDDEN_SUSPEND_SIGNAL", COUNT, 1, 64, "SIGPWR", "number of the signal that stops a thread")       \
   X(debug, "MIDDEN_DEBUG", WORDS, 0, 0, "none",                                                                        \

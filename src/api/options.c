@@ -166,8 +166,12 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
 #define generations_words parse_generations_word
 
 #define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, options)
-#define PARSE_SIZE(field, low, high) \
-  ok = strcasecmp(text, "off") == 0 ? (options->field = 0, true) : options_parse_size(text, &options->field)
+#define PARSE_SIZE(field, low, high)                                       \
+  do {                                                                     \
+    size_t bytes = 0;                                                      \
+    ok = strcasecmp(text, "off") == 0 || options_parse_size(text, &bytes); \
+    if (ok) options->field = max_size(bytes, low);                         \
+  } while (0)
 #define PARSE_COUNT(field, low, high)                           \
   do {                                                          \
     long count;                                                 \
