@@ -27,8 +27,8 @@ enum {
 };
 
 /* Where a text cannot be read, says so and what is allowed. */
-static void report(const char *variable, const char *text, const char *help) {
-  warn("%s=%s is not understood and ignored; %s", variable, text, help);
+static void report(const char *variable, const char *text, const char *values, const char *help) {
+  warn("%s=%s is not understood and ignored: it takes %s; %s", variable, text, values, help);
 }
 
 bool options_parse_size(const char *text, size_t *bytes) {
@@ -204,9 +204,18 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
 static int usable_signal(int signal) {
   static const char variable[] = "MIDDEN_SUSPEND_SIGNAL";
   if (signal == 0 || os_can_handle_signal(signal)) return signal;
-  report(variable, secure_getenv(variable), "the number of a signal that a program may handle");
+  report(variable, secure_getenv(variable), "the number of a signal that a program may handle",
+         "threads are stopped by it");
   return 0;
 }
+
+/* What each type takes. */
+#define VALUES_SIZE(low, high) "a number of bytes, or with K, M, G or T at its end, or off"
+#define VALUES_COUNT(low, high) "a number from " #low " to " #high
+#define VALUES_SWITCH(low, high) VALUES_COUNT(low, high)
+#define VALUES_PERCENT(low, high) VALUES_COUNT(low, high) ", or off"
+#define VALUES_WORDS(low, high) "words, separated by commas"
+#define VALUES_PATH(low, high) "the name of a file"
 
 /* Not where a program runs with other privileges than who started it: they would have it write a file, or overwrite one, that
  * only the program may write. */
@@ -216,7 +225,7 @@ static void read_environment(struct midden_options *options) {
     const char *text = secure_getenv(variable);                        \
     bool ok = true;                                                    \
     if (text != NULL && *text != '\0') PARSE_##type(field, low, high); \
-    if (!ok) report(variable, text, help);                             \
+    if (!ok) report(variable, text, VALUES_##type(low, high), help);   \
   } while (0);
   int given_signal = options->suspend_signal;
   options->suspend_signal = 0;

@@ -49,6 +49,8 @@ check "the library path grows in front" 0 "$(dirname "$dropin"):/nowhere" "" \
 check "the library judges values" 0 "many" "MIDDEN_PERCENT=many is not understood" \
   "$midden" run --percent=many "$probe" environment MIDDEN_PERCENT
 
+check "the library says what it takes" 0 "0" "it takes a number from 1 to 100000, or off; growth" \
+  "$midden" run --percent=0 "$probe" environment MIDDEN_PERCENT
 check "a signal that nobody can handle" 0 "$dropin" "MIDDEN_SUSPEND_SIGNAL=9 is not understood" \
   "$midden" run --suspend-signal=9 "$probe" library
 
