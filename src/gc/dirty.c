@@ -329,13 +329,34 @@ static void sweep_and_end(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_END);
 }
 
-static void stop_world(struct cycle *cycle) {
+static void give_up(struct cycle *cycle) {
+  cycle->given_up = true;
+  if (!cycle->concurrent) return;
+  struct os_signals before;
+  os_block_signals(&before);
+  collector_stop_world(cycle->self);
+  concurrent_take_back();
+  collector_resume_world();
+  slowing_stop();
+  os_restore_signals(&before);
+  deferred_run(cycle->self);
+}
+
+/* False if the program's callback disabled collections at the last moment.  Where they were disabled before, the cycle had begun, and
+ * is not wasted. */
+static bool stop_world(struct cycle *cycle) {
+  bool was_disabled = collector_is_disabled();
   cycle_announce(MIDDEN_EVENT_START);
+  if (!was_disabled && collector_is_disabled()) {
+    give_up(cycle);
+    return false;
+  }
   if (cycle->concurrent) {
     stop_and_finish(cycle);
   } else {
     stopped_run(cycle);
   }
+  return true;
 }
 
 static void end_left(struct cycle *cycle) {
@@ -351,27 +372,18 @@ static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argum
   struct mutator *driver = cycle->self;
   cycle->self = self;
   cycle->stack_pointer = stack_pointer;
+  bool goes_on = true;
   if (cycle->was_left) {
     end_left(cycle);
   } else {
-    stop_world(cycle);
+    goes_on = stop_world(cycle);
   }
-  if (!cycle->was_left) sweep_and_end(cycle);
+  if (goes_on && !cycle->was_left) sweep_and_end(cycle);
   cycle->self = driver;
 }
 
 /* Between cycles it holds nothing. */
 static void end_by_driver(struct cycle *cycle) { end_cycle(cycle->self, cycle->self->stack_base, cycle); }
-
-/* Nobody allocates, nobody waits: there is no hurry either. */
-static void give_up(struct cycle *cycle) {
-  cycle->given_up = true;
-  if (!cycle->concurrent) return;
-  collector_stop_world(cycle->self);
-  concurrent_take_back();
-  collector_resume_world();
-  deferred_run(cycle->self);
-}
 
 bool dirty_batches_seen;
 
@@ -389,7 +401,7 @@ static void hand_over(struct cycle *cycle) {
   if (offer_to_batches(cycle)) return;
   for (uint64_t start_ns = os_now_ns(); !handover_offer(cycle->self, end_cycle, cycle, OFFER_NS);) {
     loan_offer(cycle->self);
-    if (os_now_ns() - start_ns > PATIENCE_NS) {
+    if (os_now_ns() - start_ns > PATIENCE_NS) { /* nobody allocates, nobody waits: there is no hurry either */
       give_up(cycle);
       return;
     }
