@@ -257,6 +257,8 @@ static struct midden_options *choose_given(struct fuzz_input *input) {
   options.markers = fuzz_byte(input) % 70;
   options.suspend_signal = fuzz_byte(input) % 70 - 1;
   options.debug = fuzz_byte(input) % 9;
+  options.trace = fuzz_byte(input) % 2;
+  options.generations = fuzz_byte(input) % 3;
   struct midden_options *given = malloc(options.size);
   FUZZ_REQUIRE(given != NULL, "no memory");
   memcpy(given, &options, options.size);
@@ -280,6 +282,16 @@ static void check_sizes(void) {
   }
 }
 
+/* A variable wins over the field: what the program asks for does not count.  MODE may leave it to the program. */
+static void check_wins(size_t i, const struct midden_options *alone) {
+  struct midden_options bare;
+  char message[MESSAGE_BYTES];
+  bool refused;
+  if (*value_of(i) == '\0' || variables[i].offset == offsetof(struct midden_options, mode)) return;
+  resolve(&bare, NULL, &refused, message);
+  FUZZ_REQUIRE(same_field(i, alone, &bare), "%s does not win over the field", texts[i]);
+}
+
 static void check_alone(size_t i, const struct midden_options *given, const struct midden_options *unset,
                         const struct midden_options *together, size_t *warnings) {
   struct midden_options alone;
@@ -295,6 +307,7 @@ static void check_alone(size_t i, const struct midden_options *given, const stru
     FUZZ_REQUIRE(same_field(k, &alone, unset), "%s changes the field of %s", texts[i], variables[k].name);
   }
   if (good) check_size(i, &alone);
+  if (good) check_wins(i, &alone);
   FUZZ_REQUIRE(follows(i) || same_field(i, &alone, together), "%s means something else among others", texts[i]);
   *warnings += count;
 }

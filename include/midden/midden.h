@@ -44,7 +44,7 @@ MIDDEN_API unsigned midden_version(void);
 
 /* DIRTY: where the system does not tell what was written (Linux from 6.7 on does), as STW. */
 enum midden_mode {
-  MIDDEN_MODE_AUTO,    /* the best that the machine and the program allow */
+  MIDDEN_MODE_AUTO,    /* the library's choice: STW */
   MIDDEN_MODE_STW,     /* stop the world for the whole mark phase, mark in parallel */
   MIDDEN_MODE_BARRIER, /* mark while the program runs; it stores pointers through midden_store (midden/barrier.h) */
   MIDDEN_MODE_DIRTY    /* mark while any program runs, then stop it for what its page tables say it has written */

@@ -9,10 +9,10 @@
 #define MIDDEN_OPTIONS_H
 
 #define MIDDEN_OPTIONS(X)                                                                                              \
-  X(mode, "MIDDEN_MODE", WORDS, 0, 0, "auto",                                                                          \
-    "auto or stw: stop the world while marking; barrier: mark while the program runs, which stores pointers through "  \
+  X(mode, "MIDDEN_MODE", WORDS, 0, 0, "auto: stw; the drop-in: dirty",                                                 \
+    "stw: stop the world while marking; barrier: mark while the program runs, which stores pointers through "          \
     "midden_store (midden/barrier.h); dirty: mark while any program runs, and stop it for what it has written "        \
-    "meanwhile")                                                                                                       \
+    "meanwhile; auto: what the program asks for in midden_init, or else stw")                                          \
   X(percent, "MIDDEN_PERCENT", PERCENT, 1, 100000, "100",                                                              \
     "growth of the heap before the next collection, in percent of what lives; off: collect only when told")            \
   X(memory_limit_bytes, "MIDDEN_MEMORY_LIMIT", SIZE, 0, 0, "off",                                                      \

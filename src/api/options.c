@@ -143,10 +143,26 @@ static bool parse_generations_word(const char *text, size_t length, struct midde
   return true;
 }
 
+/* The words of the environment take the place of what the program asks for. */
+
+static void clear_debug(struct midden_options *options) { options->debug = options->stress_interval = 0; }
+
+static void clear_trace(struct midden_options *options) {
+  options->trace = 0;
+  options->trace_file = NULL;
+}
+
+/* auto leaves it to the program: the drop-in's own choice is another than the library's. */
+static void clear_mode(struct midden_options *options) { (void)options; }
+
+static void clear_generations(struct midden_options *options) { options->generations = MIDDEN_GENERATIONS_AUTO; }
+
 typedef bool parse_word_fn(const char *text, size_t length, struct midden_options *options);
 
-static bool parse_words(const char *text, parse_word_fn *parse, struct midden_options *options) {
+static bool parse_words(const char *text, parse_word_fn *parse, void (*clear)(struct midden_options *options),
+                        struct midden_options *options) {
   struct midden_options before = *options;
+  clear(options);
   for (;;) {
     size_t length = strcspn(text, ",");
     if (!parse(text, length, options)) {
@@ -165,7 +181,7 @@ static bool parse_words(const char *text, parse_word_fn *parse, struct midden_op
 #define trace_words parse_trace_word
 #define generations_words parse_generations_word
 
-#define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, options)
+#define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, clear_##field, options)
 #define PARSE_SIZE(field, low, high)                                       \
   do {                                                                     \
     size_t bytes = 0;                                                      \
