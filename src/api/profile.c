@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "alloc/sample.h"
 #include "api/start.h"
@@ -50,7 +51,7 @@ static void write_at_exit(void) {
   bool is_child = os_process_id() != wanted.process;
   snprintf(path, sizeof path, is_child ? "%s.%u" : "%s", wanted.path, os_process_id());
   int error = midden_profile_write(path);
-  if (error != 0) warn("the heap profile %s cannot be written: error %d", path, error);
+  if (error != 0) warn("the heap profile %s cannot be written: %s", path, strerror(-error));
 }
 
 void profile_set_options(const struct midden_options *options) {
@@ -60,11 +61,11 @@ void profile_set_options(const struct midden_options *options) {
   if (wanted.distance == 0) wanted.distance = DISTANCE_DEFAULT;
   int error = os_absolute_path(options->profile_file, wanted.path, sizeof wanted.path);
   if (error == 0) error = os_at_exit(write_at_exit);
-  if (error != 0) warn("the heap profile %s cannot be written: error %d", options->profile_file, error);
+  if (error != 0) warn("the heap profile %s cannot be written: %s", options->profile_file, strerror(-error));
 }
 
 void profile_start_by_options(void) {
   if (wanted.distance == 0) return;
   int error = midden_profile_start(wanted.distance);
-  if (error != 0) warn("the heap profile cannot begin: error %d", error);
+  if (error != 0) warn("the heap profile cannot begin: %s", strerror(-error));
 }

@@ -101,6 +101,6 @@ static void report_cycle(const struct collector_report *report) {
 void trace_init(bool lines, const char *file) {
   prints = lines;
   int error = file != NULL ? trace_file_open(file) : 0;
-  if (error != 0) warn("the trace file %s cannot be made: error %d", file, error);
+  if (error != 0) warn("the trace file %s cannot be made: %s", file, strerror(-error));
   if (lines || file != NULL) collector_reporter = report_cycle;
 }

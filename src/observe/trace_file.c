@@ -170,5 +170,5 @@ void trace_file_cycle(const struct collector_report *report) {
   if (error != 0) trace.is_open = false;
   lock_release(&trace.lock);
   mutator_leave(self);
-  if (error != 0) warn("the trace file %s cannot be written: error %d", trace.path, error);
+  if (error != 0) warn("the trace file %s cannot be written: %s", trace.path, strerror(-error));
 }

@@ -57,8 +57,9 @@ int os_absolute_path(const char *path, char *absolute, size_t capacity) {
   return 0;
 }
 
+/* O_NONBLOCK: of a pipe that nobody reads nothing is waited for. */
 int os_create_file(const char *path) {
-  int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
   if (file < 0) return -errno;
   close(file);
   return 0;
@@ -77,7 +78,7 @@ static int write_all(int file, const char *data, size_t bytes, off_t offset) {
 }
 
 int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
-  int file = open(path, O_WRONLY | O_CLOEXEC);
+  int file = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return -errno;
   int error = write_all(file, data, bytes, (off_t)offset);
   close(file);
@@ -100,7 +101,7 @@ static int copy_all(int from, int to, off_t offset) {
 int os_write_mappings(const char *path, uint64_t offset) {
   int from = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (from < 0) return -errno;
-  int to = open(path, O_WRONLY | O_CLOEXEC);
+  int to = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
   int error = to < 0 ? -errno : copy_all(from, to, (off_t)offset);
   if (to >= 0) close(to);
   close(from);

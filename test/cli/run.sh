@@ -54,6 +54,18 @@ check "the library says what it takes" 0 "0" "it takes a number from 1 to 100000
 check "a signal that nobody can handle" 0 "$dropin" "MIDDEN_SUSPEND_SIGNAL=9 is not understood" \
   "$midden" run --suspend-signal=9 "$probe" library
 
+# Files that cannot be written; the program goes on, and nobody waits for who may come to read a pipe.
+nowhere="$work/nowhere/file"
+mkfifo "$work/pipe"
+check "a trace file nowhere" 0 "$dropin" "trace file $nowhere cannot be made: No such file" \
+  "$midden" run --trace="file:$nowhere" "$probe" library
+check "a profile nowhere" 0 "$dropin" "heap profile $nowhere cannot be written: No such file" \
+  "$midden" run --profile-file="$nowhere" "$probe" library
+check "a trace file that is a pipe" 0 "$dropin" "cannot be made" \
+  timeout 20 "$midden" run --trace="file:$work/pipe" "$probe" library
+check "a profile that is a pipe" 0 "$dropin" "cannot be written" \
+  timeout 20 "$midden" run --profile-file="$work/pipe" "$probe" library
+
 check "an unknown option" 125 "" "unrecognized option" "$midden" run --no-such-thing "$probe" library
 check "no program" 125 "" "which program" "$midden" run
 check "a program that is not there" 127 "" "no-such-program" "$midden" run no-such-program
