@@ -90,8 +90,12 @@ if(TARGET libgc AND TARGET midden)
     COMMAND ${CMAKE_COMMAND} -E copy "$<TARGET_FILE:libgc>" "${other_folder}/libgc.so.1")
   add_test(NAME cli/run COMMAND sh "${PROJECT_SOURCE_DIR}/test/cli/run.sh" "$<TARGET_FILE:midden>"
     "$<TARGET_FILE:libgc>" "$<TARGET_FILE:cli_probe>" "$<TARGET_FILE:cli_probe_pinned>")
+  set(plain_compiler "${CMAKE_C_COMPILER}")
+  if(MIDDEN_SANITIZE OR MIDDEN_COVERAGE)
+    set(plain_compiler "")
+  endif()
   add_test(NAME cli/install COMMAND sh "${PROJECT_SOURCE_DIR}/test/cli/install.sh" "${PROJECT_BINARY_DIR}"
-    "${CMAKE_INSTALL_LIBDIR}" "$<TARGET_FILE:cli_probe>")
+    "${CMAKE_INSTALL_LIBDIR}" "$<TARGET_FILE:cli_probe>" ${plain_compiler})
   midden_test_properties(cli/run cli)
   midden_test_properties(cli/install cli)
 endif()

@@ -2,11 +2,13 @@
 # What `make install` installs, in a folder of its own: the command finds the drop-in there, the system's libgc.so.1 is not
 # touched, a program compiles with the flags of pkg-config's file, and man pages are found by each of their names.
 #
-#   install.sh BUILD LIBDIR PROBE    the build folder, the library folder below the prefix, the program of probe.c
+#   install.sh BUILD LIBDIR PROBE [CC]    the build folder, the library folder below the prefix, the program of probe.c; a
+#                                         compiler whose programs can use the library without further flags
 set -eu
 build=$1
 libdir=$2
 probe=$3
+compiler=${4:-}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,6 +28,17 @@ for file in include/midden/midden.h include/midden/libgc/gc/gc.h "$libdir/libmid
   "$libdir/pkgconfig/midden.pc"; do
   [ -e "$prefix/$file" ] || fail "not installed: $file"
 done
+
+# The installation was not made for this prefix, as one that is moved was not.
+if [ -n "$compiler" ] && command -v pkg-config >/dev/null; then
+  PKG_CONFIG_PATH=$prefix/$libdir/pkgconfig
+  export PKG_CONFIG_PATH
+  printf '#include <midden/midden.h>\nint main(void) { return midden_alloc(16) == 0; }\n' >"$work/program.c"
+  # shellcheck disable=SC2046
+  "$compiler" "$work/program.c" $(pkg-config --cflags --libs midden) -Wl,-rpath,"$prefix/$libdir" -o "$work/program" ||
+    fail "a program does not compile with the flags of pkg-config"
+  "$work/program" || fail "that program fails"
+fi
 
 man=$(find "$prefix" -type d -name man)
 for name in midden.1 midden.7 midden_options.7 midden_alloc.3 midden_thread_detach.3 midden_version.3; do
