@@ -6,7 +6,7 @@
 
 #include "shim.h"
 
-enum { ENVIRONMENT_LARGE_HEAP = 4 << 20 };
+enum { ENVIRONMENT_LARGE_HEAP = 4 << 20, ENVIRONMENT_MARKERS_MAX = 64 };
 
 /* A size with an optional suffix k, m or g; 0 where it is malformed. */
 static size_t environment_size(const char *name) {
@@ -64,7 +64,9 @@ void environment_read(struct midden_options *options) {
   /* A heap that started large stays large. */
   if (options->initial_heap_bytes > ENVIRONMENT_LARGE_HEAP) options->min_heap_bytes = options->initial_heap_bytes;
   options->max_heap_bytes = environment_size("GC_MAXIMUM_HEAP_SIZE");
-  options->markers = (unsigned)environment_number("GC_MARKERS", 1, environment_number("GC_NPROCS", 1, 0));
+  long markers = environment_number("GC_MARKERS", 1, environment_number("GC_NPROCS", 1, 0));
+  /* As libgc does; midden takes none of the options where one is out of range. */
+  options->markers = (unsigned)(markers < ENVIRONMENT_MARKERS_MAX ? markers : ENVIRONMENT_MARKERS_MAX);
   options->idle_collect_ms = -1; /* callbacks expect the program's own threads */
   options->trace = getenv("GC_PRINT_STATS") ? 1 : 0;
 }

@@ -3,6 +3,7 @@
  *   probe library             the real path of the library that its collector's code came from
  *   probe environment NAME    the variable's value
  *   probe arguments ...       each on a line of its own
+ *   probe collect             nothing, but collects
  *   probe exit STATUS         ends with that status
  *   probe signal NUMBER       ends by that signal
  *   probe handling NUMBER     what it was given for that signal: "ignored" or "default" */
@@ -37,8 +38,14 @@ static int print_handling(int number) {
   return 0;
 }
 
+static int collect(void) {
+  GC_gcollect();
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "library") == 0) return print_library();
+  if (argc == 2 && strcmp(argv[1], "collect") == 0) return collect();
   if (argc == 3 && strcmp(argv[1], "environment") == 0) return print_variable(argv[2]);
   if (argc == 3 && strcmp(argv[1], "exit") == 0) return atoi(argv[2]);
   if (argc == 3 && strcmp(argv[1], "signal") == 0) return raise(atoi(argv[2]));

@@ -12,7 +12,7 @@ pinned=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
-unset LD_LIBRARY_PATH MIDDEN_PERCENT MIDDEN_SMALL_PAGES MIDDEN_MEMORY_LIMIT MIDDEN_TRACE
+unset LD_LIBRARY_PATH MIDDEN_PERCENT MIDDEN_SMALL_PAGES MIDDEN_MEMORY_LIMIT MIDDEN_TRACE GC_MARKERS GC_NPROCS GC_PRINT_STATS
 
 # check NAME STATUS OUTPUT MESSAGE COMMAND...: MESSAGE is a pattern for standard error, "" for nothing said.
 check() {
@@ -53,6 +53,10 @@ check "the library says what it takes" 0 "0" "it takes a number from 1 to 100000
   "$midden" run --percent=0 "$probe" environment MIDDEN_PERCENT
 check "a signal that nobody can handle" 0 "$dropin" "MIDDEN_SUSPEND_SIGNAL=9 is not understood" \
   "$midden" run --suspend-signal=9 "$probe" library
+
+# Options of libgc's.
+check "more processors than midden has markers" 0 "" "gc 1 @" \
+  env GC_NPROCS=100 GC_PRINT_STATS=1 "$midden" run "$probe" collect
 
 # Files that cannot be written; the program goes on, and nobody waits for who may come to read a pipe.
 nowhere="$work/nowhere/file"
