@@ -2,6 +2,7 @@
  *
  * Those that stand for a variable are stored there, where the program can read and overwrite them; those that size the
  * heap become midden's options.  MIDDEN_* variables are read by midden itself and win. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "shim.h"
@@ -13,7 +14,9 @@ static size_t environment_size(const char *name) {
   const char *text = getenv(name);
   char *end;
   if (!text || !*text) return 0;
+  errno = 0;
   unsigned long long value = strtoull(text, &end, 10);
+  bool is_number = *text >= '0' && *text <= '9' && errno == 0;
   unsigned shift = 0;
   switch (*end) {
     case 'k':
@@ -31,7 +34,7 @@ static size_t environment_size(const char *name) {
   }
   if (shift) end++;
   bool fits = value <= SIZE_MAX >> shift;
-  if (end == text || *end || !fits) {
+  if (!is_number || *end || !fits) {
     report_warning("An environment variable holds a malformed size - ignoring it\n", 0);
     return 0;
   }

@@ -57,6 +57,9 @@ check "a signal that nobody can handle" 0 "$dropin" "MIDDEN_SUSPEND_SIGNAL=9 is 
 # Options of libgc's.
 check "more processors than midden has markers" 0 "" "gc 1 @" \
   env GC_NPROCS=100 GC_PRINT_STATS=1 "$midden" run "$probe" collect
+for size in -1 20000000000000000000 16E 4K0; do
+  check "a size of $size" 0 "" "malformed size" env GC_INITIAL_HEAP_SIZE=$size "$midden" run "$probe" collect
+done
 
 # Files that cannot be written; the program goes on, and nobody waits for who may come to read a pipe.
 nowhere="$work/nowhere/file"
