@@ -57,9 +57,15 @@ int trace_file_open(const char *path) {
   return error;
 }
 
-/* In a fork's child: the parent goes on with the file, the child begins another. */
-static int follow_fork_locked(void) {
-  if (trace.process == os_process_id()) return 0;
+/* The file is another's: of the parent, in a fork's child; or of a program that this one has started with its environment, and that has
+ * emptied it. */
+static bool has_lost_file_locked(void) {
+  return trace.process != os_process_id() || !os_file_has_length(trace.path, trace.offset + sizeof closing - 1);
+}
+
+/* The other goes on with it, this one begins its own. */
+static int keep_apart_locked(void) {
+  if (!has_lost_file_locked()) return 0;
   snprintf(trace.path, sizeof trace.path, "%s.%u", trace.given, os_process_id());
   return create_locked();
 }
@@ -151,7 +157,7 @@ static void add_heap(uint64_t at_ns, size_t live_bytes, size_t goal_bytes) {
 }
 
 static int write_cycle_locked(const struct collector_report *report) {
-  int error = follow_fork_locked();
+  int error = keep_apart_locked();
   if (error != 0) return error;
   uint32_t thread = os_thread_id();
   add_cycle(report, thread);

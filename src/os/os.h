@@ -226,6 +226,9 @@ int os_create_file(const char *path);
  * descriptor that it does not know.  0 or -errno. */
 int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset);
 
+/* Whether a file that can be asked for its length has this one; true of others. */
+bool os_file_has_length(const char *path, uint64_t bytes);
+
 /* Writes what is mapped where, in the text form of the system, at `offset` of a file that exists.  0 or -errno. */
 int os_write_mappings(const char *path, uint64_t offset);
 

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -83,6 +84,12 @@ int os_write_file(const char *path, const void *data, size_t bytes, uint64_t off
   int error = write_all(file, data, bytes, (off_t)offset);
   close(file);
   return error;
+}
+
+bool os_file_has_length(const char *path, uint64_t bytes) {
+  struct stat status;
+  if (stat(path, &status) != 0 || !S_ISREG(status.st_mode)) return true;
+  return (uint64_t)status.st_size == bytes;
 }
 
 /* The kernel makes the list anew for each read, from where the one before ended. */

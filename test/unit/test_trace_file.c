@@ -1,5 +1,5 @@
 /* The trace file: complete JSON at every moment, an event for each cycle, phases inside their cycle, a file of its own for
- * a fork's child, and a message where it cannot be written. */
+ * a fork's child and where another program has taken it, and a message where it cannot be written. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -315,6 +315,25 @@ static void test_lost_file(void **state) {
   assert_null(strstr(first + 1, "cannot be written"));
 }
 
+static void empty_file(void) {
+  FILE *file = fopen(path, "w");
+  REQUIRE(file != NULL && fputs("[\n]\n", file) >= 0 && fclose(file) == 0, "%s: %s", path, strerror(errno));
+}
+
+/* As a program does that this one starts with its environment.  The last test: it has another file then. */
+static void test_taken_file(void **state) {
+  (void)state;
+  midden_collect();
+  empty_file();
+  midden_collect();
+  midden_collect();
+  assert_int_equal(read_file(path)->count, 0);
+  char own[96];
+  snprintf(own, sizeof own, "%s.%d", path, (int)getpid());
+  assert_int_equal(count_events(read_file(own), "collection"), 2);
+  unlink(own);
+}
+
 int main(void) {
   char word[96];
   test_start("test_trace_file");
@@ -325,9 +344,9 @@ int main(void) {
   setenv("MIDDEN_IDLE_COLLECT", "off", 1); /* a collection between two looks, where the machine is slow */
   REQUIRE(midden_init(NULL) == 0, "midden_init");
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_cycle), cmocka_unit_test(test_markers), cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_late_marker), cmocka_unit_test(test_fork),    cmocka_unit_test(test_descriptors),
-      cmocka_unit_test(test_lost_file),
+      cmocka_unit_test(test_every_cycle), cmocka_unit_test(test_markers),    cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_late_marker), cmocka_unit_test(test_fork),       cmocka_unit_test(test_descriptors),
+      cmocka_unit_test(test_lost_file),   cmocka_unit_test(test_taken_file),
   };
   int failed = test_run_group(tests);
   unlink(path);
