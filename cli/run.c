@@ -49,12 +49,14 @@ static void describe_row(FILE *to, const struct option_row *row) {
 
 void run_describe(FILE *to) {
   fprintf(to,
-          "\nThe program is one that is linked to libgc.so.1; it is not changed.  Each option sets\n"
-          "the environment variable of the same name: --percent=50 is MIDDEN_PERCENT=50.  The\n"
-          "default stands in parentheses; a SIZE may end in K, M, G or T.\n\n");
+          "\nThe program is one that is linked to libgc.so.1; it is not changed.  Each\n"
+          "option sets the environment variable of the same name: --percent=50 is\n"
+          "MIDDEN_PERCENT=50.  The default stands in parentheses; a SIZE may end in K, M,\n"
+          "G or T.\n\n");
   for (size_t i = 0; i < option_row_count; i++) describe_row(to, &option_rows[i]);
   fprintf(to,
-          "\n  -q, --quiet             say nothing where the program seems not to use libgc.so.1\n"
+          "\n  -q, --quiet             say nothing where the program seems not to use\n"
+          "                          libgc.so.1\n"
           "  -h, --help              print this\n");
 }
 

@@ -97,6 +97,8 @@ check "SIGCHLD is ignored" 0 "ignored" "" env --ignore-signal=CHLD "$midden" run
 for option in percent memory-limit max-heap min-heap initial-heap markers suspend-signal debug trace mode; do
   "$midden" help run | grep -q -- "--$option=" || { echo "help run: no --$option"; failures=$((failures + 1)); }
 done
+too_wide=$("$midden" help run | grep -c '.\{80\}')
+[ "$too_wide" -eq 0 ] || { echo "help run: $too_wide lines do not fit a terminal"; failures=$((failures + 1)); }
 "$midden" version | grep -Eq '^midden [0-9]+\.[0-9]+\.[0-9]+$' || { echo "version: no version"; failures=$((failures + 1)); }
 
 if [ -c /dev/full ]; then
