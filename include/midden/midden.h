@@ -123,8 +123,9 @@ MIDDEN_API int midden_thread_attach(void);
 /* The same, for a thread whose stack the caller knows: `stack_base` is its highest address that may hold pointers. */
 MIDDEN_API int midden_thread_attach_at(void *stack_base);
 
-/* Detaches the calling thread, which may not use the heap until it attaches again.  Done by itself when a thread ends.
- * 0, or -ESRCH where it was not attached. */
+/* Detaches the calling thread, which may not use the heap until it attaches again.  Done by itself when a thread ends.  Not
+ * inside midden_locked_call, midden_blocking_call or a stop by hand.  0; -ESRCH where it was not attached; -EBUSY on a fiber
+ * or a stack that midden_stack_switch_begin switched to. */
 MIDDEN_API int midden_thread_detach(void);
 
 MIDDEN_API bool midden_thread_is_attached(void);
@@ -143,7 +144,8 @@ MIDDEN_API int midden_thread_set_stack_base_of(void *thread, void *stack_base);
 
 /* Between enter and leave the calling thread counts as stopped: a collection neither waits for it nor signals it.  It
  * must not touch the heap.  Its registers and its stack up to the call of enter are scanned as they were then.  Leave
- * waits while the world is stopped.  They nest only by way of midden_active_call. */
+ * waits while the world is stopped.  They nest only by way of midden_active_call.  A thread may end in between, or be
+ * cancelled. */
 MIDDEN_API void midden_blocking_enter(void);
 MIDDEN_API void midden_blocking_leave(void);
 

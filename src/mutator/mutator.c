@@ -30,12 +30,21 @@ void mutator_init(void) {
 
 /* ---- attaching ---- */
 
+/* It ends, or detaches, in a call that it said may block (a cancelled read, say), where nothing waits for it: what it does to the
+ * heap from here on must not be beside a stop, or a handshake that is done for it. */
+static void end_blocking(struct mutator *self) {
+  if (LIKELY(!self->is_blocked)) return;
+  mutator_leave_safe(self);
+  self->is_blocked = false;
+}
+
 /* The C library is back on the thread's own stack by now.  The thread goes in the next round of destructors: what the program has
  * by pthread_setspecific is a root until its own destructors have it. */
 static void on_thread_exit(void *argument) {
   (void)argument;
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL) return;
+  end_blocking(self);
   mutator_enter(self);
   if (self->fiber != NULL) os_context_unwound(&self->own_stack.context);
   fiber_abandon(self);
@@ -180,6 +189,7 @@ int mutator_detach(void) {
   struct mutator *self = mutator_self_if_attached();
   if (self == NULL) return -ESRCH;
   if (self->own_stack.is_parked) return -EBUSY;
+  end_blocking(self);
   os_on_thread_exit(on_thread_exit, NULL);
   mutator_enter(self);
   if (mutator_hooks.detaching != NULL) mutator_hooks.detaching(self);

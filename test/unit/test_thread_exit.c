@@ -2,7 +2,9 @@
  * C library runs them and its own.
  *
  * The first of two destructors of the program waits until another thread has collected; the value of the second was nowhere
- * else meanwhile. */
+ * else meanwhile.
+ *
+ * One that ends in a blocking call counts as stopped there.  It leaves its cache alone while the world is. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -12,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "mutator/mutator.h"
 #include "support/heap_test.h"
 
 static pthread_key_t first_key, second_key;
@@ -59,14 +62,63 @@ static void what_destructors_are_given_is_kept(void **state) {
   assert_int_equal(test_stats().threads, 1);
 }
 
+/* ---- in a blocking call ---- */
+
+enum { OBJECT_BYTES = 64, TIME_TO_END_US = 100000 };
+
+static sem_t is_blocking, may_end;
+
+static void *end_here(void *unused) {
+  (void)unused;
+  sem_post(&is_blocking);
+  await(&may_end);
+  pthread_exit(NULL);
+}
+
+static void *run_and_block(void *unused) {
+  REQUIRE(midden_alloc(OBJECT_BYTES) != NULL, "out of memory");
+  return midden_blocking_call(end_here, unused);
+}
+
+static struct cache *other_cache_stw(void) {
+  struct mutator *self = mutator_self();
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    if (mutator_from(link) != self) return &mutator_from(link)->cache;
+  }
+  return NULL;
+}
+
+static void one_that_ends_while_it_blocks_waits_for_a_stop(void **state) {
+  (void)state;
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, run_and_block, NULL) == 0, "pthread_create");
+  await(&is_blocking);
+  midden_world_stop();
+  struct cache *cache = other_cache_stw();
+  struct cache_bin *bin = cache == NULL ? NULL : cache_bin_of(cache, MIDDEN_CONSERVATIVE, size_class_of(OBJECT_BYTES));
+  bool had_window = bin != NULL && bin->next != bin->limit;
+  sem_post(&may_end);
+  usleep(TIME_TO_END_US);
+  bool has_window = bin != NULL && bin->next != bin->limit;
+  midden_world_resume();
+  pthread_join(thread, NULL);
+  assert_true(had_window);
+  assert_true(has_window);
+  assert_int_equal(test_stats().threads, 1);
+  midden_verify();
+}
+
 int main(void) {
   struct midden_options options = {.size = sizeof(options), .background = -1, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
   sem_init(&is_ending, 0, 0);
   sem_init(&has_collected, 0, 0);
+  sem_init(&is_blocking, 0, 0);
+  sem_init(&may_end, 0, 0);
   REQUIRE(pthread_key_create(&first_key, first_ends) == 0 && pthread_key_create(&second_key, second_ends) == 0,
           "pthread_key_create");
   alarm(60);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(what_destructors_are_given_is_kept)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(what_destructors_are_given_is_kept),
+                                     cmocka_unit_test(one_that_ends_while_it_blocks_waits_for_a_stop)};
   return test_run_group(tests);
 }
