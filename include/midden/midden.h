@@ -368,8 +368,9 @@ MIDDEN_API void *midden_realloc(void *object, size_t bytes);
  * are taken off it. */
 MIDDEN_API void midden_free(void *object);
 
-/* Called when memory ran out, after a collection; what it returns is returned to the caller.  NULL restores the default,
- * which returns NULL.  It runs in the allocating thread and may use the heap. */
+/* Called when memory ran out, after a collection, with the size that was asked for; what it returns, any address, is returned
+ * to the caller.  (Not by functions that make objects of the library's own, as fibers and weak references: they fail.)  NULL
+ * restores the default, which returns NULL.  It runs in the allocating thread and may use the heap. */
 typedef void *midden_out_of_memory_fn(size_t bytes);
 MIDDEN_API void midden_set_out_of_memory(midden_out_of_memory_fn *handler);
 

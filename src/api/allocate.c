@@ -95,6 +95,9 @@ static void *bump(struct mutator *self, unsigned kind, unsigned size_class) {
   return cache_bump(cache_bin_of(&self->cache, kind, size_class), size_class_bytes[size_class]);
 }
 
+/* What follows gives NULL where there is no memory, and leaves the handler to who calls it: what that returns is the program's,
+ * and may be anything. */
+
 /* ---- guarded objects ----
  *
  * Where objects are guarded no window ever holds a slot, so that every allocation comes by here (span/guard.h). */
@@ -123,7 +126,7 @@ static void *take_slot(struct mutator *self, unsigned kind, size_t bytes, size_t
 
 static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignment) {
   struct mutator *self = start_self_or_null();
-  if (UNLIKELY(self == NULL)) return fail(bytes);
+  if (UNLIKELY(self == NULL)) return NULL;
   size_t slot_bytes = aligned_slot_bytes(guard_slot_bytes(kind, bytes), alignment);
   pay_dues(self, bytes);
   for (unsigned attempt = 0;; attempt++) {
@@ -134,15 +137,15 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
     mutator_leave(self);
     if (UNLIKELY(is_sampled)) profile_record(self, slot, __builtin_return_address(0));
     if (slot != NULL) return slot;
-    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return fail(bytes);
+    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return NULL;
   }
 }
 
 /* ---- small objects ---- */
 
-static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_t bytes) {
+ALWAYS_INLINE void *make_small(unsigned kind, unsigned size_class, size_t bytes) {
   struct mutator *self = start_self_or_null();
-  if (UNLIKELY(self == NULL)) return fail(bytes);
+  if (UNLIKELY(self == NULL)) return NULL;
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
   pay_dues(self, cache_window_bytes(size_class_bytes[size_class]));
   for (unsigned attempt = 0;; attempt++) {
@@ -151,15 +154,14 @@ static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_
     mutator_leave(self);
     if (LIKELY(filled == CACHE_FILLED)) return bump(self, kind, size_class);
     if (filled == CACHE_SAMPLED) return profile_record(self, bump(self, kind, size_class), __builtin_return_address(0));
-    if (!try_harder(self, attempt)) return fail(bytes);
+    if (!try_harder(self, attempt)) return NULL;
   }
 }
 
-ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
-  unsigned size_class = size_class_of(bytes);
-  struct cache_bin *bin = cache_bin_of(cache_self, kind, size_class);
-  void *slot = LIKELY(bin != NULL) ? cache_bump(bin, size_class_bytes[size_class]) : NULL;
-  return LIKELY(slot != NULL) ? slot : alloc_small_slow(kind, size_class, bytes);
+/* From the window of the calling thread's cache, or NULL. */
+ALWAYS_INLINE void *take_small(struct cache *cache, unsigned kind, unsigned size_class) {
+  struct cache_bin *bin = cache_bin_of(cache, kind, size_class);
+  return LIKELY(bin != NULL) ? cache_bump(bin, size_class_bytes[size_class]) : NULL;
 }
 
 /* ---- large objects ---- */
@@ -181,9 +183,9 @@ static void clear_large(struct mutator *self, const struct large *large) {
   atomic_store_plain(&self->cache.clearing, (uintptr_t)0);
 }
 
-static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
+ALWAYS_INLINE void *make_large(unsigned kind, size_t bytes, size_t alignment) {
   struct mutator *self = start_self_or_null();
-  if (UNLIKELY(self == NULL)) return fail(bytes);
+  if (UNLIKELY(self == NULL)) return NULL;
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, alignment);
   collector_press_for(self, bytes);
   pay_dues(self, bytes);
@@ -198,18 +200,46 @@ static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment)
       if (UNLIKELY(is_sampled)) profile_record(self, large.start, __builtin_return_address(0));
       return large.start;
     }
-    if (bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return fail(bytes);
+    if (bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return NULL;
   }
+}
+
+/* ---- for the library, which needs to know what it has ---- */
+
+static NOINLINE void *make_slow(unsigned kind, size_t bytes) {
+  if (bytes <= SIZE_CLASS_MAX_BYTES) return make_small(kind, size_class_of(bytes), bytes);
+  return make_large(kind, bytes, PAGE_BYTES);
+}
+
+void *allocate_object(unsigned kind, size_t bytes) {
+  void *object = bytes <= SIZE_CLASS_MAX_BYTES ? take_small(cache_self, kind, size_class_of(bytes)) : NULL;
+  if (UNLIKELY(object == NULL)) object = make_slow(kind, bytes);
+  if (UNLIKELY(object == NULL)) (void)fail(bytes); /* which need not return; it cannot make what is wanted here */
+  return object;
+}
+
+/* ---- the entry points ---- */
+
+static NOINLINE void *alloc_small_slow(unsigned kind, unsigned size_class, size_t bytes) {
+  void *object = make_small(kind, size_class, bytes);
+  return LIKELY(object != NULL) ? object : fail(bytes);
+}
+
+static NOINLINE void *alloc_large(unsigned kind, size_t bytes, size_t alignment) {
+  void *object = make_large(kind, bytes, alignment);
+  return LIKELY(object != NULL) ? object : fail(bytes);
+}
+
+ALWAYS_INLINE void *alloc_small(unsigned kind, size_t bytes) {
+  unsigned size_class = size_class_of(bytes);
+  void *slot = take_small(cache_self, kind, size_class);
+  return LIKELY(slot != NULL) ? slot : alloc_small_slow(kind, size_class, bytes);
 }
 
 ALWAYS_INLINE void *alloc_any(unsigned kind, size_t bytes) {
   if (LIKELY(bytes <= SIZE_CLASS_MAX_BYTES)) return alloc_small(kind, bytes);
   return alloc_large(kind, bytes, PAGE_BYTES);
 }
-
-void *allocate_object(unsigned kind, size_t bytes) { return alloc_any(kind, bytes); }
-
-/* ---- the entry points ---- */
 
 HOT_ENTRY void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIVE, bytes); }
 
@@ -230,9 +260,9 @@ ALWAYS_INLINE void *share_tiny(char *slot) {
 /* Guarded objects share nothing. */
 static NOINLINE void *alloc_tiny_slow(size_t bytes) {
   start_ensure();
-  if (UNLIKELY(guard_active)) return alloc_guarded(MIDDEN_DATA, bytes, GRANULE_BYTES);
-  char *slot = alloc_small_slow(KIND_TINY, size_class_of(GRANULE_BYTES), GRANULE_BYTES);
-  return slot == NULL ? NULL : share_tiny(slot);
+  if (UNLIKELY(guard_active)) return alloc_any(MIDDEN_DATA, bytes);
+  char *slot = make_slow(KIND_TINY, GRANULE_BYTES);
+  return LIKELY(slot != NULL) ? share_tiny(slot) : fail(bytes);
 }
 
 HOT_ENTRY void *midden_alloc_data(size_t bytes) {
@@ -243,9 +273,7 @@ HOT_ENTRY void *midden_alloc_data(size_t bytes) {
     atomic_store_plain(&cache->tiny_next, tiny + TINY_BYTES);
     return tiny;
   }
-  unsigned size_class = size_class_of(GRANULE_BYTES);
-  struct cache_bin *bin = cache_bin_of(cache, KIND_TINY, size_class);
-  tiny = LIKELY(bin != NULL) ? cache_bump(bin, GRANULE_BYTES) : NULL;
+  tiny = take_small(cache, KIND_TINY, size_class_of(GRANULE_BYTES));
   return LIKELY(tiny != NULL) ? share_tiny(tiny) : alloc_tiny_slow(bytes);
 }
 
@@ -261,7 +289,7 @@ void *midden_alloc_aligned(midden_kind kind, size_t alignment, size_t bytes) {
   if (!is_power_of_two(alignment) || !is_for_program(kind)) return NULL;
   if (alignment <= GRANULE_BYTES) return alloc_any(kind, bytes);
   start_ensure();
-  if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, alignment);
+  if (UNLIKELY(guard_active)) return alloc_large(kind, bytes, alignment);
   size_t slot_bytes = aligned_slot_bytes(bytes, alignment);
   return slot_bytes <= PAGE_BYTES ? alloc_small(kind, slot_bytes) : alloc_large(kind, slot_bytes, alignment);
 }
@@ -324,8 +352,8 @@ static NOINLINE void *alloc_typed_slow(const struct midden_type *type, size_t co
                                        size_t trailer_bytes) {
   start_ensure();
   char *object =
-      guard_active ? alloc_guarded(MIDDEN_TYPED, bytes - trailer_bytes, GRANULE_BYTES) : alloc_any(MIDDEN_TYPED, bytes);
-  if (object == NULL) return NULL;
+      guard_active ? alloc_guarded(MIDDEN_TYPED, bytes - trailer_bytes, GRANULE_BYTES) : make_slow(MIDDEN_TYPED, bytes);
+  if (UNLIKELY(object == NULL)) return fail(bytes - trailer_bytes);
   return stamp(object, span_slot_bytes(object_span((uintptr_t)object)), type, count, trailer_bytes);
 }
 

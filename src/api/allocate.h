@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /* An object of any kind but MIDDEN_TYPED, the library's own included.  May collect.  NULL where there is no memory, after
- * the program's handler was asked. */
+ * the program's handler was told. */
 void *allocate_object(unsigned kind, size_t bytes);
 
 /* At start: says how an object is freed whose freeing had to wait. */
