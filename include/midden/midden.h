@@ -480,8 +480,9 @@ MIDDEN_API int midden_dispatcher_start(void);
  * -ESRCH where there is none; -EDEADLK in the dispatcher itself. */
 MIDDEN_API int midden_dispatcher_stop(void);
 
-/* Called after a collection that made finalizers or cleanups ready, in the thread that collected, with no lock held.
- * NULL: nobody is told, and the program asks by midden_finalizers_run. */
+/* Called after each collection at whose end finalizers or cleanups are ready, in the thread that collected, with no lock held.
+ * One that runs them is called again, inside, for the collections that they cause: how deep that goes is for it to limit.  NULL:
+ * nobody is told, and the program asks by midden_finalizers_run. */
 typedef void midden_notify_fn(void *argument);
 MIDDEN_API void midden_set_finalizer_notify(midden_notify_fn *notify, void *argument);
 
