@@ -156,7 +156,7 @@ MIDDEN_API void *midden_blocking_call(void *(*function)(void *argument), void *a
 MIDDEN_API void *midden_active_call(void *(*function)(void *argument), void *argument);
 
 /* Stops every other attached thread until midden_world_resume; the caller may use nothing of the C library that takes
- * locks.  Not nested. */
+ * locks.  Not nested: a second stop stops the process. */
 MIDDEN_API void midden_world_stop(void);
 MIDDEN_API void midden_world_resume(void);
 

@@ -90,16 +90,23 @@ void *midden_active_call(void *(*function)(void *argument), void *argument) {
   return result;
 }
 
+/* Whether the thread that stopped the world had the collector lock before: inside midden_locked_call.  Under that lock. */
+static bool is_stopped_inside_call;
+
 void midden_world_stop(void) {
   struct mutator *self = start_self();
-  collector_acquire(self);
+  CHECK(!world_is_stopped_by(self), "midden_world_stop: the world is stopped already, by this thread");
+  bool mine = collector_is_mine(self);
+  if (!mine) collector_acquire(self);
+  is_stopped_inside_call = mine;
   collector_stop_world(self);
 }
 
 void midden_world_resume(void) {
   CHECK(world_is_stopped(), "midden_world_resume: the world is not stopped");
+  bool keeps_lock = is_stopped_inside_call;
   collector_resume_world();
-  collector_release();
+  if (!keeps_lock) collector_release();
 }
 
 /* A program may store what the function returned before its own trace functions find all in order again: Guile moves a

@@ -423,6 +423,52 @@ static void test_attaching(void **state) {
   pthread_join(thread, NULL);
 }
 
+/* ---- stopping the world ---- */
+
+static void *stop_and_resume(void *argument) {
+  midden_world_stop();
+  midden_collect(); /* nothing comes of it */
+  midden_world_resume();
+  return argument;
+}
+
+/* Everything may be called inside; and who called keeps the lock until its call is over. */
+static void *stop_twice_inside(void *argument) {
+  uint64_t before = test_stats().collections;
+  stop_and_resume(NULL);
+  midden_collect();
+  stop_and_resume(NULL);
+  midden_collect();
+  REQUIRE(test_stats().collections == before, "a collection inside midden_locked_call");
+  return argument;
+}
+
+static int stop_in_many_ways(void *argument) {
+  void *volatile object = midden_alloc(100);
+  stop_and_resume(NULL);
+  midden_locked_call(stop_twice_inside, NULL);
+  uint64_t before = test_stats().collections;
+  midden_collect();
+  REQUIRE(test_stats().collections == before + 1 && midden_owns(object), "no collection after it");
+  stop_and_resume(argument);
+  return 0;
+}
+
+static int stop_in_a_stop(void *argument) {
+  (void)argument;
+  midden_world_stop();
+  midden_world_stop();
+  return 0;
+}
+
+static void test_stopping_the_world(void **state) {
+  (void)state;
+  test_child_succeeds("stops", stop_in_many_ways, NULL, CHILD_SECONDS);
+  struct test_outcome outcome = test_child(stop_in_a_stop, NULL, CHILD_SECONDS);
+  assert_true(WIFSIGNALED(outcome.status) && WTERMSIG(outcome.status) == SIGABRT);
+  assert_non_null(strstr(outcome.message, "midden_world_stop"));
+}
+
 /* ---- misuse ---- */
 
 /* What a child does wrong, and the address that its message must name.  Both functions run in the child. */
@@ -588,6 +634,7 @@ int main(void) {
       cmocka_unit_test(test_stats_of_another_size),
       cmocka_unit_test(test_empty_functions),
       cmocka_unit_test(test_attaching),
+      cmocka_unit_test(test_stopping_the_world),
   };
   return test_run_group(tests);
 }
