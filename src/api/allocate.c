@@ -481,8 +481,9 @@ static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
   return to;
 }
 
-/* A tiny object has no start of its own, and nothing beyond its few bytes. */
+/* A tiny object has nothing beyond its few bytes: the next ones are another's. */
 static void *realloc_tiny(void *address, size_t bytes) {
+  if (!is_aligned((uintptr_t)address, TINY_BYTES)) report_bad_free(address);
   if (bytes > TINY_BYTES) return move(address, TINY_BYTES, MIDDEN_DATA, bytes);
   memset((char *)address + bytes, 0, TINY_BYTES - bytes); /* what grows back later reads as zero */
   return address;

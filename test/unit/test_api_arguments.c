@@ -488,6 +488,7 @@ static void *a_large_object(void) { return midden_alloc(200000); }
 static void *inside_a_large_object(void) { return (char *)a_large_object() + 8192; }
 static void *a_typed_object(void) { return midden_alloc_type(&pair_type); }
 static void *a_root_object(void) { return midden_alloc_root(64); }
+static void *inside_a_tiny_object(void) { return (char *)midden_alloc_data(8) + 3; }
 static void *inside_malloc(void) {
   midden_alloc(1);
   return malloc(100);
@@ -538,6 +539,9 @@ static void free_twice_among_others(void *address) {
 static void realloc_it(void *address) {
   if (midden_realloc(address, 5000) == NULL) return;
 }
+static void realloc_in_place(void *address) {
+  if (midden_realloc(address, 4) == NULL) return;
+}
 static void realloc_after_free(void *address) {
   midden_free(address);
   realloc_it(address);
@@ -560,6 +564,7 @@ static const struct misuse misuses[] = {
     {"free of the heap's end", end_of_heap, free_once},
     {"free of the heap's last word", last_word_of_heap, free_once},
     {"realloc inside an object", inside_an_object, realloc_it},
+    {"realloc inside a tiny object", inside_a_tiny_object, realloc_in_place},
     {"realloc of malloc's memory", inside_malloc, realloc_it},
     {"realloc after free", an_object, realloc_after_free},
 };
