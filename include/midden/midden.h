@@ -347,10 +347,11 @@ MIDDEN_API size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list)
 /* Where the pointers of an object are. */
 struct midden_type {
   const char *name;
-  size_t size;              /* bytes of one element, a multiple of 8 */
-  const uint64_t *pointers; /* bit w%64 of word w/64: the element's w-th 8-byte word may hold a reference; NULL: none */
-  midden_trace_fn *trace;   /* called instead of reading `pointers`, once for each element with its size; or NULL */
-  void *argument;           /* for trace; not a root */
+  size_t size; /* bytes of one element, a multiple of 8 */
+  /* Bit w%64 of word w/64: the element's w-th 8-byte word may hold a reference; bits beyond the last do not count.  NULL: none. */
+  const uint64_t *pointers;
+  midden_trace_fn *trace; /* called instead of reading `pointers`, once for each element with its size; or NULL */
+  void *argument;         /* for trace; not a root */
 };
 
 /* An object of a type, or an array of `count` elements.  The type must outlive its objects.  Words that are not pointers

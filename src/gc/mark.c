@@ -301,8 +301,11 @@ static READS_SLOTS void mark_element(struct midden_tracer *tracer, struct heap_v
   }
   if (type->pointers == NULL) return;
   const uintptr_t *words = (const uintptr_t *)element;
-  for (size_t i = 0; i < type->size / sizeof(uintptr_t); i += 64) {
-    for (uint64_t bits = type->pointers[i / 64]; bits != 0; bits &= bits - 1)
+  size_t count = type->size / sizeof(uintptr_t);
+  for (size_t i = 0; i < count; i += 64) {
+    /* Bits beyond the last word may be set, as in ~0: nothing is there to be read. */
+    uint64_t valid = count - i < 64 ? (UINT64_C(1) << (count - i)) - 1 : UINT64_MAX;
+    for (uint64_t bits = type->pointers[i / 64] & valid; bits != 0; bits &= bits - 1)
       mark_word(tracer, heap, atomic_load_relaxed(&words[i + lowest_bit(bits)]), tracer->mode);
   }
 }

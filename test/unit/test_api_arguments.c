@@ -221,6 +221,35 @@ static void test_new_kinds(void **state) {
   test_child_succeeds("kinds", use_up_kinds, NULL, CHILD_SECONDS);
 }
 
+/* ---- types ---- */
+
+enum { NEIGHBOURS = 200 };
+
+/* Each object with bits beyond its words has one beside it whose words are no references. */
+NOINLINE_TEST static void make_neighbours(void **kept, struct midden_weak **weak) {
+  static const uint64_t all[] = {UINT64_MAX};
+  static const struct midden_type pair_of_all = {.name = "pair of all", .size = 16, .pointers = all};
+  static const struct midden_type two_words = {.name = "two words", .size = 16};
+  for (int i = 0; i < NEIGHBOURS; i++) {
+    void **referring = midden_alloc_type(i % 2 == 0 ? &pair_of_all : &two_words);
+    referring[1] = midden_alloc(32);
+    weak[i] = midden_weak_new(referring[1]);
+    kept[i] = referring;
+  }
+}
+
+static void test_bits_beyond_a_type(void **state) {
+  (void)state;
+  static void *kept[NEIGHBOURS];
+  static struct midden_weak *weak[NEIGHBOURS];
+  make_neighbours(kept, weak);
+  test_collect_clean();
+  int living[2] = {0};
+  for (int i = 0; i < NEIGHBOURS; i++) living[i % 2] += midden_weak_get(weak[i]) != NULL;
+  assert_int_equal(living[0], NEIGHBOURS / 2);
+  assert_in_range(living[1], 0, 2); /* what stale words may keep */
+}
+
 /* ---- roots, weak links, events ---- */
 
 static void test_root_ranges(void **state) {
@@ -631,6 +660,7 @@ int main(void) {
       cmocka_unit_test(test_alignment),
       cmocka_unit_test(test_unknown_kinds),
       cmocka_unit_test(test_new_kinds),
+      cmocka_unit_test(test_bits_beyond_a_type),
       cmocka_unit_test(test_root_ranges),
       cmocka_unit_test(test_weak_links_to_strangers),
       cmocka_unit_test(test_collect_unless),
