@@ -472,8 +472,8 @@ MIDDEN_API bool midden_finalizers_ready(void);
 MIDDEN_API void midden_finalizers_ready_all(void);
 
 /* Starts the dispatcher: a thread of the library, attached and with all signals blocked, that runs finalizers and cleanups
- * as they become ready, one at a time, and sleeps otherwise.  While it runs the notification below is not called.  A fork's
- * child has none until it starts one.  0; -EALREADY where there is one, or one that is being stopped; -EAGAIN or -ENOMEM
+ * as they become ready, one at a time, and sleeps otherwise.  Its stack has the default size of threads.  While it runs the
+ * notification below is not called.  A fork's child has none until it starts one.  0; -EALREADY where there is one, or one that is being stopped; -EAGAIN or -ENOMEM
  * where the system refuses the thread. */
 MIDDEN_API int midden_dispatcher_start(void);
 
@@ -482,6 +482,8 @@ MIDDEN_API int midden_dispatcher_start(void);
 MIDDEN_API int midden_dispatcher_stop(void);
 
 /* Called after each collection at whose end finalizers or cleanups are ready, in the thread that collected, with no lock held.
+ * In barrier and dirty-page mode, and where the program was idle, that may be one of the library's with a stack of 256 KiB, in
+ * which to wake another is better than to run them.
  * One that runs them is called again, inside, for the collections that they cause: how deep that goes is for it to limit.  NULL:
  * nobody is told, and the program asks by midden_finalizers_run. */
 typedef void midden_notify_fn(void *argument);

@@ -74,7 +74,7 @@ int midden_dispatcher_start(void) {
   if (!atomic_cas_acq_rel(&dispatcher.state, &none, (uint32_t)RUNNING)) return -EALREADY;
   specials_listen();
   uintptr_t number = atomic_load_relaxed(&dispatcher.number);
-  int error = os_start_thread(dispatch, (void *)number, "midden-final");
+  int error = os_start_program_thread(dispatch, (void *)number, "midden-final");
   if (error != 0) atomic_store_release(&dispatcher.state, (uint32_t)NONE);
   return error;
 }

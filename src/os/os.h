@@ -118,6 +118,9 @@ void os_place_anywhere(uint32_t thread_id, struct os_placement *placement);
  * system's tools.  May allocate and take locks. */
 int os_start_thread(void (*run)(void *argument), void *argument, const char *name);
 
+/* The same for one that runs functions of the program, which may want a stack as large as its own threads have. */
+int os_start_program_thread(void (*run)(void *argument), void *argument, const char *name);
+
 /* Tells the scheduler that the calling thread is in no hurry: it takes no processor from another thread when it wakes up.
  * A refusal is of no consequence. */
 void os_be_patient(void);

@@ -362,7 +362,7 @@ void os_place_anywhere(uint32_t thread_id, struct os_placement *placement) {
   syscall(SYS_sched_setaffinity, thread_id, sizeof now, placement->allowed);
 }
 
-/* Lives on the stack of os_start_thread, which waits until the new thread has copied it. */
+/* Lives on the stack of start_thread, which waits until the new thread has copied it. */
 struct thread_start {
   void (*run)(void *argument);
   void *argument;
@@ -411,7 +411,7 @@ static int create_detached(struct thread_start *start, size_t stack_bytes) {
   return error;
 }
 
-int os_start_thread(void (*run)(void *argument), void *argument, const char *name) {
+static int start_thread(void (*run)(void *argument), void *argument, const char *name, size_t stack_bytes) {
   if (os_linux_fault_due()) return -EAGAIN;
   struct thread_start start = {.run = run, .argument = argument};
   strncpy(start.name, name, sizeof start.name - 1);
@@ -421,12 +421,20 @@ int os_start_thread(void (*run)(void *argument), void *argument, const char *nam
   sigset_t before;
   fill_blockable_signals(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = create_detached(&start, thread_stack_bytes());
-  if (error == EINVAL) error = create_detached(&start, 0);
+  int error = create_detached(&start, stack_bytes);
+  if (error == EINVAL && stack_bytes != 0) error = create_detached(&start, 0);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error != 0) return -error;
   while (atomic_load_acquire(&start.taken) == 0) wait_on_word(&start.taken, 0);
   return 0;
+}
+
+int os_start_thread(void (*run)(void *argument), void *argument, const char *name) {
+  return start_thread(run, argument, name, thread_stack_bytes());
+}
+
+int os_start_program_thread(void (*run)(void *argument), void *argument, const char *name) {
+  return start_thread(run, argument, name, 0);
 }
 
 void os_be_patient(void) {

@@ -1,4 +1,6 @@
-/* A callback is changed while others collect: each gets the argument that was set with it. */
+/* A callback is changed while others collect: each gets the argument that was set with it.
+ *
+ * Finalizers that the dispatcher runs have as much stack as in a thread of the program. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,6 +80,33 @@ static void that_of_finalizers(void **state) {
   each_has_its_argument(set_ready);
 }
 
+enum { DEEP_BYTES = 1 << 20 };
+
+static bool went_deep; /* atomic */
+
+static void go_deep(void *object, void *argument) {
+  volatile char bytes[DEEP_BYTES];
+  (void)object, (void)argument;
+  for (size_t i = 0; i < DEEP_BYTES; i += 1024) bytes[i] = 1;
+  atomic_store_release(&went_deep, bytes[0] != 0);
+}
+
+NOINLINE_TEST static void drop_deep(void) {
+  midden_finalizer_set(midden_alloc(32), go_deep, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL);
+}
+
+static void in_the_dispatcher(void **state) {
+  (void)state;
+  REQUIRE(midden_dispatcher_start() == 0, "midden_dispatcher_start");
+  drop_deep();
+  for (int i = 0; i < 100 && !atomic_load_acquire(&went_deep); i++) {
+    test_collect_clean();
+    test_sleep_ms(1);
+  }
+  assert_int_equal(midden_dispatcher_stop(), 0);
+  assert_true(went_deep);
+}
+
 int main(void) {
   struct midden_options options = {
       .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
@@ -87,6 +116,7 @@ int main(void) {
       cmocka_unit_test(that_of_roots),
       cmocka_unit_test(that_of_events),
       cmocka_unit_test(that_of_finalizers),
+      cmocka_unit_test(in_the_dispatcher),
   };
   return test_run_group(tests);
 }
