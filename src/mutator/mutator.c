@@ -393,17 +393,23 @@ void mutator_lock_safely(struct mutator *self, struct lock *lock) {
 
 /* ---- roots ---- */
 
+/* One that calls pthread_exit in a fiber is led back to its own stack, and may be stopped there before on_thread_exit. */
+static uintptr_t base_in_use(const struct mutator *mutator) {
+  const struct mutator_own_stack *own = &mutator->own_stack;
+  bool is_unwound = own->is_parked && lies_in(own->stack, mutator->stack_pointer);
+  return UNLIKELY(is_unwound) ? own->base : mutator->stack_base;
+}
+
 static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit, void *argument) {
   struct os_range alternate = mutator->alternate_stack;
-  uintptr_t from = mutator->stack_pointer;
+  uintptr_t from = mutator->stack_pointer, base = base_in_use(mutator);
   if (alternate.start < alternate.end) {
     /* Where it stood on its own stack is not known: all of that counts. */
     visit(argument, (struct os_range){from, alternate.end});
     visit(argument, os_mapped_stack(mutator->stack));
     return;
   }
-  if (from < mutator->stack_base)
-    visit(argument, (struct os_range){round_down(from, sizeof(void *)), mutator->stack_base});
+  if (from < base) visit(argument, (struct os_range){round_down(from, sizeof(void *)), base});
 }
 
 static void visit_own_stack(const struct mutator_own_stack *own, mutator_visit_fn *visit, void *argument) {

@@ -4,6 +4,8 @@
  * The first of two destructors of the program waits until another thread has collected; the value of the second was nowhere
  * else meanwhile.
  *
+ * One that ends in a fiber is on its own stack again when the destructors run, and is scanned there.
+ *
  * One that ends in a blocking call counts as stopped there.  It leaves its cache alone while the world is. */
 #include <pthread.h>
 #include <semaphore.h>
@@ -62,6 +64,42 @@ static void what_destructors_are_given_is_kept(void **state) {
   assert_int_equal(test_stats().threads, 1);
 }
 
+/* ---- in a fiber ---- */
+
+static pthread_key_t early_key; /* its destructor runs before the library's */
+
+static void early_ends(void *value) {
+  sem_post(&is_ending);
+  await(&has_collected);
+  was_alive = midden_weak_get(weak) == value;
+}
+
+static void *end_in_fiber(void *unused) {
+  (void)unused;
+  void *object = midden_alloc(64);
+  weak = midden_weak_new(object);
+  REQUIRE(object != NULL && weak != NULL, "out of memory");
+  pthread_setspecific(early_key, object);
+  pthread_exit(NULL);
+}
+
+static void *run_fiber(void *unused) {
+  midden_fiber_resume(midden_fiber_new(end_in_fiber, NULL, 0), NULL, NULL);
+  return unused;
+}
+
+static void one_that_ends_in_a_fiber_is_scanned_where_it_is(void **state) {
+  (void)state;
+  pthread_t thread;
+  was_alive = false;
+  REQUIRE(pthread_create(&thread, NULL, run_fiber, NULL) == 0, "pthread_create");
+  await(&is_ending);
+  midden_collect();
+  sem_post(&has_collected);
+  pthread_join(thread, NULL);
+  assert_true(was_alive);
+}
+
 /* ---- in a blocking call ---- */
 
 enum { OBJECT_BYTES = 64, TIME_TO_END_US = 100000 };
@@ -83,7 +121,8 @@ static void *run_and_block(void *unused) {
 static struct cache *other_cache_stw(void) {
   struct mutator *self = mutator_self();
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    if (mutator_from(link) != self) return &mutator_from(link)->cache;
+    struct mutator *mutator = mutator_from(link);
+    if (mutator != self && !mutator->is_own) return &mutator->cache;
   }
   return NULL;
 }
@@ -110,6 +149,7 @@ static void one_that_ends_while_it_blocks_waits_for_a_stop(void **state) {
 
 int main(void) {
   struct midden_options options = {.size = sizeof(options), .background = -1, .idle_collect_ms = -1};
+  REQUIRE(pthread_key_create(&early_key, early_ends) == 0, "pthread_key_create");
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
   sem_init(&is_ending, 0, 0);
   sem_init(&has_collected, 0, 0);
@@ -119,6 +159,7 @@ int main(void) {
           "pthread_key_create");
   alarm(60);
   const struct CMUnitTest tests[] = {cmocka_unit_test(what_destructors_are_given_is_kept),
+                                     cmocka_unit_test(one_that_ends_in_a_fiber_is_scanned_where_it_is),
                                      cmocka_unit_test(one_that_ends_while_it_blocks_waits_for_a_stop)};
   return test_run_group(tests);
 }
