@@ -359,11 +359,13 @@ struct midden_type {
 MIDDEN_API void *midden_alloc_type(const struct midden_type *type);
 MIDDEN_API void *midden_alloc_array(const struct midden_type *type, size_t count);
 
-/* Grows or shrinks an object of any kind but MIDDEN_TYPED; what is new reads as zero where the kind is zeroed.  NULL
- * object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object is as it was. */
+/* Grows or shrinks an object of any kind but MIDDEN_TYPED (that gives NULL); what is new reads as zero where the kind is zeroed.
+ * Where it moves the old object is freed as by midden_free, and the new one has neither its finalizer, cleanups and weak links nor
+ * an alignment beyond 16 bytes.  NULL object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object
+ * is as it was. */
 MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
-/* Frees an object now; in barrier mode its memory serves again after a collection that is under way.  The program
+/* Frees an object now; in barrier and dirty-page mode its memory serves again after a collection that is under way.  The program
  * promises that no reference to it is used again.  NULL is let pass; anything else that is not the first byte of a living
  * object stops the process with a message.  A finalizer of it does not run; its weak links are cleared, and its cleanups
  * are taken off it. */
