@@ -27,8 +27,9 @@ void *midden_thread_stack_base(void) { return (void *)start_self()->stack_base; 
 
 void *midden_thread_self(void) { return start_self(); }
 
+/* By who has stopped the world: another thread may still run while that is under way, and the list changes when it is over. */
 int midden_thread_set_stack_base_of(void *thread, void *stack_base) {
-  if (!world_is_stopped()) return -EPERM;
+  if (!world_is_stopped_by(start_self())) return -EPERM;
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
     if (mutator != thread) continue;

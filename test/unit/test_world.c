@@ -150,8 +150,32 @@ static void stop_waits_for_what_follows(void **state) {
   assert_int_equal(stops_between, 0);
 }
 
+/* ---- a stop that is under way ---- */
+
+static void *stop_and_resume(void *unused) {
+  midden_world_stop();
+  midden_world_resume();
+  return unused;
+}
+
+/* This thread is not stopped yet, and no callback. */
+static void base_is_told_by_who_stops(void **state) {
+  (void)state;
+  pthread_t stopper;
+  struct mutator *self = midden_thread_self();
+  void *base = midden_thread_stack_base();
+  mutator_enter(self);
+  REQUIRE(pthread_create(&stopper, NULL, stop_and_resume, NULL) == 0, "no thread");
+  while (!world_is_stopped()) atomic_pause();
+  int result = midden_thread_set_stack_base_of(self, base);
+  mutator_leave(self);
+  pthread_join(stopper, NULL);
+  assert_int_equal(result, -EPERM);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(stop_waits_for_return),
-                                     cmocka_unit_test(stop_waits_for_what_follows)};
+                                     cmocka_unit_test(stop_waits_for_what_follows),
+                                     cmocka_unit_test(base_is_told_by_who_stops)};
   return test_run_group(tests);
 }
