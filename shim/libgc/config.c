@@ -86,9 +86,10 @@ static void config_follow_stack_bottom(void) {
   config_told.stack_bottom = bottom;
 }
 
+/* Even if the variable says so already: a root callback may have told midden another base since. */
 static void *config_set_stack_bottom_locked(void *bottom) {
-  GC_stackbottom = bottom;
-  config_follow_stack_bottom();
+  GC_stackbottom = config_told.stack_bottom = bottom;
+  midden_thread_set_stack_base(bottom);
   return NULL;
 }
 
