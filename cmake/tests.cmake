@@ -277,6 +277,9 @@ target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drai
 target_link_options(test_unit_barrier_races PRIVATE
   "LINKER:--wrap=roots_visit_running,--wrap=handshake_run,--wrap=large_alloc")
 
+# What test_barrier_driver.c has refused.
+target_link_options(test_unit_barrier_driver PRIVATE "LINKER:--wrap=mutator_attach_own")
+
 # What test_stop_signals.c does around the reading of the roots, and before a thread starts.
 target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")
 

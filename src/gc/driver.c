@@ -45,6 +45,7 @@ static void run(void *argument) {
   (void)argument;
   if (mutator_attach_own() != 0) {
     atomic_store_release(&driver.state, (uint32_t)NONE);
+    wake_all(&driver.served);
     return;
   }
   struct mutator *self = mutator_self();
@@ -92,10 +93,10 @@ static uint32_t post(enum collector_reason reason) {
   return number;
 }
 
-/* A driver that could not attach leaves again. */
-static bool is_served(uint32_t number) {
-  return (int32_t)(atomic_load_acquire(&driver.served) - number) >= 0 || atomic_load_acquire(&driver.state) == NONE;
-}
+static bool is_served(uint32_t number) { return (int32_t)(atomic_load_acquire(&driver.served) - number) >= 0; }
+
+/* A driver that could not attach leaves again: there is nothing to wait for. */
+static bool is_settled(uint32_t number) { return is_served(number) || atomic_load_acquire(&driver.state) == NONE; }
 
 struct wait {
   struct mutator *self;
@@ -104,7 +105,7 @@ struct wait {
   uint32_t number; /* of the request */
 };
 
-static bool is_over(const struct wait *wait) { return is_served(wait->number) || handover_is_offered(); }
+static bool is_over(const struct wait *wait) { return is_settled(wait->number) || handover_is_offered(); }
 
 /* Until the cycle is over, or this thread wanted for its end.  It is safe before it asks: then its stack is never scanned from
  * further below than `stack_pointer`. */
@@ -126,7 +127,7 @@ static void wait_with_registers(uintptr_t stack_pointer, void *argument) {
   do {
     wait_while_safe(wait, stack_pointer);
     handover_take_at(wait->self, stack_pointer);
-  } while (!is_served(wait->number));
+  } while (!is_settled(wait->number));
 }
 
 /* The heap has passed its goal, and no cycle that was asked for on the way has begun: the driver has had no processor. */
@@ -164,7 +165,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
   assist_wake_worker();
   os_call_with_registers(wait_with_registers, &wait);
   atomic_sub_relaxed(&driver.waiting, 1u);
-  return true;
+  return is_served(wait.number);
 }
 
 bool driver_ask_idle(uint32_t *request) {
@@ -173,7 +174,7 @@ bool driver_ask_idle(uint32_t *request) {
   return true;
 }
 
-bool driver_has_served(uint32_t request) { return is_served(request); }
+bool driver_has_served(uint32_t request) { return is_settled(request); }
 
 bool driver_is_urgent(void) { return atomic_load_relaxed(&driver.waiting) != 0; }
 

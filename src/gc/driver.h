@@ -18,7 +18,7 @@
 #include "gc/collector.h"
 
 /* Asks for a cycle; for COLLECT_HEAP returns at once, otherwise when one that began after the call is done, SAFE
- * meanwhile.  False where there is no driver.  Outside critical sections. */
+ * meanwhile.  False where there is no driver, or it leaves without having served the request.  Outside critical sections. */
 bool driver_request(struct mutator *self, enum collector_reason reason);
 
 /* Asks for an idle cycle and does not wait: nobody is in a hurry for it.  False where there is no driver.  When the driver
