@@ -103,6 +103,7 @@ struct wait {
   enum collector_reason reason;
   bool is_posted;
   uint32_t number; /* of the request */
+  bool is_to_tell; /* it has ended a cycle */
 };
 
 static bool is_over(const struct wait *wait) { return is_settled(wait->number) || handover_is_offered(); }
@@ -126,7 +127,7 @@ static void wait_with_registers(uintptr_t stack_pointer, void *argument) {
   struct wait *wait = argument;
   do {
     wait_while_safe(wait, stack_pointer);
-    handover_take_at(wait->self, stack_pointer);
+    wait->is_to_tell = handover_take_at(wait->self, stack_pointer) || wait->is_to_tell;
   } while (!is_settled(wait->number));
 }
 
@@ -165,6 +166,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
   assist_wake_worker();
   os_call_with_registers(wait_with_registers, &wait);
   atomic_sub_relaxed(&driver.waiting, 1u);
+  if (wait.is_to_tell) collector_notify_finalizers();
   return is_served(wait.number);
 }
 

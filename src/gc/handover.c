@@ -39,7 +39,7 @@ bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uin
 
 /* ---- threads of the program ---- */
 
-static bool run_step(struct mutator *self, uintptr_t stack_pointer) {
+bool handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
   uint32_t offered = HANDOVER_OFFERED;
   if (!handover_is_offered() || self->critical != 0) return false;
   if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return false;
@@ -51,12 +51,8 @@ static bool run_step(struct mutator *self, uintptr_t stack_pointer) {
   return true;
 }
 
-void handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
-  if (run_step(self, stack_pointer)) collector_notify_finalizers();
-}
-
 void handover_take_untold_at(struct mutator *self, uintptr_t stack_pointer) {
-  if (run_step(self, stack_pointer)) atomic_store_relaxed(&handover_is_untold, true);
+  if (handover_take_at(self, stack_pointer)) atomic_store_relaxed(&handover_is_untold, true);
 }
 
 void handover_tell(struct mutator *self) {
@@ -64,7 +60,9 @@ void handover_tell(struct mutator *self) {
   if (atomic_exchange_acq_rel(&handover_is_untold, false)) collector_notify_finalizers();
 }
 
-static void take(uintptr_t stack_pointer, void *self) { handover_take_at(self, stack_pointer); }
+static void take(uintptr_t stack_pointer, void *self) {
+  if (handover_take_at(self, stack_pointer)) collector_notify_finalizers();
+}
 
 void handover_take(struct mutator *self) { os_call_with_registers(take, self); }
 

@@ -47,8 +47,9 @@ static inline bool handover_is_offered_to_all(void) {
 /* Takes the step, if one is offered.  By a thread that allocates, or waits for the cycle; outside critical sections. */
 void handover_take(struct mutator *self);
 
-/* The same by a thread whose registers are saved: what lies below `stack_pointer` is the collector's own. */
-void handover_take_at(struct mutator *self, uintptr_t stack_pointer);
+/* The same by a thread whose registers are saved: what lies below `stack_pointer` is the collector's own.  True if it did, and is to
+ * tell of finalizers, which may not return; when it has nothing to undo any more. */
+bool handover_take_at(struct mutator *self, uintptr_t stack_pointer);
 
 /* The same by one that waits for a lock: it may hold locks of the program's, which finalizers take.  They are told of by the next
  * thread that allocates (handover_tell; outside critical sections), as where the driver itself has ended a cycle. */

@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "gc/collector.h"
 #include "gc/cycle.h"
+#include "gc/driver.h"
 #include "gc/handover.h"
 #include "os/os.h"
 #include "support/heap_test.h"
@@ -219,6 +220,43 @@ static void a_cycle_that_nobody_ends_is_given_up(void **state) {
   midden_set_event_callback(NULL, NULL);
 }
 
+/* ---- finalizers that do not return ---- */
+
+static jmp_buf out;
+
+static void leave(void *unused) {
+  (void)unused;
+  longjmp(out, 1);
+}
+
+static void no_finalizer(void *object, void *argument) { (void)object, (void)argument; }
+
+NOINLINE_TEST static void make_garbage_with_finalizers(void) {
+  for (int i = 0; i < 100; i++)
+    midden_finalizer_set(midden_alloc(64), no_finalizer, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL);
+}
+
+NOINLINE_TEST static bool collect_and_leave(void) {
+  if (setjmp(out) != 0) return true;
+  test_collect_clean();
+  return false;
+}
+
+/* Or all cycles from then on would be in a hurry. */
+static void who_leaves_by_a_finalizer_waits_no_more(void **state) {
+  (void)state;
+  void *volatile large = midden_alloc(4 << 20); /* so that cycles run beside the program */
+  midden_set_event_callback(hear, NULL);
+  midden_set_finalizer_notify(leave, NULL);
+  make_garbage_with_finalizers();
+  REQUIRE(collect_and_leave(), "no finalizers are ready");
+  REQUIRE(!driver_is_urgent(), "it counts as waiting for a collection");
+  midden_set_finalizer_notify(NULL, NULL);
+  midden_finalizers_run(SIZE_MAX);
+  midden_set_event_callback(NULL, NULL);
+  REQUIRE(large != NULL, "out of memory");
+}
+
 int main(void) {
   struct midden_options options = {
       .size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = 100, .brief_stop_us = -1};
@@ -232,6 +270,7 @@ int main(void) {
                                      cmocka_unit_test(one_that_waits_for_the_lock_takes_it),
                                      cmocka_unit_test(one_that_waits_for_a_loan_takes_it),
                                      cmocka_unit_test(one_that_forks_takes_it),
-                                     cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up)};
+                                     cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up),
+                                     cmocka_unit_test(who_leaves_by_a_finalizer_waits_no_more)};
   return test_run_group(tests);
 }
