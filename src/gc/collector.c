@@ -120,10 +120,10 @@ static unsigned choose_markers(void) {
   return markers_prepare(atomic_load_relaxed(&collector.markers));
 }
 
-/* Processor time of this cycle: that of the collecting thread, and of those that helped it to mark or assisted. */
+/* Processor time of this cycle: that of the collecting thread, and of those that helped it to mark, assisted or ended it. */
 static uint64_t cycle_cpu_ns(const struct cycle *cycle, uint64_t own_ns) {
   for (unsigned i = 1; i < cycle->markers; i++) own_ns += collector.marker[i].cpu_ns;
-  return own_ns + cycle->report.assist_ns;
+  return own_ns + cycle->taken_cpu_ns + cycle->report.assist_ns;
 }
 
 /* What the collector has cost, cycle and releasing for the limit. */

@@ -370,6 +370,7 @@ static void end_left(struct cycle *cycle) {
 static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argument) {
   struct cycle *cycle = argument;
   struct mutator *driver = cycle->self;
+  uint64_t cpu_ns = os_thread_cpu_ns();
   cycle->self = self;
   cycle->stack_pointer = stack_pointer;
   bool goes_on = true;
@@ -380,6 +381,7 @@ static void end_cycle(struct mutator *self, uintptr_t stack_pointer, void *argum
   }
   if (goes_on && !cycle->was_left) sweep_and_end(cycle);
   cycle->self = driver;
+  if (self != driver) cycle->taken_cpu_ns += os_thread_cpu_ns() - cpu_ns;
 }
 
 /* Between cycles it holds nothing. */

@@ -220,6 +220,27 @@ static void a_cycle_that_nobody_ends_is_given_up(void **state) {
   midden_set_event_callback(NULL, NULL);
 }
 
+enum { BURNT_NS = 30000000 };
+
+static void burn(enum midden_event event, void *argument) {
+  (void)argument;
+  if (event != MIDDEN_EVENT_STOPPED) return;
+  for (uint64_t start_ns = os_thread_cpu_ns(); os_thread_cpu_ns() - start_ns < BURNT_NS;) atomic_pause();
+}
+
+/* What a cycle costs is compared, and limited. */
+static void the_time_of_who_takes_it_counts(void **state) {
+  (void)state;
+  void *volatile large =
+      midden_alloc(4 << 20); /* so that cycles run beside the program, when it has been marked once */
+  midden_collect();
+  midden_set_event_callback(burn, NULL);
+  midden_collect();
+  midden_set_event_callback(NULL, NULL);
+  REQUIRE(large != NULL && collector.generation.full_ns >= BURNT_NS, "the cycle took %.0f ns",
+          collector.generation.full_ns);
+}
+
 /* ---- finalizers that do not return ---- */
 
 static jmp_buf out;
@@ -271,6 +292,7 @@ int main(void) {
                                      cmocka_unit_test(one_that_waits_for_a_loan_takes_it),
                                      cmocka_unit_test(one_that_forks_takes_it),
                                      cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up),
+                                     cmocka_unit_test(the_time_of_who_takes_it_counts),
                                      cmocka_unit_test(who_leaves_by_a_finalizer_waits_no_more)};
   return test_run_group(tests);
 }
