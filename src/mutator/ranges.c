@@ -26,11 +26,23 @@ static void splice(struct ranges *set, size_t from, size_t to, const struct os_r
   set->count = set->count - (to - from) + count;
 }
 
+size_t ranges_first_beyond(const struct ranges *set, uintptr_t address) {
+  size_t low = 0, high = set->count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (set->items[middle].end > address) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
 int ranges_add(struct ranges *set, struct os_range range) {
   if (range.start >= range.end) return 0;
   if (make_room(set) != 0) return -ENOMEM;
-  size_t from = 0;
-  while (from < set->count && set->items[from].end < range.start) from++;
+  size_t from = range.start == 0 ? 0 : ranges_first_beyond(set, range.start - 1); /* or ends where this one starts */
   size_t to = from;
   for (; to < set->count && set->items[to].start <= range.end; to++) {
     range.start = min_size(range.start, set->items[to].start);
@@ -42,8 +54,7 @@ int ranges_add(struct ranges *set, struct os_range range) {
 
 int ranges_remove(struct ranges *set, struct os_range range) {
   if (range.start >= range.end) return 0;
-  size_t from = 0;
-  while (from < set->count && set->items[from].end <= range.start) from++;
+  size_t from = ranges_first_beyond(set, range.start);
   size_t to = from;
   while (to < set->count && set->items[to].start < range.end) to++;
   if (from == to) return 0;
@@ -60,9 +71,8 @@ void ranges_clear(struct ranges *set) { set->count = 0; }
 
 void ranges_visit_outside(const struct ranges *set, struct os_range range,
                           void (*visit)(void *argument, struct os_range range), void *argument) {
-  for (size_t i = 0; i < set->count && range.start < range.end; i++) {
+  for (size_t i = ranges_first_beyond(set, range.start); i < set->count && range.start < range.end; i++) {
     struct os_range hole = set->items[i];
-    if (hole.end <= range.start) continue;
     if (hole.start >= range.end) break;
     if (hole.start > range.start) visit(argument, (struct os_range){range.start, hole.start});
     range.start = hole.end;

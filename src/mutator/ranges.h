@@ -16,6 +16,9 @@ struct ranges {
 int ranges_add(struct ranges *set, struct os_range range);
 int ranges_remove(struct ranges *set, struct os_range range);
 
+/* The number of the first range that ends beyond an address; `count`: none does. */
+size_t ranges_first_beyond(const struct ranges *set, uintptr_t address);
+
 /* Forgets all, keeps the memory. */
 void ranges_clear(struct ranges *set);
 

@@ -52,10 +52,10 @@ int roots_exclude(struct os_range range) {
 
 void roots_visit_added_in(struct os_range range, roots_visit_fn *visit, void *argument) {
   lock_acquire(&lock);
-  for (size_t i = 0; i < added.count; i++) {
+  for (size_t i = ranges_first_beyond(&added, range.start); i < added.count; i++) {
     struct os_range item = added.items[i];
-    struct os_range part = {max_size(item.start, range.start), min_size(item.end, range.end)};
-    if (part.start < part.end) visit(argument, part);
+    if (item.start >= range.end) break;
+    visit(argument, (struct os_range){max_size(item.start, range.start), min_size(item.end, range.end)});
   }
   lock_release(&lock);
 }
@@ -198,15 +198,11 @@ bool roots_learn(struct mutator *self) {
 
 /* The first piece of the added ranges at or after `from`; false if there is none. */
 static bool added_piece_locked(uintptr_t from, struct os_range *piece) {
-  bool found = false;
-  for (size_t i = 0; i < added.count; i++) {
-    struct os_range range = added.items[i];
-    uintptr_t start = max_size(range.start, from);
-    if (start >= range.end || (found && start >= piece->start)) continue;
-    *piece = (struct os_range){start, min_size(range.end, start + PIECE_BYTES)};
-    found = true;
-  }
-  return found;
+  size_t i = ranges_first_beyond(&added, from);
+  if (i == added.count) return false;
+  uintptr_t start = max_size(added.items[i].start, from);
+  *piece = (struct os_range){start, min_size(added.items[i].end, start + PIECE_BYTES)};
+  return true;
 }
 
 bool roots_first_added_in(struct os_range range, struct os_range *piece) {
