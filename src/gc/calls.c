@@ -5,9 +5,13 @@
 #include "page/arena.h"
 #include "span/object.h"
 
+enum { MARK_STEP = 256 }; /* calls that are marked with the lock held: who takes one waits */
+
 static struct {
   struct lock lock;
   struct call *first, **last; /* under lock */
+  struct call *to_mark;       /* under lock; the next one, while the queue is marked; who takes it moves this on */
+  uint64_t appended;          /* under lock; ever */
   size_t count;               /* those not called off; atomic, written under lock */
 } queue = {.lock = LOCK_INIT(LOCK_RANK_CALLS), .last = &queue.first};
 
@@ -20,6 +24,7 @@ void calls_append_all(struct call *first, struct call *last, size_t count) {
   last->next = NULL;
   *queue.last = first;
   queue.last = &last->next;
+  queue.appended += count;
   atomic_store_relaxed(&queue.count, queue.count + count);
   lock_release(&queue.lock);
 }
@@ -42,6 +47,7 @@ static struct call *pop_locked(void) {
   if (call == NULL) return NULL;
   queue.first = call->next;
   if (queue.first == NULL) queue.last = &queue.first;
+  if (queue.to_mark == call) queue.to_mark = call->next;
   return call;
 }
 
@@ -85,12 +91,34 @@ bool calls_take(struct due_call *due) {
 
 size_t calls_count(void) { return atomic_load_relaxed(&queue.count); }
 
-void calls_mark_roots(struct midden_tracer *tracer) {
+static void mark_call(struct midden_tracer *tracer, const struct call *call) {
+  if (is_called_off(call)) return;
+  if (call->many.special.kind == SPECIAL_QUEUED) mark_address(tracer, call->many.special.object);
+  mark_address(tracer, (uintptr_t)call->argument);
+}
+
+/* False at the end. */
+static bool mark_some(struct midden_tracer *tracer) {
   lock_acquire(&queue.lock);
-  for (const struct call *call = queue.first; call != NULL; call = call->next) {
-    if (is_called_off(call)) continue;
-    if (call->many.special.kind == SPECIAL_QUEUED) mark_address(tracer, call->many.special.object);
-    mark_address(tracer, (uintptr_t)call->argument);
-  }
+  for (unsigned i = 0; i < MARK_STEP && queue.to_mark != NULL; i++, queue.to_mark = queue.to_mark->next)
+    mark_call(tracer, queue.to_mark);
+  bool has_more = queue.to_mark != NULL;
   lock_release(&queue.lock);
+  return has_more;
+}
+
+uint64_t calls_mark_roots(struct midden_tracer *tracer) {
+  lock_acquire(&queue.lock);
+  uint64_t appended = queue.appended;
+  queue.to_mark = queue.first;
+  lock_release(&queue.lock);
+  while (mark_some(tracer)) continue;
+  return appended;
+}
+
+uint64_t calls_appended(void) {
+  lock_acquire(&queue.lock);
+  uint64_t appended = queue.appended;
+  lock_release(&queue.lock);
+  return appended;
 }

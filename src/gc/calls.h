@@ -52,7 +52,9 @@ void calls_append(struct call *call);
 /* The same for a list by `next` of so many. */
 void calls_append_all(struct call *first, struct call *last, size_t count);
 
-/* Marks arguments, and the objects of finalizers. */
-void calls_mark_roots(struct midden_tracer *tracer);
+/* Marks arguments, and the objects of finalizers, of all calls that are in the queue now; how many were ever appended: when that is
+ * the same later, these are roots no more than what the program has taken.  One thread at a time. */
+uint64_t calls_mark_roots(struct midden_tracer *tracer);
+uint64_t calls_appended(void);
 
 #endif

@@ -214,7 +214,7 @@ static void mark_rest(struct cycle *cycle, unsigned markers) {
   struct midden_tracer *first = &collector.tracers[0];
   become_stopped(cycle, markers);
   if (cycle->young_are_white) rootset_mark_new_stw(first);
-  settle_mark_queue_stw(first);
+  settle_mark_new_queue_stw(first);
   cycle_report_program_roots(first);
   rootset_mark_told_stw(first);
   mark_postponed_stw(first);

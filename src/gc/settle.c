@@ -44,6 +44,7 @@ static NOT_A_ROOT struct {
   struct found found[MARKERS_MAX];
   struct finalizer_settling finalizers;
   bool arguments_done;          /* in a cycle that runs beside the program */
+  uint64_t queue_marked;        /* calls ever queued when the queue was marked beside the program */
   size_t suspects;              /* objects that were marked meanwhile, it seems by their own cleanup's argument */
   uintptr_t unnamed[NAMES_MAX]; /* of them, some that were not named yet */
   size_t unnamed_count;
@@ -79,6 +80,10 @@ static void push(struct special **list, struct special *record) {
 void settle_begin_stw(void) { special_restart_stw(); }
 
 void settle_mark_queue_stw(struct midden_tracer *tracer) { calls_mark_roots(tracer); }
+
+void settle_mark_new_queue_stw(struct midden_tracer *tracer) {
+  if (calls_appended() != settling.queue_marked) calls_mark_roots(tracer);
+}
 
 static bool mark_finalizer_argument(struct special *record, bool marked, void *argument) {
   (void)marked;
@@ -397,7 +402,7 @@ static void mark_referring(struct midden_tracer *tracer) {
 
 uint64_t settle_grey_ahead_running(struct midden_tracer *tracer) {
   uint64_t before = mark_count(tracer);
-  calls_mark_roots(tracer);
+  settling.queue_marked = calls_mark_roots(tracer);
   if (settle_referring() != 0) mark_referring(tracer);
   mark_publish(tracer);
   return mark_count(tracer) - before;

@@ -1,5 +1,6 @@
 /* Dirty-page mode: what nothing but arguments of finalizers and cleanups lead to is marked beside the program.  The stop, which visits
- * them once more, finds it marked. */
+ * them once more, finds it marked.  So is what the queue of calls that are due leads to, which the stop passes over, unless there are
+ * new ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include "gc/calls.h"
+#include "gc/finalizer.h"
+#include "gc/rounds.h"
 #include "mutator/world.h"
 #include "span/guard.h"
 #include "support/cycle_steps.h"
@@ -77,6 +81,79 @@ static void what_a_cleanup_refers_to_is(void **state) {
   require_marked_beside(hang_on_cleanup);
 }
 
+/* ---- the queue ---- */
+
+enum { MAGIC = 0x600d };
+
+static size_t queue_beside, queue_stopped; /* atomic; how often it was marked */
+static bool makes_all_ready;               /* in the next cycle, before its rounds */
+static size_t intact;                      /* finalized objects */
+
+/* The names are the linker's. */
+uint64_t __real_calls_mark_roots(struct midden_tracer *tracer);
+uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer);
+void __real_rounds_run(struct cycle *running);
+void __wrap_rounds_run(struct cycle *running);
+
+uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer) {
+  atomic_add_relaxed(world_is_stopped() ? &queue_stopped : &queue_beside, (size_t)1);
+  return __real_calls_mark_roots(tracer);
+}
+
+/* The one thread of the program waits for the collection: it is as good as stopped. */
+void __wrap_rounds_run(struct cycle *running) {
+  if (makes_all_ready) finalizer_ready_all_stw();
+  makes_all_ready = false;
+  __real_rounds_run(running);
+}
+
+static void look_at(void *object, void *argument) { intact += *(uintptr_t *)object == MAGIC && argument == NULL; }
+
+NOINLINE_TEST static void drop_with_finalizer(void) {
+  uintptr_t *object = midden_alloc(64);
+  *object = MAGIC;
+  REQUIRE(midden_finalizer_set(object, look_at, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL) == 0, "out of memory");
+}
+
+NOINLINE_TEST static void fill_free_memory(void) {
+  for (int i = 0; i < NODES; i++) memset(midden_alloc(64), 0xdd, 64);
+}
+
+static void require_intact(size_t count) {
+  test_collect_clean();
+  fill_free_memory();
+  intact = 0;
+  assert_int_equal(midden_finalizers_run(SIZE_MAX), count);
+  assert_int_equal(intact, count);
+}
+
+static void the_queue_is_marked_beside(void **state) {
+  (void)state;
+  holder = midden_alloc(4 << 20); /* smaller heaps are marked in a stop */
+  test_collect_clean();
+  midden_finalizers_run(SIZE_MAX); /* of the tests before */
+  for (int i = 0; i < 1000; i++) drop_with_finalizer();
+  test_collect_clean();
+  size_t count = test_stats().finalizers_ready;
+  queue_beside = queue_stopped = 0;
+  midden_collect();
+  assert_true(count > 900);
+  assert_int_equal(queue_beside, 1);
+  assert_int_equal(queue_stopped, 0);
+  require_intact(count);
+}
+
+static void what_comes_to_it_late_is_marked(void **state) {
+  (void)state;
+  drop_with_finalizer();
+  test_scrub_stack();
+  makes_all_ready = true;
+  queue_stopped = 0;
+  midden_collect();
+  assert_int_equal(queue_stopped, 1);
+  require_intact(1);
+}
+
 int main(void) {
   test_start("unit/dirty_specials");
   if (!test_writes_are_told()) return TEST_SKIPPED;
@@ -89,6 +166,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_a_finalizer_refers_to_is),
       cmocka_unit_test(what_a_cleanup_refers_to_is),
+      cmocka_unit_test(the_queue_is_marked_beside),
+      cmocka_unit_test(what_comes_to_it_late_is_marked),
   };
   return test_run_group(tests);
 }
