@@ -203,7 +203,7 @@ static void mark_job(void *argument, unsigned marker) {
   work_join();
   rounds_scan_share_stw(tracer);
   rootset_mark_share(tracer);
-  settle_mark_share_stw(tracer);
+  settle_mark_new_share_stw(tracer);
   mark_drain(tracer);
   memcheck_quiet_end();
   cycle_end_share(marker, cpu_ns);

@@ -23,7 +23,7 @@ static void replace_locked(struct span *span, struct call *existing, const struc
   existing->many.special.order = wanted->many.special.order;
   existing->many.special.refers = wanted->many.special.refers;
   existing->many.special.named = false;
-  if (wanted->many.special.refers) span->specials->refers = true;
+  if (wanted->many.special.refers) special_note_referring_locked(span->specials);
 }
 
 static void remove_locked(struct span *span, struct special *record) {

@@ -45,6 +45,7 @@ static NOT_A_ROOT struct {
   struct finalizer_settling finalizers;
   bool arguments_done;          /* in a cycle that runs beside the program */
   uint64_t queue_marked;        /* calls ever queued when the queue was marked beside the program */
+  uint32_t marking;             /* the number of the last marking of specials beside it, in dirty-page mode; not 0 */
   size_t suspects;              /* objects that were marked meanwhile, it seems by their own cleanup's argument */
   uintptr_t unnamed[NAMES_MAX]; /* of them, some that were not named yet */
   size_t unnamed_count;
@@ -99,6 +100,14 @@ static void mark_finalizer_arguments(struct special_set *set, void *argument, un
 
 void settle_mark_share_stw(struct midden_tracer *tracer) {
   special_visit_share_stw(mark_finalizer_arguments, tracer, 0);
+}
+
+static void mark_new_finalizer_arguments(struct special_set *set, void *argument, unsigned marker) {
+  if (set->marking != settling.marking) mark_finalizer_arguments(set, argument, marker);
+}
+
+void settle_mark_new_share_stw(struct midden_tracer *tracer) {
+  special_visit_share_stw(mark_new_finalizer_arguments, tracer, 0);
 }
 
 /* ---- values ---- */
@@ -393,15 +402,21 @@ size_t settle_referring(void) {
          atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]);
 }
 
+static void mark_finalizer_arguments_ahead(struct special_set *set, void *argument, unsigned marker) {
+  mark_finalizer_arguments(set, argument, marker);
+  set->marking = settling.marking;
+}
+
 static void mark_referring(struct midden_tracer *tracer) {
   special_freeze();
-  special_visit_running(mark_finalizer_arguments, tracer);
+  special_visit_running(mark_finalizer_arguments_ahead, tracer);
   mark_values_running(tracer);
   special_thaw();
 }
 
 uint64_t settle_grey_ahead_running(struct midden_tracer *tracer) {
   uint64_t before = mark_count(tracer);
+  if (++settling.marking == 0) settling.marking = 1;
   settling.queue_marked = calls_mark_roots(tracer);
   if (settle_referring() != 0) mark_referring(tracer);
   mark_publish(tracer);

@@ -236,6 +236,11 @@ static void ring_append(struct special_many *first, struct special_many *record)
   first->previous_alike = record;
 }
 
+void special_note_referring_locked(struct special_set *set) {
+  set->refers = true;
+  set->marking = 0;
+}
+
 int special_add_locked(struct span *span, struct special *record) {
   struct special_set *set = span->specials;
   if (set == NULL) set = make_set(span);
@@ -243,7 +248,7 @@ int special_add_locked(struct span *span, struct special *record) {
   struct special **place = place_of(set, record->object, record->kind);
   bool found = is_at(*place, record->object, record->kind);
   if (found && !is_many(record->kind)) return -EEXIST;
-  set->refers = set->refers || record->refers;
+  if (record->refers) special_note_referring_locked(set);
   struct special_many *many = (struct special_many *)record;
   if (found) {
     ring_append((struct special_many *)*place, many);

@@ -72,6 +72,8 @@ struct special_set {
   uint8_t size;         /* which of the sizes of sets this is */
   bool refers;          /* a record of it has, or had, `refers` */
   bool has_dead;        /* the collector's, from pass to pass: an object of it was found unmarked */
+  uint32_t
+      marking; /* the last one beside the program that has marked its finalizers' arguments; 0: there are new ones */
   struct special *buckets[];
 };
 
@@ -89,11 +91,14 @@ void special_free(struct special *record);
 /* The stripe of a span. */
 struct lock *special_lock(const struct span *span);
 
-/* All three with the stripe held.  `record` has its object and kind; -EEXIST where the object has one of that kind and may
+/* All four with the stripe held.  `record` has its object and kind; -EEXIST where the object has one of that kind and may
  * not have two, -ENOMEM; in both cases nothing is changed. */
 int special_add_locked(struct span *span, struct special *record);
 struct special *special_find_locked(const struct span *span, uintptr_t object, enum special_kind kind);
 void special_remove_locked(struct span *span, struct special *record);
+
+/* A record of the set was given an argument that may be an object. */
+void special_note_referring_locked(struct special_set *set);
 
 /* ---- the world stopped ---- */
 

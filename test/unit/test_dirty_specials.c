@@ -1,6 +1,5 @@
-/* Dirty-page mode: what nothing but arguments of finalizers and cleanups lead to is marked beside the program.  The stop, which visits
- * them once more, finds it marked.  So is what the queue of calls that are due leads to, which the stop passes over, unless there are
- * new ones. */
+/* Dirty-page mode: what nothing but arguments of finalizers and cleanups lead to is marked beside the program, as is what the queue of
+ * calls that are due leads to.  The stop finds it marked; of finalizers and the queue it looks at what is new alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +8,10 @@
 #include <cmocka.h>
 
 #include "gc/calls.h"
+#include "gc/collector.h"
 #include "gc/finalizer.h"
 #include "gc/rounds.h"
+#include "gc/special.h"
 #include "mutator/world.h"
 #include "span/guard.h"
 #include "support/cycle_steps.h"
@@ -81,17 +82,20 @@ static void what_a_cleanup_refers_to_is(void **state) {
   require_marked_beside(hang_on_cleanup);
 }
 
-/* ---- the queue ---- */
+/* ---- what is new ---- */
 
 enum { MAGIC = 0x600d };
 
 static size_t queue_beside, queue_stopped; /* atomic; how often it was marked */
-static bool makes_all_ready;               /* in the next cycle, before its rounds */
+static size_t sets_stopped;                /* atomic; whose records were looked at, to mark */
+static void (*act)(void);                  /* by the collector's thread in the next cycle, before its rounds */
 static size_t intact;                      /* finalized objects */
 
 /* The names are the linker's. */
 uint64_t __real_calls_mark_roots(struct midden_tracer *tracer);
 uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer);
+void __real_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument);
+void __wrap_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument);
 void __real_rounds_run(struct cycle *running);
 void __wrap_rounds_run(struct cycle *running);
 
@@ -100,20 +104,35 @@ uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer) {
   return __real_calls_mark_roots(tracer);
 }
 
+void __wrap_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument) {
+  if (world_is_stopped() && collector_phase() == COLLECTOR_MARK) atomic_add_relaxed(&sets_stopped, (size_t)1);
+  __real_special_filter_stw(set, keep, argument);
+}
+
 /* The one thread of the program waits for the collection: it is as good as stopped. */
 void __wrap_rounds_run(struct cycle *running) {
-  if (makes_all_ready) finalizer_ready_all_stw();
-  makes_all_ready = false;
+  if (act != NULL) act();
+  act = NULL;
   __real_rounds_run(running);
 }
 
-static void look_at(void *object, void *argument) { intact += *(uintptr_t *)object == MAGIC && argument == NULL; }
+static bool is_intact(const uintptr_t *object) { return object == NULL || *object == MAGIC; }
 
-NOINLINE_TEST static void drop_with_finalizer(void) {
+static void look_at(void *object, void *argument) { intact += is_intact(object) && is_intact(argument); }
+
+NOINLINE_TEST static uintptr_t *make_object(void) {
   uintptr_t *object = midden_alloc(64);
+  REQUIRE(object != NULL, "out of memory");
   *object = MAGIC;
-  REQUIRE(midden_finalizer_set(object, look_at, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL) == 0, "out of memory");
+  return object;
 }
+
+NOINLINE_TEST static void add_finalizer(void *object, void *argument) {
+  int error = midden_finalizer_set(object, look_at, argument, MIDDEN_FINALIZE_ORDERED, NULL, NULL);
+  REQUIRE(error == 0, "midden_finalizer_set: %d", error);
+}
+
+NOINLINE_TEST static void drop_with_finalizer(void) { add_finalizer(make_object(), NULL); }
 
 NOINLINE_TEST static void fill_free_memory(void) {
   for (int i = 0; i < NODES; i++) memset(midden_alloc(64), 0xdd, 64);
@@ -147,11 +166,39 @@ static void what_comes_to_it_late_is_marked(void **state) {
   (void)state;
   drop_with_finalizer();
   test_scrub_stack();
-  makes_all_ready = true;
+  act = finalizer_ready_all_stw;
   queue_stopped = 0;
   midden_collect();
   assert_int_equal(queue_stopped, 1);
   require_intact(1);
+}
+
+/* In one set. */
+static uintptr_t *objects[2]; /* roots */
+
+static void add_second(void) { add_finalizer(objects[1], make_object()); }
+static void replace_first(void) { add_finalizer(objects[0], make_object()); }
+
+static void require_looked_at(void (*action)(void), size_t sets) {
+  act = action;
+  sets_stopped = 0;
+  midden_collect();
+  assert_int_equal(sets_stopped, sets);
+}
+
+static void arguments_that_come_late_are_marked(void **state) {
+  (void)state;
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) objects[i] = make_object();
+  add_finalizer(objects[0], make_object());
+  test_scrub_stack();
+  require_looked_at(NULL, 0);
+  require_looked_at(add_second, 1);
+  fill_free_memory();
+  require_looked_at(replace_first, 1);
+  fill_free_memory();
+  require_looked_at(NULL, 0);
+  objects[0] = objects[1] = NULL;
+  require_intact(2);
 }
 
 int main(void) {
@@ -164,10 +211,9 @@ int main(void) {
   REQUIRE(number >= MIDDEN_KINDS_BUILT_IN, "midden_kind_new: %d", number);
   kind = (midden_kind)number;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_a_finalizer_refers_to_is),
-      cmocka_unit_test(what_a_cleanup_refers_to_is),
-      cmocka_unit_test(the_queue_is_marked_beside),
-      cmocka_unit_test(what_comes_to_it_late_is_marked),
+      cmocka_unit_test(what_a_finalizer_refers_to_is),       cmocka_unit_test(what_a_cleanup_refers_to_is),
+      cmocka_unit_test(the_queue_is_marked_beside),          cmocka_unit_test(what_comes_to_it_late_is_marked),
+      cmocka_unit_test(arguments_that_come_late_are_marked),
   };
   return test_run_group(tests);
 }
