@@ -257,7 +257,7 @@ static bool settle_finalizers_stw(const struct settle_markers *by) {
 
 static void settle(struct cycle *cycle, unsigned markers) {
   struct settle_markers by = {collector.tracers, markers, cycle_drain_alone};
-  settle_values_stw(&by);
+  settle_new_values_stw(&by);
   cycle_check_stw(cycle);
   cycle_set_phase(COLLECTOR_MARK_TERMINATION);
   cycle->was_left = !settle_finalizers_stw(&by);

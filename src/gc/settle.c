@@ -128,11 +128,14 @@ static void mark_values(struct special_set *set, void *argument, unsigned marker
   if (has_values(set)) special_filter_stw(set, mark_value, argument);
 }
 
-static void values_job(void *argument, unsigned marker) {
-  (void)argument;
+static void mark_new_values(struct special_set *set, void *argument, unsigned marker) {
+  if (set->marking != settling.marking) mark_values(set, argument, marker);
+}
+
+static void values_job(void *visit, unsigned marker) {
   struct midden_tracer *tracer = tracer_of(marker);
   work_join();
-  special_visit_share_stw(mark_values, tracer, marker);
+  special_visit_share_stw(*(special_visit_fn **)visit, tracer, marker);
   mark_drain(tracer);
 }
 
@@ -152,7 +155,7 @@ void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object) {
   lock_release(special_lock(span));
 }
 
-void settle_values_stw(const struct settle_markers *markers) {
+static void mark_all_values(const struct settle_markers *markers, special_visit_fn *visit) {
   settling.markers = *markers;
   if (special_set_count_stw() == 0) return;
   if (special_totals[SPECIAL_CLEANUP] == 0 && special_totals[SPECIAL_EPHEMERON] == 0) return;
@@ -160,10 +163,13 @@ void settle_values_stw(const struct settle_markers *markers) {
   do {
     special_restart_stw();
     work_begin();
-    markers_run(settling.markers.count, values_job, NULL);
+    markers_run(settling.markers.count, values_job, &visit);
     drain();
   } while (mark_watch_was_incomplete());
 }
+
+void settle_values_stw(const struct settle_markers *markers) { mark_all_values(markers, mark_values); }
+void settle_new_values_stw(const struct settle_markers *markers) { mark_all_values(markers, mark_new_values); }
 
 /* ---- arguments ---- */
 
@@ -193,7 +199,8 @@ static bool mark_dead_argument(struct special *record, bool marked, void *argume
 
 static void mark_dead_arguments(struct special_set *set, void *argument, unsigned marker) {
   (void)marker;
-  if (set->refers && set->counts[SPECIAL_CLEANUP] != 0) special_filter_stw(set, mark_dead_argument, argument);
+  if (!set->refers || set->counts[SPECIAL_CLEANUP] == 0 || slots_all_marked(set->span)) return;
+  special_filter_stw(set, mark_dead_argument, argument);
 }
 
 static void settle_arguments(void) {
@@ -407,10 +414,30 @@ static void mark_finalizer_arguments_ahead(struct special_set *set, void *argume
   set->marking = settling.marking;
 }
 
+struct values_ahead {
+  struct midden_tracer *tracer;
+  bool all; /* that the set will have, unless it is given more */
+};
+
+static bool mark_value_ahead(struct special *record, bool marked, void *argument) {
+  struct values_ahead *ahead = argument;
+  ahead->all = ahead->all && (marked || record->kind != SPECIAL_CLEANUP);
+  return mark_value(record, marked, ahead->tracer);
+}
+
+/* Ephemerons are given other values, and no record tells. */
+static void mark_values_ahead(struct special_set *set, void *argument, unsigned marker) {
+  (void)marker;
+  if (!has_values(set)) return;
+  struct values_ahead ahead = {.tracer = argument, .all = set->counts[SPECIAL_EPHEMERON] == 0};
+  special_filter_stw(set, mark_value_ahead, &ahead);
+  if (!ahead.all) set->marking = 0;
+}
+
 static void mark_referring(struct midden_tracer *tracer) {
   special_freeze();
   special_visit_running(mark_finalizer_arguments_ahead, tracer);
-  mark_values_running(tracer);
+  special_visit_running(mark_values_ahead, tracer);
   special_thaw();
 }
 

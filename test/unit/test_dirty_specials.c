@@ -1,5 +1,5 @@
 /* Dirty-page mode: what nothing but arguments of finalizers and cleanups lead to is marked beside the program, as is what the queue of
- * calls that are due leads to.  The stop finds it marked; of finalizers and the queue it looks at what is new alone. */
+ * calls that are due leads to.  The stop finds it marked, and looks at what is new alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -201,6 +201,41 @@ static void arguments_that_come_late_are_marked(void **state) {
   require_intact(2);
 }
 
+static void look_at_argument(void *argument) { intact += *(uintptr_t *)argument == MAGIC; }
+
+NOINLINE_TEST static void add_cleanup(void *object) {
+  int error = midden_cleanup_add(object, look_at_argument, make_object(), NULL);
+  REQUIRE(error == 0, "midden_cleanup_add: %d", error);
+}
+
+static uintptr_t hidden;
+
+NOINLINE_TEST static void hide_second(void) {
+  hidden = test_hide(objects[1]);
+  objects[1] = NULL;
+}
+
+static void add_another(void) { add_cleanup(objects[0]); }
+static void find_second(void) { objects[1] = test_unhide(hidden); }
+
+/* The second object is not known to live when such arguments are marked; then it is. */
+static void arguments_of_cleanups_that_come_late_are_marked(void **state) {
+  (void)state;
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) add_cleanup(objects[i] = make_object());
+  test_scrub_stack();
+  require_looked_at(NULL, 0);
+  require_looked_at(add_another, 1);
+  fill_free_memory();
+  require_looked_at(NULL, 0);
+  hide_second();
+  test_scrub_stack();
+  require_looked_at(find_second, 1);
+  fill_free_memory();
+  require_looked_at(NULL, 0);
+  objects[0] = objects[1] = NULL;
+  require_intact(3);
+}
+
 int main(void) {
   test_start("unit/dirty_specials");
   if (!test_writes_are_told()) return TEST_SKIPPED;
@@ -211,9 +246,12 @@ int main(void) {
   REQUIRE(number >= MIDDEN_KINDS_BUILT_IN, "midden_kind_new: %d", number);
   kind = (midden_kind)number;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_a_finalizer_refers_to_is),       cmocka_unit_test(what_a_cleanup_refers_to_is),
-      cmocka_unit_test(the_queue_is_marked_beside),          cmocka_unit_test(what_comes_to_it_late_is_marked),
+      cmocka_unit_test(what_a_finalizer_refers_to_is),
+      cmocka_unit_test(what_a_cleanup_refers_to_is),
+      cmocka_unit_test(the_queue_is_marked_beside),
+      cmocka_unit_test(what_comes_to_it_late_is_marked),
       cmocka_unit_test(arguments_that_come_late_are_marked),
+      cmocka_unit_test(arguments_of_cleanups_that_come_late_are_marked),
   };
   return test_run_group(tests);
 }
