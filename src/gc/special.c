@@ -249,6 +249,7 @@ int special_add_locked(struct span *span, struct special *record) {
   bool found = is_at(*place, record->object, record->kind);
   if (found && !is_many(record->kind)) return -EEXIST;
   if (record->refers) special_note_referring_locked(set);
+  if (record->kind == SPECIAL_EPHEMERON) set->marking = 0;
   struct special_many *many = (struct special_many *)record;
   if (found) {
     ring_append((struct special_many *)*place, many);

@@ -72,8 +72,7 @@ struct special_set {
   uint8_t size;         /* which of the sizes of sets this is */
   bool refers;          /* a record of it has, or had, `refers` */
   bool has_dead;        /* the collector's, from pass to pass: an object of it was found unmarked */
-  uint32_t
-      marking; /* the last one beside the program that has marked its finalizers' arguments; 0: there are new ones */
+  uint32_t marking;     /* the last one beside the program that left nothing in it to be marked; 0: there is news */
   struct special *buckets[];
 };
 
@@ -97,7 +96,7 @@ int special_add_locked(struct span *span, struct special *record);
 struct special *special_find_locked(const struct span *span, uintptr_t object, enum special_kind kind);
 void special_remove_locked(struct span *span, struct special *record);
 
-/* A record of the set was given an argument that may be an object. */
+/* A record of the set was given an argument that may be an object, which is news. */
 void special_note_referring_locked(struct special_set *set);
 
 /* ---- the world stopped ---- */

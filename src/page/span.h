@@ -47,8 +47,7 @@ struct span {
 
   /* IN_USE: owned by the layers above. */
   uint32_t sweep_generation; /* atomic; see above */
-  uint32_t
-      free_index; /* atomic; small slots: bytes from `start` before which all have been handed out since the last sweep */
+  uint32_t free_index;       /* atomic; small slots: bytes from `start` that were all handed out since the last sweep */
   uint16_t slot_bytes_small; /* bytes of one slot; 0 for a large object */
   uint16_t slot_count;       /* 1 for a large object */
   uint16_t live_count;       /* marked slots as of the last sweep; written by the sweeper */
