@@ -319,8 +319,8 @@ target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOU
 
 # Left out are tests that switch stacks behind the collector's back (stress/coroutines), white box tests of the other mode's
 # parts, and those that expect the other mode's figures of memory (stress/limit, stress/spike).
-foreach(name stress/threads stress/fibers stress/free stress/many stress/stats model/graph model/finalizers model/fibers
-        model/arrays model/specials)
+foreach(name stress/threads stress/fibers stress/free stress/many stress/stats stress/finalizer_growth model/graph
+        model/finalizers model/fibers model/arrays model/specials)
   string(REPLACE "/" "_" target "test_${name}")
   get_filename_component(folder ${name} DIRECTORY)
   set(arguments "")
@@ -340,7 +340,8 @@ endforeach()
 if(NOT CMAKE_CROSSCOMPILING)
   set(CHECKED stress/threads stress/fibers stress/many stress/coroutines stress/clearing model/specials)
   foreach(name ${CHECKED} stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers stress/free
-          stress/stats model/graph model/finalizers model/fibers model/sweep model/arrays unit/fiber unit/api_arguments unit/guard
+          stress/stats stress/finalizer_growth model/graph model/finalizers model/fibers model/sweep model/arrays unit/fiber
+          unit/api_arguments unit/guard
           unit/handshake unit/profile unit/background unit/trace_file fault/os_failures)
     if(MIDDEN_SANITIZE AND name MATCHES "^(stress/threads|stress/coroutines|model/graph)$")
       continue() # half a minute each

@@ -440,10 +440,12 @@ void concurrent_verify(struct cycle *cycle) {
 
 static void settle(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
+  slowing_stem_growth(); /* there is nothing to assist */
   check(cycle);
   settle_dead_running(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
   stacks_free_dead(cycle->self);
   concurrent_trade_sides(cycle);
+  slowing_stop();
   cycle->report.finalizers_ready = calls_count();
   cycle->report.finish_start_ns = start_ns - collector.start_ns;
   cycle->report.finish_ns = os_now_ns() - start_ns;

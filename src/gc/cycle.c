@@ -156,8 +156,9 @@ void cycle_count_marked(struct cycle *cycle, struct tally *marked) {
 
 /* How much of it lives on, to judge by what lived on of all that there was. */
 static size_t expected_survivors(const struct collector_report *report, size_t new_bytes) {
-  if (report->marked_bytes >= report->live_before_bytes) return new_bytes;
-  return (size_t)((double)new_bytes * ((double)report->marked_bytes / (double)report->live_before_bytes));
+  size_t lives_on_bytes = report->marked_bytes - min_size(settle_dying_bytes(), report->marked_bytes);
+  if (lives_on_bytes >= report->live_before_bytes) return new_bytes;
+  return (size_t)((double)new_bytes * ((double)lives_on_bytes / (double)report->live_before_bytes));
 }
 
 /* The goal of the last full cycle.  From what there is now to the next one some of its way must be left. */
@@ -191,6 +192,7 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   report->marked_bytes = tally_bytes(marked);
   report->marked_scanned_bytes = tally_row_bytes(marked, TALLY_SCANNED);
   report->marked_objects = tally_objects(marked);
+  if (!report->minor) collector.pacer.dying_bytes = settle_dying_bytes();
   note_time_to_mark(cycle);
   cycle_expect_stops();
   report->goal_bytes = goal_after(report, new_bytes);

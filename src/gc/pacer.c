@@ -49,8 +49,12 @@ static size_t limited(const struct pacer *pacer, size_t goal, size_t live_bytes,
   return min_size(goal, max_size(room, add_saturating(live_bytes, pacer_headroom(live_bytes))));
 }
 
+/* What is dying has room, and none to grow by: it is garbage when its finalizers have run.  Else a program of whose garbage most has
+ * finalizers would have its heap grow from cycle to cycle. */
 size_t pacer_unlimited_goal(const struct pacer *pacer, size_t live_bytes) {
-  return max_size(grown(live_bytes, pacer->percent), pacer->min_heap_bytes);
+  size_t dying_bytes = min_size(pacer->dying_bytes, live_bytes);
+  size_t goal_bytes = max_size(grown(live_bytes - dying_bytes, pacer->percent), pacer->min_heap_bytes);
+  return add_saturating(goal_bytes, dying_bytes);
 }
 
 size_t pacer_goal(const struct pacer *pacer, size_t live_bytes, const struct pacer_footprint *footprint) {

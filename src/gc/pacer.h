@@ -20,6 +20,7 @@ enum { PACER_SMALL_FACTOR = 2 };
 struct pacer {
   int percent;               /* growth; negative: no cycle for growth */
   size_t min_heap_bytes;     /* floor of the goal */
+  size_t dying_bytes;        /* of what lived after the last full cycle: what finalizers alone kept */
   size_t initial_heap_bytes; /* floor of the first goal */
   size_t memory_limit_bytes; /* SIZE_MAX for none */
 };

@@ -43,6 +43,8 @@ static NOT_A_ROOT struct {
   struct settle_markers markers;
   struct found found[MARKERS_MAX];
   struct finalizer_settling finalizers;
+  size_t unsettled_bytes;       /* marked before them */
+  size_t dying_bytes;           /* and for them */
   bool arguments_done;          /* in a cycle that runs beside the program */
   uint64_t queue_marked;        /* calls ever queued when the queue was marked beside the program */
   uint32_t marking;             /* the number of the last marking of specials beside it, in dirty-page mode; not 0 */
@@ -273,11 +275,19 @@ static struct call *take_finalizers(size_t *count) {
 }
 
 /* How many there are to settle. */
+static size_t marked_bytes(void) {
+  struct tally all = {0};
+  for (unsigned i = 0; i < settling.markers.count; i++) tally_add(&all, &tracer_of(i)->marked);
+  return tally_bytes(&all);
+}
+
 static size_t begin_finalizers(void) {
   size_t count;
   settling.finalizers =
       (struct finalizer_settling){.tracer = tracer_of(0), .candidates = take_finalizers(&count), .in_cycle = in_cycle};
   finalizer_settle_begin(&settling.finalizers);
+  settling.dying_bytes = 0;
+  settling.unsettled_bytes = count == 0 ? 0 : marked_bytes();
   return count;
 }
 
@@ -287,8 +297,12 @@ static bool drain_all(struct midden_tracer *tracer) {
 }
 
 bool settle_finalizers(finalizer_drain_fn *drain_some) {
-  return finalizer_settle(&settling.finalizers, drain_some != NULL ? drain_some : drain_all);
+  bool done = finalizer_settle(&settling.finalizers, drain_some != NULL ? drain_some : drain_all);
+  if (done && settling.unsettled_bytes != 0) settling.dying_bytes = marked_bytes() - settling.unsettled_bytes;
+  return done;
 }
+
+size_t settle_dying_bytes(void) { return settling.dying_bytes; }
 
 /* ---- the end ---- */
 

@@ -81,6 +81,9 @@ void settle_mark_new_queue_stw(struct midden_tracer *tracer);
 void settle_mark_new_share_stw(struct midden_tracer *tracer);
 void settle_new_values_stw(const struct settle_markers *markers);
 
+/* After settling: bytes that are marked for finalizers alone, which are to run or stand in cycles. */
+size_t settle_dying_bytes(void);
+
 /* The world runs again; the collector lock is held. */
 void settle_finish(struct mutator *self);
 

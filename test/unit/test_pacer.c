@@ -27,6 +27,18 @@ static void growth_and_extra_room(void **state) {
   assert_true(pacer_goal(&half, 100 * MIB, &empty) > 350 * MIB);
 }
 
+/* It has room, and does not grow. */
+static void what_is_dying(void **state) {
+  (void)state;
+  struct pacer pacer = standard;
+  pacer.dying_bytes = 60 * MIB;
+  assert_int_equal(pacer_goal(&pacer, 160 * MIB, &empty), (60 + 200 + PACER_SMALL_FACTOR * 8) * MIB);
+  assert_int_equal(pacer_goal(&pacer, 60 * MIB, &empty), (60 + 4) * MIB);
+  assert_int_equal(pacer_goal(&pacer, 40 * MIB, &empty), (40 + 4) * MIB);
+  pacer.percent = -1;
+  assert_true(pacer_goal(&pacer, 160 * MIB, &empty) == SIZE_MAX);
+}
+
 /* The limit is on memory, the goal on objects: tables, stacks and how full pages are lie between them. */
 static void limits(void **state) {
   (void)state;
@@ -68,7 +80,8 @@ static void extremes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(growth_and_extra_room), cmocka_unit_test(limits),
-                                     cmocka_unit_test(pages_of_objects), cmocka_unit_test(extremes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(growth_and_extra_room), cmocka_unit_test(what_is_dying),
+                                     cmocka_unit_test(limits), cmocka_unit_test(pages_of_objects),
+                                     cmocka_unit_test(extremes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
