@@ -84,7 +84,7 @@ static void what_a_cleanup_refers_to_is(void **state) {
 
 /* ---- what is new ---- */
 
-enum { MAGIC = 0x600d };
+enum { MAGIC = 0x600d, MANY_CALLS = 1000 };
 
 static size_t queue_beside, queue_stopped; /* atomic; how often it was marked */
 static size_t sets_stopped;                /* atomic; whose records were looked at, to mark */
@@ -138,11 +138,12 @@ NOINLINE_TEST static void fill_free_memory(void) {
   for (int i = 0; i < NODES; i++) memset(midden_alloc(64), 0xdd, 64);
 }
 
-static void require_intact(size_t count) {
+static void require_intact(size_t least, size_t most) {
   test_collect_clean();
   fill_free_memory();
   intact = 0;
-  assert_int_equal(midden_finalizers_run(SIZE_MAX), count);
+  size_t count = midden_finalizers_run(SIZE_MAX);
+  assert_in_range(count, least, most);
   assert_int_equal(intact, count);
 }
 
@@ -151,15 +152,15 @@ static void the_queue_is_marked_beside(void **state) {
   holder = midden_alloc(4 << 20); /* smaller heaps are marked in a stop */
   test_collect_clean();
   midden_finalizers_run(SIZE_MAX); /* of the tests before */
-  for (int i = 0; i < 1000; i++) drop_with_finalizer();
+  for (int i = 0; i < MANY_CALLS; i++) drop_with_finalizer();
   test_collect_clean();
   size_t count = test_stats().finalizers_ready;
   queue_beside = queue_stopped = 0;
   midden_collect();
-  assert_true(count > 900);
+  assert_in_range(count, MANY_CALLS - 100, MANY_CALLS); /* stale words may keep some until the next cycle */
   assert_int_equal(queue_beside, 1);
   assert_int_equal(queue_stopped, 0);
-  require_intact(count);
+  require_intact(count, MANY_CALLS);
 }
 
 static void what_comes_to_it_late_is_marked(void **state) {
@@ -170,7 +171,7 @@ static void what_comes_to_it_late_is_marked(void **state) {
   queue_stopped = 0;
   midden_collect();
   assert_int_equal(queue_stopped, 1);
-  require_intact(1);
+  require_intact(1, 1);
 }
 
 /* In one set. */
@@ -198,7 +199,7 @@ static void arguments_that_come_late_are_marked(void **state) {
   fill_free_memory();
   require_looked_at(NULL, 0);
   objects[0] = objects[1] = NULL;
-  require_intact(2);
+  require_intact(2, 2);
 }
 
 static void look_at_argument(void *argument) { intact += *(uintptr_t *)argument == MAGIC; }
@@ -233,7 +234,7 @@ static void arguments_of_cleanups_that_come_late_are_marked(void **state) {
   fill_free_memory();
   require_looked_at(NULL, 0);
   objects[0] = objects[1] = NULL;
-  require_intact(3);
+  require_intact(3, 3);
 }
 
 int main(void) {
