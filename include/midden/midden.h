@@ -372,8 +372,9 @@ MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 MIDDEN_API void midden_free(void *object);
 
 /* Called when memory ran out, after a collection, with the size that was asked for; what it returns, any address, is returned
- * to the caller.  (Not by functions that make objects of the library's own, as fibers and weak references: they fail.)  NULL
- * restores the default, which returns NULL.  It runs in the allocating thread and may use the heap. */
+ * to the caller.  (Not by functions that write to what they allocate: midden_realloc, midden_alloc_many, and those that make
+ * objects of the library's own, as fibers and weak references.  They fail.)  NULL restores the default, which returns NULL.
+ * It runs in the allocating thread and may use the heap. */
 typedef void *midden_out_of_memory_fn(size_t bytes);
 MIDDEN_API void midden_set_out_of_memory(midden_out_of_memory_fn *handler);
 

@@ -204,7 +204,7 @@ ALWAYS_INLINE void *make_large(unsigned kind, size_t bytes, size_t alignment) {
   }
 }
 
-/* ---- for the library, which needs to know what it has ---- */
+/* ---- for the library, which needs to know what it has: it writes to it ---- */
 
 static NOINLINE void *make_slow(unsigned kind, size_t bytes) {
   if (bytes <= SIZE_CLASS_MAX_BYTES) return make_small(kind, size_class_of(bytes), bytes);
@@ -313,7 +313,7 @@ static size_t link_window(struct cache_bin *bin, size_t slot_bytes, void *first)
 size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list) {
   if (!atomic_load_relaxed(&dirty_batches_seen)) atomic_store_relaxed(&dirty_batches_seen, true);
   if (handover_is_offered()) handover_take(start_self());
-  void *first = midden_alloc_kind(kind, max_size(bytes, sizeof(void *)));
+  void *first = is_for_program(kind) ? allocate_object(kind, max_size(bytes, sizeof(void *))) : NULL;
   size_t count = 0;
   if (first == NULL) {
     midden_store(list, NULL);
@@ -469,7 +469,7 @@ static void copy_words(midden_word *to, const midden_word *from, size_t bytes) {
 }
 
 static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
-  void *to = alloc_any(kind, bytes);
+  void *to = allocate_object(kind, bytes);
   if (to == NULL) return NULL;
   size_t kept = min_size(old_bytes, bytes);
   if (kind_table[kind].scan == SCAN_NONE) {

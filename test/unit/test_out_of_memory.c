@@ -1,5 +1,5 @@
 /* What the program's handler returns when memory has run out is the program's: each function that allocates passes it on as it is,
- * writes no type to it and shares it with nobody; and none takes it for an object of the library's own. */
+ * writes no type to it and shares it with nobody; and none takes it for an object of the library's own, or copies to it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,6 +76,23 @@ static void it_is_no_object_of_the_librarys_own(void **state) {
   midden_verify();
 }
 
+/* It may be smaller than what would be copied there, or linked. */
+static void nothing_is_written_to_it(void **state) {
+  (void)state;
+  enum { FIRST = 3 * OWN_BYTES, MORE = 8 * OWN_BYTES };
+  unsigned char *object = midden_alloc(FIRST);
+  memset(object, OWN_BYTE + 1, FIRST);
+  fill();
+  assert_null(midden_realloc(object, MORE));
+  assert_own(own, MORE);
+  for (size_t i = 0; i < FIRST; i++) assert_int_equal(object[i], OWN_BYTE + 1);
+  void *list = object;
+  assert_int_equal(midden_alloc_many(MIDDEN_CONSERVATIVE, 100, &list), 0);
+  assert_null(list);
+  assert_own(own, 100);
+  midden_free(object);
+}
+
 /* Its array of entries. */
 static void nor_a_part_of_one(void **state) {
   (void)state;
@@ -99,8 +116,8 @@ int main(void) {
   REQUIRE(midden_init(&options) == 0, "midden_init");
   memset(own, OWN_BYTE, sizeof own);
   alarm(120);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(it_is_passed_on_as_it_is),
-                                     cmocka_unit_test(it_is_no_object_of_the_librarys_own),
-                                     cmocka_unit_test(nor_a_part_of_one)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(nothing_is_written_to_it), cmocka_unit_test(it_is_passed_on_as_it_is),
+      cmocka_unit_test(it_is_no_object_of_the_librarys_own), cmocka_unit_test(nor_a_part_of_one)};
   return test_run_group(tests);
 }
