@@ -236,9 +236,9 @@ static void the_time_of_who_takes_it_counts(void **state) {
   midden_collect();
   midden_set_event_callback(burn, NULL);
   midden_collect();
+  double full_ns = collector.generation.full_ns; /* before an idle cycle without the callback, which is quicker */
   midden_set_event_callback(NULL, NULL);
-  REQUIRE(large != NULL && collector.generation.full_ns >= BURNT_NS, "the cycle took %.0f ns",
-          collector.generation.full_ns);
+  REQUIRE(large != NULL && full_ns >= BURNT_NS, "the cycle took %.0f ns", full_ns);
 }
 
 /* ---- finalizers that do not return ---- */
