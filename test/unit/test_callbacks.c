@@ -99,7 +99,7 @@ static void in_the_dispatcher(void **state) {
   (void)state;
   REQUIRE(midden_dispatcher_start() == 0, "midden_dispatcher_start");
   drop_deep();
-  for (int i = 0; i < 100 && !atomic_load_acquire(&went_deep); i++) {
+  for (int i = 0; i < 5000 && !atomic_load_acquire(&went_deep); i++) { /* its thread may get no processor for long */
     test_collect_clean();
     test_sleep_ms(1);
   }
