@@ -139,7 +139,7 @@ static void finalize_call_closure(void *object, void *argument) {
 
 void *GC_finalized_malloc(size_t bytes, const struct GC_finalizer_closure *closure) {
   void *object = midden_alloc(bytes);
-  if (!object) return NULL;
+  if (!midden_size(object)) return object; /* none, or what the program's own function returned */
   int result = midden_finalizer_set(object, finalize_call_closure, (void *)(uintptr_t)closure,
                                     MIDDEN_FINALIZE_UNORDERED, NULL, NULL);
   if (result < 0) {

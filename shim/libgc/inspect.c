@@ -99,7 +99,7 @@ size_t GC_get_size_map_at(int bytes) {
   if (bytes < 0 || bytes > SMALL_MAX) return (size_t)-1;
   void *object = midden_alloc_kind(MIDDEN_RAW, (size_t)bytes);
   size_t size = midden_size(object);
-  midden_free(object);
+  if (size) midden_free(object); /* or it is the program's own, memory having run out */
   return size;
 }
 

@@ -98,12 +98,16 @@ void typed_array_trace(void *object, size_t slot_bytes, struct midden_tracer *tr
     mark_by_descriptor(element, descriptor, tracer);
 }
 
+/* What the program's own function returned when memory had run out (GC_set_oom_fn) is passed on as it is: where it is no object, of
+ * which the size would be known, it has no place for a trailer. */
+
 void *GC_malloc_explicitly_typed(size_t bytes, GC_descr descriptor) {
   if (bytes > SIZE_MAX - sizeof(GC_descr)) return report_out_of_memory(bytes);
   int kind = mark_may_call(descriptor) ? KIND_TYPED_CALLED : KIND_TYPED;
   void *object = midden_alloc_kind(kinds_to_midden(kind), bytes + sizeof(GC_descr));
-  if (!object) return NULL;
-  GC_descr *trailer = typed_trailer(object, midden_size(object), sizeof(GC_descr));
+  size_t slot_bytes = midden_size(object);
+  if (!slot_bytes) return object;
+  GC_descr *trailer = typed_trailer(object, slot_bytes, sizeof(GC_descr));
   __atomic_store_n(trailer, descriptor, __ATOMIC_RELEASE);
   return object;
 }
@@ -118,8 +122,9 @@ void *GC_calloc_explicitly_typed(size_t count, size_t bytes, GC_descr descriptor
     return report_out_of_memory(SIZE_MAX);
   int kind = mark_may_call(descriptor) ? KIND_TYPED_ARRAY_CALLED : KIND_TYPED_ARRAY;
   void *object = midden_alloc_kind(kinds_to_midden(kind), total + sizeof(struct typed_array));
-  if (!object) return NULL;
-  struct typed_array *array = typed_trailer(object, midden_size(object), sizeof(*array));
+  size_t slot_bytes = midden_size(object);
+  if (!slot_bytes) return object;
+  struct typed_array *array = typed_trailer(object, slot_bytes, sizeof(*array));
   array->element_bytes = bytes;
   array->count = count;
   __atomic_store_n(&array->descriptor, descriptor, __ATOMIC_RELEASE); /* last: it is looked at first */
