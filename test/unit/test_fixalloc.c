@@ -78,7 +78,7 @@ static void check_fresh_blocks(size_t block_bytes) {
   for (size_t i = 0; i < BLOCKS; i++) {
     blocks[i] = fixalloc_alloc(&allocator);
     assert_non_null(blocks[i]);
-    assert_true(is_aligned((uintptr_t)blocks[i], block_bytes > CACHE_LINE_BYTES ? CACHE_LINE_BYTES : 16));
+    assert_true(is_aligned((uintptr_t)blocks[i], block_bytes > 2 * CACHE_LINE_BYTES ? CACHE_LINE_BYTES : 16));
     assert_true(is_filled_with(blocks[i], block_bytes, 0));
     memset(blocks[i], (int)(i % 255) + 1, block_bytes);
   }
