@@ -51,16 +51,23 @@ static void populate(const struct span *span) {
   memcheck_quiet_end();
 }
 
-static bool populate_chunk(struct mutator *self) {
+static void populate_tables(struct mutator *self) {
   uintptr_t frontier;
   mutator_enter(self);
+  size_t growth_bytes = pageheap_commit_tables(&heap_pages, &frontier);
+  mutator_leave(self);
+  mutator_enter_safe(self, self->stack_base); /* nothing waits for this */
+  arena_populate_tables(&heap_arena, frontier, growth_bytes);
+  mutator_leave_safe(self);
+}
+
+static bool populate_chunk(struct mutator *self) {
+  mutator_enter(self);
   struct span *span = pageheap_take_absent(&heap_pages);
-  size_t growth_bytes = span == NULL ? 0 : pageheap_commit_tables(&heap_pages, &frontier);
   mutator_leave(self);
   if (span == NULL) return false;
-  mutator_enter_safe(self, self->stack_base); /* nothing waits for this */
+  mutator_enter_safe(self, self->stack_base); /* nor for this */
   populate(span);
-  arena_populate_tables(&heap_arena, frontier, growth_bytes);
   mutator_leave_safe(self);
   mutator_enter(self);
   pageheap_give_populated(&heap_pages, span);
@@ -78,6 +85,7 @@ uint64_t ahead_task(struct mutator *self, uint64_t now_ns) {
   size_t wanted = ahead_wanted_bytes(atomic_load_relaxed(&heap_scavenger.need_bytes), pages.in_use_bytes);
   atomic_store_relaxed(&heap_pages.low_bytes, wanted / 2);
   if (wanted >= CHUNK_BYTES) {
+    populate_tables(self);
     if (pageheap_stats_idle_resident(&pages) >= wanted) return UINT64_MAX;
     if (populate_chunk(self)) return 0;
   }
