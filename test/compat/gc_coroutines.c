@@ -8,7 +8,7 @@
 
 #include "gc/gc_mark.h"
 
-enum { COROUTINES = 40, STACK_BYTES = 64 << 10, TURNS = 12, DEPTH = 8, NODES = (2 << DEPTH) - 1 };
+enum { COROUTINES = 40, STACK_BYTES = 256 << 10, TURNS = 12, DEPTH = 8, NODES = (2 << DEPTH) - 1 };
 
 struct coroutine {
   ucontext_t context;

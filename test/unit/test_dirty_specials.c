@@ -247,12 +247,12 @@ int main(void) {
   REQUIRE(number >= MIDDEN_KINDS_BUILT_IN, "midden_kind_new: %d", number);
   kind = (midden_kind)number;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_a_finalizer_refers_to_is),
-      cmocka_unit_test(what_a_cleanup_refers_to_is),
-      cmocka_unit_test(the_queue_is_marked_beside),
-      cmocka_unit_test(what_comes_to_it_late_is_marked),
-      cmocka_unit_test(arguments_that_come_late_are_marked),
-      cmocka_unit_test(arguments_of_cleanups_that_come_late_are_marked),
+      test_scrubbed(what_a_finalizer_refers_to_is),
+      test_scrubbed(what_a_cleanup_refers_to_is),
+      test_scrubbed(the_queue_is_marked_beside),
+      test_scrubbed(what_comes_to_it_late_is_marked),
+      test_scrubbed(arguments_that_come_late_are_marked),
+      test_scrubbed(arguments_of_cleanups_that_come_late_are_marked),
   };
   return test_run_group(tests);
 }

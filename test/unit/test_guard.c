@@ -240,16 +240,16 @@ int main(void) {
                                    .debug = MIDDEN_DEBUG_REDZONE | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_NO_TOOLS};
   if (midden_init(&options) != 0 || !guard_active || !guard_poison) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sizes_are_exact),
-      cmocka_unit_test(test_tiny_objects_share_nothing),
-      cmocka_unit_test(test_aligned),
-      cmocka_unit_test(test_realloc_keeps_the_contents),
-      cmocka_unit_test(test_absurd_sizes),
-      cmocka_unit_test(test_typed_objects_are_marked_through),
-      cmocka_unit_test(test_trace_functions_see_the_object_alone),
-      cmocka_unit_test(test_many),
-      cmocka_unit_test(test_damage_is_found),
-      cmocka_unit_test(test_write_after_collection_is_found),
+      test_scrubbed(test_sizes_are_exact),
+      test_scrubbed(test_tiny_objects_share_nothing),
+      test_scrubbed(test_aligned),
+      test_scrubbed(test_realloc_keeps_the_contents),
+      test_scrubbed(test_absurd_sizes),
+      test_scrubbed(test_typed_objects_are_marked_through),
+      test_scrubbed(test_trace_functions_see_the_object_alone),
+      test_scrubbed(test_many),
+      test_scrubbed(test_damage_is_found),
+      test_scrubbed(test_write_after_collection_is_found),
   };
   return test_run_group(tests);
 }
