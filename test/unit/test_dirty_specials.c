@@ -177,8 +177,14 @@ static void what_comes_to_it_late_is_marked(void **state) {
 /* In one set. */
 static uintptr_t *objects[2]; /* roots */
 
-static void add_second(void) { add_finalizer(objects[1], make_object()); }
-static void replace_first(void) { add_finalizer(objects[0], make_object()); }
+/* No register of the test's own keeps them. */
+NOINLINE_TEST static void make_with_finalizer(void) {
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) objects[i] = make_object();
+  add_finalizer(objects[0], make_object());
+}
+
+NOINLINE_TEST static void add_second(void) { add_finalizer(objects[1], make_object()); }
+NOINLINE_TEST static void replace_first(void) { add_finalizer(objects[0], make_object()); }
 
 static void require_looked_at(void (*action)(void), size_t sets) {
   act = action;
@@ -189,8 +195,7 @@ static void require_looked_at(void (*action)(void), size_t sets) {
 
 static void arguments_that_come_late_are_marked(void **state) {
   (void)state;
-  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) objects[i] = make_object();
-  add_finalizer(objects[0], make_object());
+  make_with_finalizer();
   test_scrub_stack();
   require_looked_at(NULL, 0);
   require_looked_at(add_second, 1);
@@ -209,6 +214,10 @@ NOINLINE_TEST static void add_cleanup(void *object) {
   REQUIRE(error == 0, "midden_cleanup_add: %d", error);
 }
 
+NOINLINE_TEST static void make_with_cleanups(void) {
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) add_cleanup(objects[i] = make_object());
+}
+
 static uintptr_t hidden;
 
 NOINLINE_TEST static void hide_second(void) {
@@ -217,12 +226,12 @@ NOINLINE_TEST static void hide_second(void) {
 }
 
 static void add_another(void) { add_cleanup(objects[0]); }
-static void find_second(void) { objects[1] = test_unhide(hidden); }
+NOINLINE_TEST static void find_second(void) { objects[1] = test_unhide(hidden); }
 
 /* The second object is not known to live when such arguments are marked; then it is. */
 static void arguments_of_cleanups_that_come_late_are_marked(void **state) {
   (void)state;
-  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) add_cleanup(objects[i] = make_object());
+  make_with_cleanups();
   test_scrub_stack();
   require_looked_at(NULL, 0);
   require_looked_at(add_another, 1);
