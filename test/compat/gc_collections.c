@@ -221,7 +221,7 @@ static GC_word resized_to;
 static void on_resize(GC_word bytes) { resized_to = bytes; }
 
 static void test_expand(void) {
-  bool has_grown = false;
+  int has_grown = 0;
   GC_set_on_heap_resize(on_resize);
   CHECK(GC_get_on_heap_resize() == on_resize);
   /* What is free already counts; and some of that may go back to the system in between. */
