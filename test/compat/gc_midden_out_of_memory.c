@@ -20,7 +20,9 @@ static void *give_own(size_t bytes) {
 
 static void finalize(void *object, void *data) { (void)object, (void)data; }
 
-static void check_own(const void *result) {
+/* Compilers know that what allocates returns nothing that they know already. */
+static void check_own(const void *volatile returned) {
+  const void *result = returned;
   CHECK(asked == 1 && result == own + OWN_BYTES / 2);
   for (int i = 0; i < OWN_BYTES; i++) CHECK(own[i] == OWN_BYTE);
   asked = 0;

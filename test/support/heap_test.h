@@ -119,14 +119,11 @@ enum { TEST_SCRUB_BYTES = 96 << 10 };
 /* Overwrites the part of the stack that calls made from here have used.  Not instrumented: the address sanitizer would
  * keep space around the array that stays as it was. */
 NOINLINE_TEST __attribute__((unused, no_sanitize("address"))) static void test_scrub_stack(void) {
-  char dead[TEST_SCRUB_BYTES];
-  memset(dead, 0, sizeof(dead));
-  __asm__ volatile("" : : "r"(dead) : "memory");
+  volatile char dead[TEST_SCRUB_BYTES];
+  for (size_t i = 0; i < sizeof(dead); i++) dead[i] = 0;
   /* What was copied last is in vector registers, which copies of all sizes go through. */
-  for (size_t bytes = 8; bytes <= sizeof(dead) / 2; bytes *= 2) {
-    memmove(dead + sizeof(dead) / 2, dead, bytes);
-    __asm__ volatile("" : : "r"(dead) : "memory");
-  }
+  for (size_t bytes = 8; bytes <= sizeof(dead) / 2; bytes *= 2)
+    memmove((char *)dead + sizeof(dead) / 2, (const char *)dead, bytes);
 }
 
 /* All tests of a group.  Frames of the test library come to lie where starting the library has left words, which would keep what
