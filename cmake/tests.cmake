@@ -341,8 +341,7 @@ if(NOT CMAKE_CROSSCOMPILING)
   set(CHECKED stress/threads stress/fibers stress/many stress/coroutines stress/clearing model/specials)
   foreach(name ${CHECKED} stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers stress/free
           stress/stats stress/finalizer_growth model/graph model/finalizers model/fibers model/sweep model/arrays unit/fiber
-          unit/api_arguments unit/guard
-          unit/handshake unit/profile unit/background unit/trace_file fault/os_failures)
+          unit/api_arguments unit/guard unit/handshake unit/profile unit/background unit/trace_file fault/os_failures)
     if(MIDDEN_SANITIZE AND name MATCHES "^(stress/threads|stress/coroutines|model/graph)$")
       continue() # half a minute each
     endif()
