@@ -53,11 +53,11 @@ void midden_fork_manual(bool by_hand) {
 
 static bool is_automatic(void) { return !atomic_load_acquire(&manual); }
 
-/* The choice at prepare holds for the whole fork. */
+/* The choice at prepare holds for the whole fork.  Where the library has failed to start there is nothing to prepare. */
 static bool prepared;
 
 static void prepare(void) {
-  prepared = is_automatic();
+  prepared = start_await() && is_automatic();
   if (prepared) midden_fork_prepare();
 }
 
@@ -69,4 +69,9 @@ static void child(void) {
   if (prepared) midden_fork_child();
 }
 
-void fork_init(void) { os_at_fork(prepare, parent, child); }
+int fork_init(void) {
+  static bool is_known;
+  int error = is_known ? 0 : os_at_fork(prepare, parent, child);
+  is_known = error == 0;
+  return error;
+}

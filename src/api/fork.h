@@ -2,6 +2,7 @@
 #ifndef MIDDEN_API_FORK_H
 #define MIDDEN_API_FORK_H
 
-void fork_init(void);
+/* Prepares all forks from here on.  0 or -errno.  Once is enough, where a start fails and is tried again. */
+int fork_init(void);
 
 #endif

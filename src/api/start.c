@@ -28,9 +28,7 @@
 #include "page/pageheap.h"
 #include "span/guard.h"
 
-enum { STARTED = 1, FAILED = 2 };
-
-static uint32_t state; /* atomic; release at the end of the start, acquire by who relies on it */
+static bool has_started; /* atomic; release at the end of the start, acquire by who relies on it */
 static struct lock start_lock = LOCK_INIT(LOCK_RANK_INIT);
 
 unsigned start_stress_interval;
@@ -93,9 +91,11 @@ static void start_background(const struct midden_options *options) {
 
 static int start_locked(const struct midden_options *given) {
   enum { NS_PER_US = 1000 };
+  int error = fork_init(); /* first of all: a fork waits for the rest */
+  if (error != 0) return error;
   os_init();
   struct midden_options options;
-  int error = options_resolve(&options, given);
+  error = options_resolve(&options, given);
   if (error == 0) error = work_init();
   memcheck_init((options.debug & MIDDEN_DEBUG_NO_TOOLS) == 0);
   if (error == 0) error = start_memory(&options);
@@ -115,17 +115,16 @@ static int start_locked(const struct midden_options *given) {
   start_background(&options);
   profile_init();
   profile_set_options(&options);
-  fork_init();
   return 0;
 }
 
 static int start(const struct midden_options *given) {
   lock_acquire(&start_lock);
   int error = -EALREADY;
-  if (atomic_load_relaxed(&state) != STARTED) {
+  if (!atomic_load_relaxed(&has_started)) {
     error = start_locked(given);
     /* The first thread is attached before others can start using the heap. */
-    if (error == 0) atomic_store_release(&state, (uint32_t)STARTED);
+    if (error == 0) atomic_store_release(&has_started, true);
   }
   lock_release(&start_lock);
   if (error == 0) error = mutator_attach(0);
@@ -134,9 +133,16 @@ static int start(const struct midden_options *given) {
 }
 
 void start_ensure(void) {
-  if (LIKELY(atomic_load_acquire(&state) == STARTED)) return;
+  if (LIKELY(atomic_load_acquire(&has_started))) return;
   int error = start(NULL);
   CHECK(error == 0 || error == -EALREADY, "cannot start: error %d", error);
+}
+
+bool start_await(void) {
+  if (LIKELY(atomic_load_acquire(&has_started))) return true;
+  lock_acquire(&start_lock);
+  lock_release(&start_lock);
+  return atomic_load_acquire(&has_started);
 }
 
 struct mutator *start_self_slow(void) {

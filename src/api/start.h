@@ -23,6 +23,9 @@ static inline struct mutator *start_self_or_null(void) {
 /* Starts the library if that has not happened. */
 void start_ensure(void);
 
+/* Whether it has started; waits for a start that is under way. */
+bool start_await(void);
+
 /* Debug: collect at every so many allocations; 0: off.  Constant after start. */
 extern unsigned start_stress_interval;
 

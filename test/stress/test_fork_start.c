@@ -1,4 +1,6 @@
-/* A fork waits while the library starts a thread of its own.
+/* A fork waits while the library starts, and while it starts a thread of its own.
+ *
+ * In the first start of all the child would inherit a library that is half there, and its lock.
  *
  * A thread that starts holds locks of the C library or of a sanitizer for a while, and so does who makes it.  The program
  * cannot know of the library's threads; a child that inherited such a lock could never make a thread.  Here both moments are
@@ -53,6 +55,38 @@ __attribute__((constructor(101))) static void find_real(void) {
   *(void **)&real_getattr = dlsym(RTLD_NEXT, "pthread_getattr_np");
 }
 
+/* While the library starts. */
+char *secure_getenv(const char *name) {
+  bool begun = begin_slow();
+  end_slow(begun);
+  return getenv(name);
+}
+
+static void *start(void *unused) {
+  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_BARRIER};
+  __atomic_store_n(&is_slow, true, __ATOMIC_RELEASE);
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  return unused;
+}
+
+static int use(void *unused) {
+  (void)unused;
+  is_slow = false;
+  void *object = midden_alloc(64);
+  midden_collect();
+  return object != NULL ? 0 : 1;
+}
+
+static void fork_while_the_library_starts(void) {
+  pthread_t starting_it;
+  REQUIRE(pthread_create(&starting_it, NULL, start, NULL) == 0, "pthread_create");
+  while (__atomic_load_n(&starting, __ATOMIC_ACQUIRE) == 0) continue;
+  __atomic_store_n(&is_forking, true, __ATOMIC_RELEASE);
+  test_child_succeeds("a fork while the library started", use, NULL, 20);
+  pthread_join(starting_it, NULL);
+  is_slow = is_forking = false;
+}
+
 static void *collect(void *over) {
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   __atomic_store_n(&is_slow, true, __ATOMIC_RELEASE);
@@ -78,8 +112,7 @@ int main(void) {
 #if defined(__SANITIZE_THREAD__)
   return 77; /* threads are stopped by polls there, and the first one makes none */
 #endif
-  struct midden_options options = {.size = sizeof(options), .mode = MIDDEN_MODE_BARRIER};
-  REQUIRE(midden_init(&options) == 0, "midden_init");
+  fork_while_the_library_starts();
   bool is_over = false;
   pthread_t collecting;
   unsigned forks = 0; /* asked for while a thread was being started */
