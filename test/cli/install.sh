@@ -1,6 +1,7 @@
 #!/bin/sh
 # What `make install` installs, in a folder of its own: the command finds the drop-in there, the system's libgc.so.1 is not
-# touched, a program compiles with the flags of pkg-config's file, and man pages are found by each of their names.
+# touched, a program compiles with the flags of pkg-config's file and by CMake's find_package, and man pages are found by each
+# of their names.
 #
 #   install.sh BUILD LIBDIR PROBE [CC]    the build folder, the library folder below the prefix, the program of probe.c; a
 #                                         compiler whose programs can use the library without further flags
@@ -30,14 +31,30 @@ for file in include/midden/midden.h include/midden/libgc/gc/gc.h "$libdir/libmid
 done
 
 # The installation was not made for this prefix, as one that is moved was not.
+printf '#include <midden/midden.h>\nint main(void) { return midden_alloc(16) == 0; }\n' >"$work/program.c"
 if [ -n "$compiler" ] && command -v pkg-config >/dev/null; then
   PKG_CONFIG_PATH=$prefix/$libdir/pkgconfig
   export PKG_CONFIG_PATH
-  printf '#include <midden/midden.h>\nint main(void) { return midden_alloc(16) == 0; }\n' >"$work/program.c"
   # shellcheck disable=SC2046
   "$compiler" "$work/program.c" $(pkg-config --cflags --libs midden) -Wl,-rpath,"$prefix/$libdir" -o "$work/program" ||
     fail "a program does not compile with the flags of pkg-config"
   "$work/program" || fail "that program fails"
+fi
+if [ -n "$compiler" ]; then
+  cat >"$work/CMakeLists.txt" <<'EOF'
+cmake_minimum_required(VERSION 3.20)
+project(user LANGUAGES C)
+find_package(midden 0.1 REQUIRED)
+add_executable(shared program.c)
+target_link_libraries(shared midden::midden)
+add_executable(static program.c)
+target_link_libraries(static midden::midden_static)
+EOF
+  CC=$compiler cmake -S "$work" -B "$work/user" -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" 2>&1 &&
+    cmake --build "$work/user" >"$work/log" 2>&1 || { cat "$work/log"; fail "a program does not compile by find_package"; }
+  for program in shared static; do
+    "$work/user/$program" || fail "the $program program of find_package fails"
+  done
 fi
 
 man=$(find "$prefix" -type d -name man)
