@@ -167,7 +167,7 @@ MIDDEN_API void midden_world_resume(void);
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
 
 /* The signal that stops a thread; and changes it, as long as no other thread is attached.  0; -EBUSY where one is;
- * -EINVAL for what is no signal that can be handled. */
+ * -EINVAL for what is no signal that can be handled, and for those of faults (SIGSEGV and its kin). */
 MIDDEN_API int midden_suspend_signal(void);
 MIDDEN_API int midden_set_suspend_signal(int signal);
 

@@ -22,7 +22,6 @@ enum {
   DEFAULT_SCAVENGE_AFTER_MS = 5 * 60 * 1000,
   DEFAULT_IDLE_COLLECT_MS = 1000,
   DEFAULT_BRIEF_STOP_US = 1000,
-  SIGNAL_LIMIT = 64,
   PATH_BYTES = 1024
 };
 
@@ -216,11 +215,13 @@ static bool parse_words(const char *text, parse_word_fn *parse, void (*clear)(st
     }                                   \
   } while (0)
 
-/* A number may be within the bounds, and no program may handle the signal.  0: there was none. */
+static bool is_usable(int signal) { return signal == 0 || os_can_suspend_by(signal); }
+
+/* A number may be within the bounds, and the signal not to be handled, or a fault's.  0: there was none. */
 static int usable_signal(int signal) {
   static const char variable[] = "MIDDEN_SUSPEND_SIGNAL";
-  if (signal == 0 || os_can_handle_signal(signal)) return signal;
-  report(variable, secure_getenv(variable), "the number of a signal that a program may handle",
+  if (is_usable(signal)) return signal;
+  report(variable, secure_getenv(variable), "the number of a signal that a program may handle, of no fault",
          "threads are stopped by it");
   return 0;
 }
@@ -258,9 +259,9 @@ static void read_environment(struct midden_options *options) {
              MIDDEN_DEBUG_NO_TOOLS | MIDDEN_DEBUG_CHECK)
 
 static bool is_valid(const struct midden_options *options) {
-  return options->percent >= -1 && options->markers <= MARKERS_LIMIT && options->suspend_signal >= 0 &&
-         options->suspend_signal <= SIGNAL_LIMIT && options->background >= -1 && options->background <= 1 &&
-         options->scavenge_after_ms >= -1 && options->idle_collect_ms >= -1 && options->brief_stop_us >= -1 &&
+  return options->percent >= -1 && options->markers <= MARKERS_LIMIT && is_usable(options->suspend_signal) &&
+         options->background >= -1 && options->background <= 1 && options->scavenge_after_ms >= -1 &&
+         options->idle_collect_ms >= -1 && options->brief_stop_us >= -1 &&
          options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
          options->mode <= MIDDEN_MODE_DIRTY && options->generations >= MIDDEN_GENERATIONS_AUTO &&
          options->generations <= MIDDEN_GENERATIONS_ALWAYS && (options->debug & ~DEBUG_ALL) == 0;

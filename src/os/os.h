@@ -152,15 +152,15 @@ struct os_interruption {
   struct os_range alternate_stack;     /* where the thread ran on its alternate signal stack; else empty */
 };
 
-/* Installs `handler` for `signal`, system calls restarted.  errno is kept around the call.  The handler runs in the
- * interrupted thread, on the stack that it was using. */
+/* Whether a program may install a handler for the signal, and none of its own is needed for faults. */
+bool os_can_suspend_by(int signal);
+
+/* Installs `handler` for such a `signal`, system calls restarted.  errno is kept around the call.  The handler runs in the
+ * interrupted thread, on the stack that it was using.  0; -EINVAL for another signal; -errno. */
 int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption));
 
 /* Installs that handler again where the program has put another in its place, or none. */
 void os_keep_suspend_handler(int signal);
-
-/* Whether a program may install a handler for the signal. */
-bool os_can_handle_signal(int signal);
 
 /* The signal that suits best where the user named none. */
 int os_default_suspend_signal(void);

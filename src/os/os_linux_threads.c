@@ -123,10 +123,19 @@ uintptr_t os_thread_pointer(void) {
 
 /* ---- signals ---- */
 
-/* Every signal but those that a fault raises in the thread itself: while blocked, such a signal would kill the process
- * instead of reaching the program's handler (its crash reporter, its system call filter, a debugger's breakpoint). */
+/* What a fault raises in the thread itself. */
+static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+
+static bool is_fault(int signal) {
+  for (size_t i = 0; i < COUNT_OF(faults); i++) {
+    if (faults[i] == signal) return true;
+  }
+  return false;
+}
+
+/* While blocked, a fault would kill the process instead of reaching the program's handler (its crash reporter, its system call
+ * filter, a debugger's breakpoint). */
 static void fill_blockable_signals(sigset_t *set) {
-  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
   sigfillset(set);
   for (size_t i = 0; i < COUNT_OF(faults); i++) sigdelset(set, faults[i]);
 }
@@ -233,7 +242,15 @@ static int take_signal(int signal) {
   return set_action(signal, &action);
 }
 
+/* The C library puts those that it needs for itself in no set. */
+bool os_can_suspend_by(int signal) {
+  sigset_t set;
+  sigemptyset(&set);
+  return sigaddset(&set, signal) == 0 && signal != SIGKILL && signal != SIGSTOP && !is_fault(signal);
+}
+
 int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
+  if (!os_can_suspend_by(signal)) return -EINVAL;
   suspend_handler = handler;
   return take_signal(signal);
 }
@@ -242,13 +259,6 @@ int os_install_suspend_handler(int signal, void (*handler)(const struct os_inter
 void os_keep_suspend_handler(int signal) {
   struct sigaction now;
   if (sigaction(signal, NULL, &now) == 0 && now.sa_sigaction != take_suspend_signal) take_signal(signal);
-}
-
-/* The C library puts those that it needs for itself in no set. */
-bool os_can_handle_signal(int signal) {
-  sigset_t set;
-  sigemptyset(&set);
-  return sigaddset(&set, signal) == 0 && signal != SIGKILL && signal != SIGSTOP;
 }
 
 /* Sent by nobody in practice: it tells init that the power fails. */

@@ -422,6 +422,9 @@ static void test_options(void **state) {
       {.size = sizeof(bad[0]), .percent = -2},
       {.size = sizeof(bad[0]), .suspend_signal = 1000},
       {.size = sizeof(bad[0]), .suspend_signal = -1},
+      {.size = sizeof(bad[0]), .suspend_signal = SIGKILL},
+      {.size = sizeof(bad[0]), .suspend_signal = SIGSEGV},
+      {.size = sizeof(bad[0]), .suspend_signal = 32}, /* the C library's own */
       {.size = sizeof(bad[0]), .debug = 1u << 30},
   };
   test_child_succeeds("start twice", start_twice, NULL, CHILD_SECONDS);
@@ -430,6 +433,21 @@ static void test_options(void **state) {
     snprintf(what, sizeof(what), "options %zu", i);
     test_child_succeeds(what, start_with, &bad[i], CHILD_SECONDS);
   }
+}
+
+static int set_signals(void *argument) {
+  static const int bad[] = {-1, 0, 32, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, 1000};
+  int before = midden_suspend_signal();
+  for (size_t i = 0; i < TEST_COUNT_OF(bad); i++)
+    REQUIRE(midden_set_suspend_signal(bad[i]) == -EINVAL, "signal %d is taken", bad[i]);
+  REQUIRE(midden_suspend_signal() == before, "a signal that was refused is used");
+  REQUIRE(midden_set_suspend_signal(SIGURG) == 0 && midden_suspend_signal() == SIGURG, "SIGURG");
+  return argument != NULL;
+}
+
+static void test_suspend_signals(void **state) {
+  (void)state;
+  test_child_succeeds("suspend signals", set_signals, NULL, CHILD_SECONDS);
 }
 
 static void *attach_and_detach(void *argument) {
@@ -668,6 +686,7 @@ int main(void) {
       cmocka_unit_test(test_settings_return_what_was),
       cmocka_unit_test(test_stats_of_another_size),
       cmocka_unit_test(test_empty_functions),
+      cmocka_unit_test(test_suspend_signals),
       cmocka_unit_test(test_attaching),
       cmocka_unit_test(test_stopping_the_world),
   };
