@@ -29,10 +29,10 @@ enum {
   NODE_BYTES_MAX = 32                  /* see mark_object_before */
 };
 
-/* What marking reads of the heap, all constant while it runs: a copy in local variables, which no store that the loop
- * makes can change, stays in registers. */
+/* What marking reads of the heap, constant while it runs but for the end of the arena: a copy in local variables, which no store
+ * that the loop makes can change, stays in registers. */
 struct heap_view {
-  uintptr_t start, bytes; /* of the arena, as far as it is used */
+  uintptr_t start, bytes; /* of the arena, as far as it is used; CONCURRENT: see renew_view */
   const uint16_t *page_info;
   uint64_t *marks;
   const uint64_t *allocations;
@@ -58,6 +58,17 @@ static inline struct heap_view view_heap(void) {
                             .allocations = heap_arena.mark_bits[alloc_side()],
                             .tainted = memcheck_on_valgrind,
                             .watched = atomic_load_relaxed(&watched)};
+}
+
+/* CONCURRENT, before an object is scanned: the arena may have grown, and a word of the object name what lies there.  Who reads written
+ * pages again passes over what is not marked (docs/dirty-pages.md), so all that the scan depends on is read after the mark bit is
+ * set, the words too.  Sequentially consistent, as the setting of the bit is (claim): a processor that reorders accesses makes
+ * neither this load nor those after it before that. */
+ALWAYS_INLINE void renew_view(struct heap_view *heap) {
+  uintptr_t bytes = atomic_load_seq_cst(&heap_arena.used) - heap->start;
+  if (LIKELY(bytes == heap->bytes)) return;
+  heap->bytes = bytes;
+  named_free_note(heap->start + bytes);
 }
 
 /* Slots are told by their offset from the arena's start: with it their bits, and their page's information, are found. */
@@ -206,7 +217,7 @@ ALWAYS_INLINE bool claim(struct heap_view heap, uintptr_t slot, enum mark_mode m
     named_free_note(heap.start + slot);
     return false;
   }
-  /* Sequentially consistent for the sake of ephemerons; see gc/cell.h. */
+  /* Sequentially consistent for the sake of ephemerons, see gc/cell.h, and of renew_view. */
   if (mode != MARK_ALONE) return (atomic_or_seq_cst(word, mask) & mask) == 0;
   *word = seen | mask;
   return true;
@@ -465,6 +476,7 @@ ALWAYS_INLINE bool drain(struct midden_tracer *tracer, enum mark_mode mode, bool
     uint16_t info = info_of(heap, next);
     size_t slot_bytes = size_class_bytes[page_info_class(info)];
     if (UNLIKELY(slot_bytes > CACHE_LINE_BYTES)) prefetch_rest(fifo[place], slot_bytes);
+    if (mode == MARK_CONCURRENT) renew_view(&heap);
     bytes += blacken(tracer, heap, next, info, mode);
     if (mode == MARK_CONCURRENT && bytes >= budget) {
       give_back(tracer, fifo);
