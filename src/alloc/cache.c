@@ -87,7 +87,8 @@ static size_t slots_in(size_t bytes, unsigned size_class) {
   return size_class_slot_of(bytes, size_class_magic[size_class]);
 }
 
-/* A window's count and bounds change together. */
+/* A window's count and bounds change together.  The program stores the addresses as it likes, and a marker beside it may find one
+ * before this thread stores anything else: the slots are cleared and allocated by then. */
 ALWAYS_INLINE void open_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
                                struct slot_run run, size_t slots) {
   uint64_t *claimed = &cache->claimed.objects[tally_row_of(kind)][size_class];
@@ -99,6 +100,7 @@ ALWAYS_INLINE void open_window(struct cache *cache, struct cache_bin *bin, unsig
   tally_count(claimed, slots);
   if (UNLIKELY(kind == KIND_TINY)) tally_count(&cache->tiny_slots, slots);
   end_change(cache);
+  atomic_publish();
   account_later(cache, run.end - run.start);
 }
 

@@ -39,6 +39,7 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
   *large = (struct large){.start = (void *)span->start, .bytes = span_bytes(span), .must_clear = must_clear};
   central_add_large(span);
   cache_count_large(cache, kind, large->bytes);
+  atomic_publish(); /* as for the slots of a window */
   return true;
 }
 

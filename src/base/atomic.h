@@ -1,7 +1,7 @@
 /* Atomic operations with the memory order in the name.
  *
  * Each works on any integer or pointer variable of at most eight bytes; there are no bare fences (sanitizers cannot see
- * them).  "relaxed" is for counters and for values that a lock orders anyway. */
+ * them) but one, atomic_publish.  "relaxed" is for counters and for values that a lock orders anyway. */
 #ifndef MIDDEN_BASE_ATOMIC_H
 #define MIDDEN_BASE_ATOMIC_H
 
@@ -59,6 +59,15 @@
 
 /* Orders this thread's own accesses as one of its signal handlers sees them: a compiler barrier, no instruction. */
 #define atomic_signal_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
+/* All that this thread has stored is seen by who reads an address that it stores from here on, and goes there.  Only for addresses
+ * that the program stores, plainly: the library's own stores are releases.  No instruction where a processor's stores are seen in
+ * order; and the thread sanitizer, which knows no fences, is shown nothing of what they order. */
+#if THREAD_SANITIZER
+#define atomic_publish() atomic_signal_barrier()
+#else
+#define atomic_publish() __atomic_thread_fence(__ATOMIC_RELEASE)
+#endif
 
 /* Tells the processor that this is a spin loop. */
 static inline void atomic_pause(void) {
