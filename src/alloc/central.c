@@ -40,8 +40,10 @@ struct central *central_of(unsigned kind, unsigned size_class) {
   return array == NULL ? NULL : &array[size_class];
 }
 
+/* Acquires: what is read of the span afterwards is no older. */
 static struct central *central_of_span(const struct span *span) {
-  return central_if_exists(atomic_load_relaxed(&span->kind), atomic_load_relaxed(&span->size_class));
+  unsigned kind = atomic_load_acquire(&span->kind), size_class = atomic_load_acquire(&span->size_class);
+  return central_if_exists(kind, size_class);
 }
 
 static uint32_t generation_of(const struct span *span) { return atomic_load_acquire(&span->sweep_generation); }
@@ -103,7 +105,7 @@ static void change_lock(struct central **locked, struct central *wanted) {
 
 /* Between the first look and the lock another thread may sweep and free the span, and a third make another one of the
  * structure: with the generation of now, so that the second look refuses it.  As long as it is h - 2 its kind and class
- * have not changed, and the lock was the right one. */
+ * have not changed, and the lock was the right one: they were read before that (central_of_span). */
 static bool claim(struct span *span, struct central **locked) {
   if (generation_of(span) != span_generation_now() - 2) return false;
   struct central *central = central_of_span(span);

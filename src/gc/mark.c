@@ -594,9 +594,11 @@ READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
 }
 
 /* Whether a slot holds an object that is marked.  A mark without allocation bit is to be taken back, by the marker that has
- * set it or when the slot is popped. */
+ * set it or when the slot is popped.  An acquire of the allocation bit, as in claim: the slot was cleared before, and no type is
+ * read that an object before this one had. */
 static bool is_marked_object(uintptr_t slot) {
-  return mark_bit_get(&heap_arena, mark_side(), slot) && mark_bit_get(&heap_arena, alloc_side(), slot);
+  if (!mark_bit_get(&heap_arena, mark_side(), slot)) return false;
+  return (atomic_load_acquire(mark_word_of(&heap_arena, alloc_side(), slot)) & mark_mask_of(slot)) != 0;
 }
 
 static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
