@@ -299,6 +299,10 @@ target_link_options(test_unit_dirty_split PRIVATE "LINKER:--wrap=os_dirty_scan")
 # What test_dirty_protect.c is refused.
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
 
+# The kernel that test_page_size.c plays.
+target_link_options(test_unit_page_size PRIVATE "LINKER:--wrap=os_page_bytes,--wrap=os_commit,--wrap=os_release"
+  "LINKER:--wrap=os_guard,--wrap=os_unguard")
+
 # The kernel that test_os_dirty_old.c stands for.
 target_link_options(test_unit_os_dirty_old PRIVATE "LINKER:--wrap=uname,--wrap=ioctl")
 

@@ -46,11 +46,11 @@ void stacks_init(void) {
 
 static size_t guard_bytes(void) { return max_size(os_page_bytes(), PAGE_BYTES); }
 
-/* What a stack of at least `bytes` can use, or 0 where that is absurd. */
+/* What a stack of at least `bytes` can use, or 0 where that is absurd.  Whole OS pages, which go back to the system as such. */
 static size_t usable_bytes(size_t bytes) {
   if (bytes == 0) bytes = STACK_DEFAULT_BYTES;
   if (bytes > PTRDIFF_MAX / (2 * FRAME_FACTOR)) return 0;
-  bytes = max_size(bytes, STACK_LEAST_BYTES) * FRAME_FACTOR;
+  bytes = max_size(bytes, max_size(STACK_LEAST_BYTES, guard_bytes())) * FRAME_FACTOR;
   if (bytes > STACK_CACHED_MOST_BYTES) return round_up(bytes, guard_bytes());
   return (size_t)1 << (highest_bit(bytes - 1) + 1);
 }
