@@ -303,6 +303,9 @@ target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan
 target_link_options(test_unit_page_size PRIVATE "LINKER:--wrap=os_page_bytes,--wrap=os_commit,--wrap=os_release"
   "LINKER:--wrap=os_guard,--wrap=os_unguard")
 
+# The huge pages that test_arena.c plays.
+target_link_options(test_unit_arena PRIVATE "LINKER:--wrap=os_huge_page_bytes")
+
 # The kernel that test_os_dirty_old.c stands for.
 target_link_options(test_unit_os_dirty_old PRIVATE "LINKER:--wrap=uname,--wrap=ioctl")
 

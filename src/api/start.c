@@ -52,7 +52,7 @@ static int start_memory(const struct midden_options *options) {
   int error = arena_init(&heap_arena, arena_bytes());
   if (error != 0) return error;
   heap_arena.limit_bytes = options->max_heap_bytes;
-  heap_arena.huge_pages = !options->small_pages && os_huge_page_bytes() != 0;
+  heap_arena.huge_pages = !options->small_pages && arena_huge_page_bytes() != 0;
   pageheap_init(&heap_pages, &heap_arena, &hooks);
   return 0;
 }

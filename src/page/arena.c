@@ -22,6 +22,10 @@ NOT_A_ROOT struct arena heap_arena;
 #define HUGE_HEAP_LEAST_BYTES ((size_t)32 << 20)
 #define HUGE_TABLE_LEAST_BYTES ((size_t)1 << 20)
 
+/* Others (of 32 MiB, or 512, where small pages have 16 KiB or 64) are left to the system: of a table a whole one would be held for a
+ * fraction of it, and what goes back to the system in part would come back whole. */
+size_t arena_huge_page_bytes(void) { return os_huge_page_bytes() == CHUNK_BYTES ? CHUNK_BYTES : 0; }
+
 /* Bytes of a table that describe the first `bytes` of the arena. */
 static size_t table_bytes(const struct arena_table *table, size_t bytes) {
   size_t entries = round_up(bytes, (size_t)1 << table->entry_shift) >> table->entry_shift;
@@ -66,7 +70,7 @@ static int reserve_tables(struct arena *arena) {
   for (size_t i = 0; i < ARENA_TABLES; i++) {
     struct arena_table *table = &arena->tables[i];
     *table = shapes[i];
-    table->base = os_reserve(table_reserved_bytes(arena, table), max_size(os_page_bytes(), os_huge_page_bytes()));
+    table->base = os_reserve(table_reserved_bytes(arena, table), max_size(os_page_bytes(), arena_huge_page_bytes()));
     if (table->base == NULL) {
       release_tables(arena);
       return -ENOMEM;
@@ -145,7 +149,7 @@ void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t byte
 /* A large table grows by whole huge pages.  One that could be touched in part only would be in small pages at first, and when
  * the system joins those all who touch the table wait, for milliseconds in some virtual machines. */
 static size_t table_step_bytes(const struct arena *arena, const struct arena_table *table, size_t need_bytes) {
-  size_t huge_bytes = os_huge_page_bytes();
+  size_t huge_bytes = arena_huge_page_bytes();
   bool is_large = arena->huge_pages && need_bytes > HUGE_TABLE_LEAST_BYTES;
   if (is_large && huge_bytes != 0 && round_up(need_bytes, huge_bytes) <= table_reserved_bytes(arena, table))
     return huge_bytes;
@@ -214,7 +218,7 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
 }
 
 bool arena_chunk_is_huge(const struct arena *arena, size_t chunk) {
-  return arena->huge_pages && os_huge_page_bytes() == CHUNK_BYTES && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
+  return arena->huge_pages && arena_huge_page_bytes() != 0 && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
 }
 
 bool arena_take_emptied(struct arena *arena, size_t chunk) {
@@ -224,7 +228,7 @@ bool arena_take_emptied(struct arena *arena, size_t chunk) {
 
 /* The first huge page of a table is never one: it is advised from its middle on. */
 void arena_mark_bits_unit(const struct arena *arena, size_t chunk, size_t *first, size_t *end) {
-  size_t chunk_table_bytes = CHUNK_PAGES * MARK_BITS_PAGE_BYTES, huge_bytes = os_huge_page_bytes();
+  size_t chunk_table_bytes = CHUNK_PAGES * MARK_BITS_PAGE_BYTES, huge_bytes = arena_huge_page_bytes();
   bool is_huge = arena->huge_pages && huge_bytes != 0 && chunk * chunk_table_bytes >= huge_bytes;
   size_t unit_bytes = max_size(chunk_table_bytes, is_huge ? huge_bytes : os_page_bytes());
   size_t unit_chunks = unit_bytes / chunk_table_bytes;

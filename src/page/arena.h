@@ -58,7 +58,7 @@ struct arena {
   struct arena_chunk *chunks;              /* by chunk; under the page heap's lock, but for what is atomic */
   struct arena_table tables[ARENA_TABLES]; /* the six above */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
-  bool huge_pages;     /* advise huge pages once the heap is large; set after init */
+  bool huge_pages;     /* advise huge pages once the heap is large; set after init, where they have the usual size */
   bool fake;           /* tests: the pages themselves are never touched */
   size_t limit_bytes;  /* atomic; the arena does not grow past this many bytes; SIZE_MAX for none */
 };
@@ -108,6 +108,9 @@ static inline struct arena_chunk *arena_chunk_of(const struct arena *arena, uint
 static inline size_t arena_chunk_count(const struct arena *arena) {
   return (arena->used - arena->start + CHUNK_BYTES - 1) >> CHUNK_SHIFT;
 }
+
+/* The size of the kernel's huge pages, which is a chunk's; 0 where there are none to be had, or of another size. */
+size_t arena_huge_page_bytes(void);
 
 /* Whether a chunk was advised to be one huge page. */
 bool arena_chunk_is_huge(const struct arena *arena, size_t chunk);

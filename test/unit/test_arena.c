@@ -58,10 +58,37 @@ static void pages_and_tables_are_zero_and_writable_as_they_grow(void **state) {
   arena_destroy(&arena);
 }
 
+static size_t played_huge_bytes; /* 0: what the system has */
+
+size_t __real_os_huge_page_bytes(void);
+size_t __wrap_os_huge_page_bytes(void);
+size_t __wrap_os_huge_page_bytes(void) {
+  return played_huge_bytes != 0 ? played_huge_bytes : __real_os_huge_page_bytes();
+}
+
+/* Where small pages have 16 or 64 KiB. */
+static void no_table_grows_by_huge_pages_of_other_sizes(void **state) {
+  (void)state;
+  for (played_huge_bytes = 32 * MIB; played_huge_bytes <= 512 * MIB; played_huge_bytes *= 16) {
+    struct arena arena;
+    assert_int_equal(arena_init(&arena, 64 * GIB), 0);
+    arena.huge_pages = true;
+    assert_true(arena_grow_locked(&arena, 512 * MIB) != 0);
+    for (size_t i = 0; i < ARENA_TABLES; i++) {
+      const struct arena_table *table = &arena.tables[i];
+      size_t need_bytes = (arena.used - arena.start) * table->entry_bytes >> table->entry_shift;
+      assert_in_range(table->committed_bytes, need_bytes, need_bytes + MIB);
+    }
+    assert_false(arena_chunk_is_huge(&arena, 100));
+    arena_destroy(&arena);
+  }
+  played_huge_bytes = 0;
+}
+
 /* So that no huge page of theirs can be touched in part only; as little of it as there is, where all is reserved. */
 static void large_tables_grow_by_whole_huge_pages(void **state) {
   (void)state;
-  size_t huge_bytes = os_huge_page_bytes();
+  size_t huge_bytes = arena_huge_page_bytes();
   if (huge_bytes == 0) skip();
   struct arena arena;
   assert_int_equal(arena_init(&arena, GIB), 0);
@@ -213,6 +240,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pages_and_tables_are_zero_and_writable_as_they_grow),
       cmocka_unit_test(large_tables_grow_by_whole_huge_pages),
+      cmocka_unit_test(no_table_grows_by_huge_pages_of_other_sizes),
       cmocka_unit_test(limits_are_kept_to_the_byte),
       cmocka_unit_test(without_memory_growth_fails_and_may_be_tried_again),
       cmocka_unit_test(a_reservation_is_halved_until_the_system_agrees),
