@@ -254,14 +254,20 @@ static bool will_be_written(size_t page, bool only_room) {
   return !only_room || has_much_room(page, info);
 }
 
+/* The OS pages that lie in [page, end) as a whole. */
+static void allow_run(size_t page, size_t end) {
+  uintptr_t from = round_up(heap_arena.start + (page << PAGE_SHIFT), os_page_bytes());
+  uintptr_t to = round_down(heap_arena.start + (end << PAGE_SHIFT), os_page_bytes());
+  if (from < to) os_dirty_allow((void *)from, to - from);
+}
+
 /* Of a huge page that is whole, all or nothing, which would split it. */
 static void allow_in_chunk(size_t chunk, bool only_room) {
   size_t page = chunk * CHUNK_PAGES, end = min_size(page + CHUNK_PAGES, used_pages());
   size_t least = is_whole(chunk) ? CHUNK_PAGES : ALLOW_LEAST_PAGES;
   for (size_t next; page < end; page = next + 1) {
     for (next = page; next < end && will_be_written(next, only_room);) next++;
-    if (next - page >= least)
-      os_dirty_allow((void *)(heap_arena.start + (page << PAGE_SHIFT)), (next - page) << PAGE_SHIFT);
+    if (next - page >= least) allow_run(page, next);
   }
 }
 

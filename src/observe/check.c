@@ -157,15 +157,21 @@ static bool make_room_for_hashes(size_t count) {
   return seen.hashes != NULL;
 }
 
+/* An OS page may be a part of one of ours, or hold several. */
+static bool has_pointers(size_t page) {
+  size_t at = page * os_page_bytes(), end = at + os_page_bytes();
+  for (; at < end; at += PAGE_BYTES) {
+    uint16_t info = heap_arena.page_info[at >> PAGE_SHIFT];
+    if (info != 0 && page_info_scan(info) != SCAN_NONE) return true;
+  }
+  return false;
+}
+
 static void remember_pages(void) {
-  size_t count = walk.heap_bytes / os_page_bytes();
+  size_t count = round_up(walk.heap_bytes, os_page_bytes()) / os_page_bytes();
   seen.count = 0;
   if (!sticky_marks || !make_room_for_hashes(count)) return;
-  for (size_t i = 0; i < count; i++) {
-    uint16_t info = heap_arena.page_info[i * os_page_bytes() >> PAGE_SHIFT];
-    bool has_pointers = info != 0 && page_info_scan(info) != SCAN_NONE;
-    seen.hashes[i] = has_pointers ? hash_page(i) : 0;
-  }
+  for (size_t i = 0; i < count; i++) seen.hashes[i] = has_pointers(i) ? hash_page(i) : 0;
   seen.count = count;
 }
 
