@@ -3,6 +3,7 @@
 
 #include "api/allocate.h"
 #include "api/start.h"
+#include "base/attr.h"
 #include "base/check.h"
 #include "gc/collector.h"
 #include "midden/midden.h"
@@ -175,7 +176,7 @@ int midden_stack_set_pointer(struct midden_stack *stack, void *pointer) {
 void midden_stack_switch_begin(struct midden_stack *from, struct midden_stack *to) {
   struct mutator *self = self_for_switch(__func__);
   CHECK(!self->is_blocked, "%s: this thread is blocking", __func__);
-  fiber_foreign_switch_begin(self, from, to, (uintptr_t)__builtin_frame_address(0));
+  fiber_foreign_switch_begin(self, from, to, FRAME_END());
 }
 
 void midden_stack_switch_end(void) { fiber_foreign_switch_end(start_self()); }

@@ -4,6 +4,7 @@
 
 #include "api/start.h"
 #include "base/atomic.h"
+#include "base/attr.h"
 #include "base/check.h"
 #include "gc/collector.h"
 #include "gc/loan.h"
@@ -44,7 +45,7 @@ void midden_blocking_enter(void) {
   struct mutator *self = start_self();
   CHECK(!self->is_blocked, "midden_blocking_enter: this thread is blocking already");
   self->is_blocked = true;
-  mutator_enter_blocking(self, (uintptr_t)__builtin_frame_address(0));
+  mutator_enter_blocking(self, FRAME_END());
 }
 
 void midden_blocking_leave(void) {

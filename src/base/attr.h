@@ -26,6 +26,14 @@
 extern char attr_not_a_root_start[] __asm__("__start_midden_private") __attribute__((visibility("hidden")));
 extern char attr_not_a_root_end[] __asm__("__stop_midden_private") __attribute__((visibility("hidden")));
 
+/* Where the frame of the function that asks ends, and its caller's begins: what it has saved of its caller's registers lies below.
+ * The address of a frame does not tell: on aarch64 they are saved above that. */
+#if defined(__clang__) && defined(__aarch64__)
+#define FRAME_END() ((uintptr_t)__builtin_sponentry())
+#else
+#define FRAME_END() ((uintptr_t)__builtin_dwarf_cfa())
+#endif
+
 /* A function that reads other threads' stacks word by word, which the sanitizers must not judge. */
 #if defined(__clang__)
 /* clang's no_sanitize("thread") leaves atomics instrumented, which deadlocks in a signal handler. */

@@ -285,22 +285,22 @@ void fiber_abandon_others(struct mutator *self) {
 
 /* ---- the program's own switch ---- */
 
-static void leave_foreign(struct mutator *self, struct midden_stack *from, uintptr_t frame) {
+static void leave_foreign(struct mutator *self, struct midden_stack *from, uintptr_t frame_end) {
   struct mutator_own_stack *own = &self->own_stack;
-  uintptr_t pointer = round_down(frame, sizeof(uintptr_t)) - FOREIGN_SWITCH_BYTES;
+  uintptr_t pointer = round_down(frame_end, sizeof(uintptr_t)) - FOREIGN_SWITCH_BYTES;
   if (from == NULL) {
     park(self, NULL);
     own->context.stack_pointer = own->stack.start < pointer ? pointer : own->stack.start;
-    mutator_copy_registers(own->saved_words, frame);
+    mutator_copy_registers(own->saved_words, frame_end);
     return;
   }
   atomic_store_relaxed(&from->pointer, max_size(pointer, from->low));
-  mutator_copy_registers(from->saved_words, frame);
+  mutator_copy_registers(from->saved_words, frame_end);
   atomic_store_release(&from->is_running, false);
 }
 
 void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from, struct midden_stack *to,
-                                uintptr_t frame) {
+                                uintptr_t frame_end) {
   CHECK(self->fiber == NULL, "midden_stack_switch_begin: a fiber runs on this thread");
   CHECK(self->foreign == from, "midden_stack_switch_begin: stack %p is not the one in use", (void *)from);
   CHECK(to == NULL || !atomic_load_relaxed(&to->is_running), "midden_stack_switch_begin: stack %p is in use",
@@ -308,7 +308,7 @@ void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from,
   mutator_enter(self);
   if (from == to) return;
   announce_switch(self, NULL, to);
-  leave_foreign(self, from, frame);
+  leave_foreign(self, from, frame_end);
   self->foreign = to;
   if (to == NULL) {
     unpark(self, NULL);

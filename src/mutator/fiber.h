@@ -112,9 +112,9 @@ void fiber_abandon_others(struct mutator *self);
  * Threads that were scanned may have loaded it: beside a mark phase it is scanned first.  Critical sections. */
 void fiber_announce_end(struct mutator *self, struct midden_fiber *fiber, struct midden_stack *registered);
 
-/* The program's own switch; see midden_stack_switch_begin.  `frame` is the public function's __builtin_frame_address(0). */
+/* The program's own switch; see midden_stack_switch_begin.  `frame_end` is the public function's FRAME_END. */
 void fiber_foreign_switch_begin(struct mutator *self, struct midden_stack *from, struct midden_stack *to,
-                                uintptr_t frame);
+                                uintptr_t frame_end);
 void fiber_foreign_switch_end(struct mutator *self);
 
 #endif

@@ -338,16 +338,15 @@ static NO_SANITIZE void copy_frame(uintptr_t stack_pointer, void *argument) {
 }
 
 void mutator_copy_registers(uintptr_t *words, uintptr_t end) {
-  struct copy_of_frame copy = {.words = words, .end = end + sizeof(uintptr_t)};
+  struct copy_of_frame copy = {.words = words, .end = end};
   os_call_with_registers(copy_frame, &copy);
 }
 
 /* The frame holds the caller's callee-saved registers, wherever the compiler chose to push them, and below it lie those
  * that it did not touch. */
-void mutator_enter_blocking(struct mutator *self, uintptr_t frame) {
-  /* The word at `frame` itself is given up too, and the one after it is the return address. */
-  mutator_copy_registers(self->saved_words, frame);
-  mutator_enter_safe(self, frame);
+void mutator_enter_blocking(struct mutator *self, uintptr_t frame_end) {
+  mutator_copy_registers(self->saved_words, frame_end);
+  mutator_enter_safe(self, frame_end);
 }
 
 void mutator_begin_wait(struct mutator *self, uintptr_t stack_pointer, struct os_signals *before) {

@@ -152,11 +152,11 @@ void mutator_end_wait(struct mutator *self, const struct os_signals *before);
 void mutator_wait_on_word(struct mutator *self, uintptr_t stack_pointer, uint32_t *word, uint32_t value, uint64_t ns);
 
 /* Becomes SAFE until mutator_leave_safe, though the caller returns and its frame is given up: what the frame and the
- * callee-saved registers hold is copied.  `frame` is the caller's own __builtin_frame_address(0). */
-void mutator_enter_blocking(struct mutator *self, uintptr_t frame);
+ * callee-saved registers hold is copied.  `frame_end` is the caller's own FRAME_END. */
+void mutator_enter_blocking(struct mutator *self, uintptr_t frame_end);
 
-/* Copies what the callee-saved registers hold and the words up to and including that at `end`, which lies in the
- * caller's frame, into MUTATOR_SAVED_WORDS words. */
+/* Copies what the callee-saved registers hold and the words up to `end`, where a caller's frame ends, into MUTATOR_SAVED_WORDS
+ * words. */
 void mutator_copy_registers(uintptr_t *words, uintptr_t end);
 
 /* Takes a lock that the collector may hold across a stop, SAFE while waiting.  Not inside a critical section. */
