@@ -80,6 +80,11 @@ for wrong in FREE_WHILE_MARKING MARK_WHILE_INSIDE STATE_BEFORE_RANGE ONE_LOOK; d
   expect fails span_state -DMUTATORS=1 -DLIVES=3 -D$wrong
 done
 
+# ---- dirty-page mode ----
+
+expect holds written
+for wrong in NO_PUBLISH OLD_VIEW LATE_MARK NO_WAIT; do expect fails written -D$wrong; done
+
 # ---- barrier mode ----
 
 two="-DMUTATORS=2"
