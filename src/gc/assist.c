@@ -328,6 +328,12 @@ static void count_payer(struct midden_tracer *tracer) {
   atomic_add_relaxed(&assist.payers, 1u);
 }
 
+/* Where a thread has lost its processor in the middle of a slice, milliseconds pass that are not the collector's.  To ask for its
+ * processor time would take a good part of the slice. */
+static uint64_t without_waits(uint64_t passed_ns, size_t scanned_bytes) {
+  return min_size(passed_ns, max_size(scanned_bytes, 1024) * SLOW_NS / 1024);
+}
+
 /* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
 static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
   mutator_enter(self);
@@ -345,11 +351,11 @@ static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
     size_t scanned = tracer->scanned_bytes - before;
     concurrent_publish_worked(tracer, scanned != 0);
     atomic_sub_acq_rel(&assist.active, 1u);
-    uint64_t worked_ns = os_now_ns() - start_ns;
+    uint64_t passed_ns = os_now_ns() - start_ns;
     atomic_add_relaxed(&assist.assist_bytes, scanned);
-    atomic_add_relaxed(&assist.assist_ns, worked_ns);
-    note_pace(scanned, worked_ns);
-    if (scanned != 0) cycle_count_pause(worked_ns);
+    atomic_add_relaxed(&assist.assist_ns, without_waits(passed_ns, scanned));
+    note_pace(scanned, passed_ns);
+    if (scanned != 0) cycle_count_pause(passed_ns);
     left = done ? 0 : debt_bytes - (int64_t)scanned;
     if (done) assist_wake_worker(); /* marking may be about to end */
   }
