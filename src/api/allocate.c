@@ -81,7 +81,7 @@ static void stress(void) {
 /* Before about `bytes` are handed out. */
 static void pay_dues(struct mutator *self, size_t bytes) {
   handshake_poll(self);
-  if (UNLIKELY(slowing_is_due())) slowing_rest(self);
+  if (UNLIKELY(slowing_is_due())) slowing_rest(self, bytes);
   if (handover_is_offered_to_all()) handover_take(self);
   if (UNLIKELY(atomic_load_relaxed(&handover_is_untold))) handover_tell(self);
   if (UNLIKELY(account_collection_is_due())) collector_collect(COLLECT_HEAP, NULL, NULL);

@@ -21,6 +21,7 @@ enum {
   ASSIST_MOST_BYTES = 16 << 10, /* of a thread, at once; less where that takes longer than ASSIST_NS */
   ASSIST_LEAST_BYTES = 2 << 10,
   ASSIST_NS = 24000,
+  ASSIST_PAY_BYTES = 8 << 10, /* of a large object are worth a slice each */
   SLOW_NS = 16000,            /* for a KiB: it lost the processor */
   PACE_SHIFT = 3,             /* the last slices count for so much of ns_per_kib */
   DEBT_LEAST_BYTES = 8 << 10, /* less is not worth taking work for */
@@ -367,5 +368,6 @@ void assist_pay(struct mutator *self, size_t bytes) {
   struct midden_tracer *tracer = self->tracer;
   uint64_t owed = (uint64_t)bytes * atomic_load_relaxed(&assist.ratio) >> RATIO_SHIFT;
   int64_t debt = draw(tracer->debt_bytes + (int64_t)owed);
-  tracer->debt_bytes = debt >= DEBT_LEAST_BYTES ? work_off(self, debt) : debt;
+  for (size_t i = 0; i <= bytes / ASSIST_PAY_BYTES && debt >= DEBT_LEAST_BYTES; i++) debt = work_off(self, debt);
+  tracer->debt_bytes = debt;
 }

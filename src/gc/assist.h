@@ -41,7 +41,8 @@ void assist_wake_worker(void);
 /* Whether threads that allocate owe work; atomic. */
 extern bool assist_is_due;
 
-/* A thread is about to allocate: pays for `bytes`, in slices of some twenty microseconds.  Outside critical sections. */
+/* A thread is about to allocate: pays for `bytes`, by one slice of some twenty microseconds or, for a large object, as many as a
+ * window of each of its parts would be worth.  Outside critical sections. */
 void assist_pay(struct mutator *self, size_t bytes);
 
 #endif

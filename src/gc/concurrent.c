@@ -373,6 +373,7 @@ static bool mark_heap(struct cycle *cycle) {
   cycle->report.roots_ns = os_now_ns() - start_ns;
   bool finished;
   do {
+    slowing_stem_runaway();
     assist_drain(cycle);
     cycle->report.rounds++;
     slowing_stem_growth(); /* an attempt may take long, with nothing to assist */
@@ -469,6 +470,7 @@ static void give_up(struct cycle *cycle) {
   uint64_t start_ns = close_gate(cycle);
   concurrent_take_back();
   open_gate(cycle, start_ns);
+  slowing_stop();
   special_thaw();
   deferred_run(cycle->self);
 }
@@ -489,6 +491,8 @@ void concurrent_forked(struct mutator *self) {
 static bool mark(struct cycle *cycle) {
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
+  slowing_begin();
+  slowing_stem_runaway();
   concurrent_begin(cycle, true);
   if (!arm(cycle)) return false;
   concurrent_scan_threads(cycle);

@@ -8,7 +8,7 @@
 /* Forecasts fail by so much; what is beyond is to be stopped while the heap is drained, too. */
 enum { GROWTH_DIVISOR = 16, RUNAWAY_DIVISOR = 8 };
 
-enum { REST_NS = 400 * 1000 };
+enum { REST_NS = 400 * 1000, REST_BYTES = 32 << 10 /* of a large object are worth a rest each */ };
 
 size_t slowing_beyond_bytes = SIZE_MAX;
 
@@ -33,14 +33,18 @@ static void count_own(struct midden_tracer *tracer, uint64_t ns) {
   atomic_raise_relaxed(&rests.longest_ns, tracer->rested_ns);
 }
 
-void slowing_rest(struct mutator *self) {
-  if (collector_is_mine(self) || self->critical != 0) return;
+static void rest_once(struct mutator *self) {
   uint64_t start_ns = os_now_ns();
   os_call_with_registers(rest_while_safe, self);
   uint64_t ns = os_now_ns() - start_ns;
   atomic_add_relaxed(&rests.ns, ns);
   atomic_add_relaxed(&rests.count, (size_t)1);
   if (self->tracer != NULL) count_own(self->tracer, ns);
+}
+
+void slowing_rest(struct mutator *self, size_t bytes) {
+  if (collector_is_mine(self) || self->critical != 0) return;
+  for (size_t i = 0; i <= bytes / REST_BYTES && slowing_is_due(); i++) rest_once(self);
 }
 
 static size_t goal_and(unsigned divisor) {

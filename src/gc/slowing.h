@@ -1,5 +1,6 @@
-/* Threads that allocate rest now and then, where a cycle of dirty-page mode would not end otherwise: rounds (rounds.h) scan what
- * lives of all that is allocated in the cycle, and a program may allocate as fast as they scan.
+/* Threads that allocate rest now and then, where a cycle beside the program would not end in time otherwise: rounds of dirty-page
+ * mode (rounds.h) scan what lives of all that is allocated in the cycle, and a program may allocate as fast as they scan; and
+ * where there is nothing that threads could assist with, as in a long list, nothing else keeps the heap near its goal.
  *
  * The driver says beyond which size of the heap; threads see for themselves that it is beyond, since where they fill the
  * processors the driver has none to notice it on. */
@@ -21,8 +22,9 @@ static inline bool slowing_is_due(void) {
   return atomic_load_relaxed(&account_live_bytes) > atomic_load_relaxed(&slowing_beyond_bytes);
 }
 
-/* A thread is about to allocate: rests for less than a millisecond.  Outside critical sections. */
-void slowing_rest(struct mutator *self);
+/* A thread is about to allocate `bytes`: rests for less than a millisecond or, for a large object, again and again as long as that is
+ * called for.  Outside critical sections. */
+void slowing_rest(struct mutator *self, size_t bytes);
 
 /* From now on: where the heap grows beyond its goal by more than forecasts fail. */
 void slowing_stem_growth(void);

@@ -76,7 +76,7 @@ enum { OWN_RESTS = 5, OTHERS_RESTS = 2 };
 
 static void rest(unsigned count) {
   struct mutator *self = mutator_self();
-  for (unsigned i = 0; i < count; i++) slowing_rest(self);
+  for (unsigned i = 0; i < count; i++) slowing_rest(self, 0);
 }
 
 static void *rest_in_thread(void *argument) {
