@@ -57,10 +57,17 @@ GC_oom_func GC_oom_fn = report_no_memory;
 void GC_set_oom_fn(GC_oom_func function) { GC_oom_fn = function; }
 GC_oom_func GC_get_oom_fn(void) { return GC_oom_fn; }
 
+/* Where there was none to attach the thread, it cannot ask for figures. */
+static void report_shortage(void) {
+  if (midden_thread_is_attached())
+    report_warning("Out of Memory! Heap size: %lu MiB. Returning NULL!\n", GC_get_heap_size() >> 20);
+  else
+    report_warning("Out of Memory! A thread cannot be registered. Returning NULL!\n", 0);
+}
+
 void *report_out_of_memory(size_t bytes) {
   GC_oom_func function = GC_oom_fn;
-  if (function == report_no_memory)
-    report_warning("Out of Memory! Heap size: %lu MiB. Returning NULL!\n", GC_get_heap_size() >> 20);
+  if (function == report_no_memory) report_shortage();
   return function(bytes);
 }
 
