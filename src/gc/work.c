@@ -1,6 +1,7 @@
 #include "gc/work.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/atomic.h"
 #include "base/attr.h"
@@ -15,6 +16,9 @@ enum { CHUNK_BUFFERS = 8, SPINS = 200, WAIT_NS = 50000 };
 
 /* A quarter of what there is, and more than threads fill between two slices of the driver. */
 enum { RESERVE_DIVISOR = 4, RESERVE_MOST = 128 };
+
+/* Where so many buffers wait, one that is mostly empty joins another. */
+enum { ENOUGH = 16, JOIN_MOST_ITEMS = WORK_ITEMS / 4 };
 
 /* A stack of buffers (Treiber, "Systems Programming: Coping with Parallelism", 1986): nobody waits for a thread that lost its
  * processor.  The head is an address and a tag that grows with each change (the ABA problem): whoever has read a head and its buffer's
@@ -131,7 +135,23 @@ void work_keep_reserve(void) {
   }
 }
 
+/* What a thread makes grey at a time is often a single object.  Were each of them to keep a buffer, the pool would take a hundred times
+ * the memory of what it holds. */
+static struct work_buffer *join_another(struct work_buffer *buffer) {
+  struct work_buffer *other = pop(&pool.full);
+  if (other == NULL) return buffer;
+  if (other->count > WORK_ITEMS - buffer->count) {
+    push(&pool.full, other);
+    return buffer;
+  }
+  memcpy(&other->items[other->count], buffer->items, buffer->count * sizeof buffer->items[0]);
+  other->count += buffer->count;
+  work_put_empty(buffer);
+  return other;
+}
+
 void work_publish(struct work_buffer *buffer) {
+  if (buffer->count <= JOIN_MOST_ITEMS && atomic_load_relaxed(&pool.full.count) > ENOUGH) buffer = join_another(buffer);
   push(&pool.full, buffer);
   if (atomic_load_relaxed(&pool.waiting) != 0) wake_one(&pool.full.count);
 }

@@ -34,7 +34,7 @@ void work_put_empty(struct work_buffer *buffer);
  * not map memory, nor wait for first touches, which take a millisecond in some virtual machines. */
 void work_keep_reserve(void);
 
-/* Puts a buffer with items into the pool. */
+/* Puts a buffer with items into the pool; what few items it has may join others', for a moment in which the pool has neither. */
 void work_publish(struct work_buffer *buffer);
 
 /* A buffer with items, or NULL at once if the pool is empty. */

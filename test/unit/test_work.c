@@ -22,15 +22,17 @@ static void own(struct work_buffer *buffer, uintptr_t before, uintptr_t owner) {
           (size_t)before, (size_t)seen);
 }
 
+/* So many that it joins no other. */
+enum { FILLED_LEAST = WORK_ITEMS / 2, MARKED = 8 };
+
 static void fill(struct work_buffer *buffer, struct rng *rng) {
-  buffer->count = 1 + rng_below(rng, 8);
-  for (size_t i = 0; i < buffer->count; i++) buffer->items[i] = (uintptr_t)buffer + i;
+  buffer->count = FILLED_LEAST + rng_below(rng, MARKED);
+  for (size_t i = 0; i < MARKED; i++) buffer->items[i] = (uintptr_t)buffer + i;
 }
 
 static void check(const struct work_buffer *buffer) {
-  REQUIRE(buffer->count >= 1 && buffer->count <= 8, "%zu items", buffer->count);
-  for (size_t i = 0; i < buffer->count; i++)
-    REQUIRE(buffer->items[i] == (uintptr_t)buffer + i, "item %zu is another's", i);
+  REQUIRE(buffer->count >= FILLED_LEAST && buffer->count < FILLED_LEAST + MARKED, "%zu items", buffer->count);
+  for (size_t i = 0; i < MARKED; i++) REQUIRE(buffer->items[i] == (uintptr_t)buffer + i, "item %zu is another's", i);
 }
 
 static struct { size_t published, taken; /* atomic */ } counts;
@@ -124,10 +126,32 @@ static void without_buffers_there_is_none(void **state) {
   work_put_empty(all[0]);
 }
 
+/* Threads that make a single object grey at a time took a buffer of 8 KiB for each. */
+static void few_items_share_a_buffer(void **state) {
+  (void)state;
+  enum { ITEMS = BUFFERS_MOST * WORK_ITEMS / 2 };
+  static bool is_there[ITEMS];
+  for (size_t i = 0; i < ITEMS; i++) {
+    struct work_buffer *buffer = work_get_empty();
+    assert_non_null(buffer);
+    buffer->items[buffer->count++] = i;
+    work_publish(buffer);
+  }
+  size_t found = 0;
+  for (struct work_buffer *buffer; (buffer = work_take()) != NULL; work_put_empty(buffer)) {
+    for (size_t i = 0; i < buffer->count; i++, found++) {
+      assert_false(is_there[buffer->items[i]]);
+      is_there[buffer->items[i]] = true;
+    }
+  }
+  assert_int_equal(found, ITEMS);
+}
+
 int main(void) {
   test_start("unit/work");
   os_init();
   const struct CMUnitTest tests[] = {cmocka_unit_test(no_buffer_is_lost_or_had_twice),
-                                     cmocka_unit_test(without_buffers_there_is_none)};
+                                     cmocka_unit_test(without_buffers_there_is_none),
+                                     cmocka_unit_test(few_items_share_a_buffer)};
   return test_run_group(tests);
 }
