@@ -29,7 +29,7 @@ struct arena_chunk {
   uint16_t root_spans;   /* atomic; that begin in it and hold root objects */
   bool new_roots;        /* atomic; slots for root objects were claimed in it since the cycle began */
   bool stuck;            /* no whole OS page of what is idle could go when that was tried last */
-  bool tables_released;  /* its mark bits were given back and not touched since; see pageheap_scavenge.c */
+  bool tables_released;  /* its mark bits were given back and not touched since; see chunks.c */
   bool emptied;          /* atomic; the last of its memory was given back since arena_take_emptied */
 };
 

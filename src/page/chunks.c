@@ -59,13 +59,6 @@ void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, boo
   }
 }
 
-void chunks_note_released(struct pageheap *heap, uintptr_t start, size_t resident) {
-  struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
-  ASSERT(resident <= chunk->idle_pages);
-  chunk->idle_pages = (uint16_t)(chunk->idle_pages - resident);
-  if (chunk->in_use_pages == 0 && chunk->idle_pages == 0) atomic_store_relaxed(&chunk->emptied, true);
-}
-
 static bool is_unit_absent(const struct arena *arena, size_t first, size_t end) {
   for (size_t i = first; i < end; i++) {
     if (arena->chunks[i].in_use_pages != 0 || arena->chunks[i].idle_pages != 0) return false;
@@ -73,7 +66,8 @@ static bool is_unit_absent(const struct arena *arena, size_t first, size_t end) 
   return true;
 }
 
-void chunks_release_tables(struct pageheap *heap, size_t chunk) {
+/* Their bits are zero then: pages lose theirs before they become free. */
+static void release_tables(struct pageheap *heap, size_t chunk) {
   struct arena *arena = heap->arena;
   size_t first, end, count = 0;
   if (heap->hooks.release_tables == NULL || arena->chunks[chunk].tables_released) return;
@@ -91,4 +85,13 @@ void chunks_release_tables(struct pageheap *heap, size_t chunk) {
   }
   heap->stats.tables_released_bytes += count * 2 * CHUNK_MARK_BITS_BYTES;
   persist_charge(PERSIST_BITS, -(ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
+}
+
+void chunks_note_released(struct pageheap *heap, uintptr_t start, size_t resident) {
+  struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
+  ASSERT(resident <= chunk->idle_pages);
+  chunk->idle_pages = (uint16_t)(chunk->idle_pages - resident);
+  if (chunk->in_use_pages != 0 || chunk->idle_pages != 0) return;
+  atomic_store_relaxed(&chunk->emptied, true);
+  release_tables(heap, (size_t)(chunk - heap->arena->chunks));
 }

@@ -14,15 +14,12 @@ void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages, b
 /* Pages became free, all of them resident or none. */
 void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, bool resident, uint64_t now_ns);
 
-/* `resident` of the pages of a part of one chunk were given back. */
+/* `resident` of the pages of a part of one chunk were given back.  Where they were the last of it, and none that shares the memory of
+ * its mark bits has a page in use or resident, those go too. */
 void chunks_note_released(struct pageheap *heap, uintptr_t start, size_t resident);
 
 /* Notes that the memory behind a run of a free span is gone, and files the span anew; returns how many pages of the run
  * were resident.  In pageheap_release.c. */
 size_t pageheap_note_released_locked(struct pageheap *heap, struct span *span, struct os_range run);
-
-/* Gives back the mark bits of a chunk, and of those that share their memory, if none has a page in use or resident.
- * Their bits are zero then: pages lose theirs before they become free. */
-void chunks_release_tables(struct pageheap *heap, size_t chunk);
 
 #endif

@@ -85,9 +85,6 @@ static void release_chunk(struct pageheap *heap, size_t chunk, size_t most_bytes
       result->next_ns = span->unused_since_ns;
     }
   }
-  if (heap->arena->chunks[chunk].in_use_pages == 0 && heap->arena->chunks[chunk].idle_pages == 0) {
-    chunks_release_tables(heap, chunk);
-  }
 }
 
 /* Whether `a` goes before `b`, which lies below. */
