@@ -102,9 +102,11 @@ static void *bump(struct mutator *self, unsigned kind, unsigned size_class) {
  *
  * Where objects are guarded no window ever holds a slot, so that every allocation comes by here (span/guard.h). */
 
-/* Slots of a power of two are aligned to their size, up to a page: the bytes to ask for.  More than a page: as it is. */
+/* Slots of a power of two are aligned to their size, up to a page: the bytes to ask for.  More than a page: as it is, and such an
+ * alignment asks for an object of its own, however small. */
 static size_t aligned_slot_bytes(size_t bytes, size_t alignment) {
   size_t rounded = max_size(bytes, alignment);
+  if (alignment > PAGE_BYTES) return max_size(bytes, PAGE_BYTES + 1);
   if (alignment <= GRANULE_BYTES || rounded > PAGE_BYTES) return rounded;
   return (size_t)1 << (highest_bit(rounded - 1) + 1);
 }
