@@ -52,7 +52,7 @@ enum midden_mode {
 
 /* DIRTY: minor collections mark only what was allocated since the last collection, and what was written in older objects;
  * what died of those waits for a full one, which comes when the survivors of minor ones have taken half of the room to grow,
- * and for midden_collect.  Under a memory limit all are full. */
+ * after 64 minor ones, and for midden_collect.  Under a memory limit all are full. */
 enum midden_generations {
   MIDDEN_GENERATIONS_AUTO,  /* where they took less of the processor than full ones */
   MIDDEN_GENERATIONS_OFF,   /* all are full */

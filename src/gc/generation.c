@@ -4,7 +4,8 @@ enum {
   ROOM_DIVISOR = 2, /* survivors of minor cycles may take this part of the room */
   BARRED_CYCLES = 8,
   TELLING_DIVISOR = 4, /* a full cycle that freed less of the heap tells little */
-  MOST = 16
+  MOST = 16,
+  MINORS_MOST = 64 /* in succession: full ones add a sixty-fourth of what they alone would cost, at most */
 };
 
 /* Minor cycles must do so much better: what they leave behind is paid for by the next full one. */
@@ -18,6 +19,7 @@ bool generation_wants_minor(const struct generation *generation) {
   size_t survivors =
       generation->old_bytes > generation->full_bytes ? generation->old_bytes - generation->full_bytes : 0;
   if (survivors > generation->room_bytes / ROOM_DIVISOR) return false;
+  if (generation->minors == MINORS_MOST) return false;
   if (generation->choice == MIDDEN_GENERATIONS_ALWAYS) return true;
   if (generation->most != 0 && generation->minors_ns >= generation->most * generation->full_ns) return false;
   return generation->barred == 0 && generation->full_cost.cpu_ns > 0;
@@ -32,6 +34,7 @@ void generation_ended(struct generation *generation, bool minor, size_t before_b
                       size_t goal_bytes) {
   generation->has_old = true;
   generation->minor = minor;
+  generation->minors = minor ? generation->minors + 1 : 0;
   generation->old_bytes = after_bytes;
   generation->freed_bytes = before_bytes > after_bytes ? before_bytes - after_bytes : 0;
   if (minor) return;

@@ -14,9 +14,10 @@
  * Whether it pays is measured: the processor time for each byte that cycles freed.  Where the last few minor ones did not do
  * much better than the last few full ones, some full ones follow before another is tried.  A full one that freed little, of a
  * heap that grew, tells little of the next: after it minor ones may cost as much as it did together, twice as much after the
- * next such, and so on.  Whatever pays, a full cycle comes when what
- * survived minor ones has taken half of the room that the last full one left; their goal stays that of the last full one, so
- * that the heap grows no larger than without them, but for a quarter of that room at most where they free little.
+ * next such, and so on.  Whatever pays, a full cycle comes after 64 minor ones, since what was dropped when it was old is to be
+ * found though the heap does not grow, and when what survived minor ones has taken half of the room that the last full one
+ * left; their goal stays that of the last full one, so that the heap grows no larger than without them, but for a quarter of
+ * that room at most where they free little.
  *
  * Sticky mark bits are from A. Demers et al., "Combining Generational and Conservative Garbage Collection: Framework and
  * Implementations", POPL 1990.
@@ -36,6 +37,7 @@ struct generation {
   enum midden_generations choice;
   bool has_old;       /* the marks say what is old */
   bool minor;         /* the last cycle was */
+  unsigned minors;    /* since the last full one */
   size_t full_bytes;  /* alive after the last full cycle */
   size_t room_bytes;  /* from there to its goal */
   size_t old_bytes;   /* alive after the last cycle */
