@@ -395,6 +395,8 @@ static void configure_locked(struct mutator *self, void (*change)(struct pacer *
   size_t marked = collector.totals.marked_bytes;
   set_goal(first ? pacer_first_goal(&collector.pacer) : pacer_goal(&collector.pacer, marked, &collector.footprint),
            marked);
+  generation_revise(&collector.generation,
+                    pacer_goal(&collector.pacer, collector.generation.full_bytes, &collector.footprint));
   pageheap_set_limit(&heap_pages, collector.pacer.memory_limit_bytes);
   mutator_enter(self);
   sweep_revise();

@@ -40,7 +40,11 @@ void generation_ended(struct generation *generation, bool minor, size_t before_b
   if (minor) return;
   generation->most = most_after(generation, before_bytes);
   generation->full_bytes = after_bytes;
-  generation->room_bytes = goal_bytes > after_bytes ? goal_bytes - after_bytes : 0;
+  generation_revise(generation, goal_bytes);
+}
+
+void generation_revise(struct generation *generation, size_t goal_bytes) {
+  generation->room_bytes = goal_bytes > generation->full_bytes ? goal_bytes - generation->full_bytes : 0;
 }
 
 static void count(struct generation_cost *cost, double cpu_ns, double freed_bytes) {

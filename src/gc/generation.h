@@ -59,6 +59,9 @@ bool generation_wants_minor(const struct generation *generation);
 void generation_ended(struct generation *generation, bool minor, size_t before_bytes, size_t after_bytes,
                       size_t goal_bytes);
 
+/* What the goal follows from has changed: where the last full cycle would set it now. */
+void generation_revise(struct generation *generation, size_t goal_bytes);
+
 /* What it took. */
 void generation_charge(struct generation *generation, uint64_t cpu_ns);
 

@@ -130,6 +130,18 @@ static void minor_cycles_come_to_an_end(void **state) {
   }
 }
 
+/* The last full cycle knew no goal; then there is one. */
+static void a_goal_that_changes_changes_the_room(void **state) {
+  (void)state;
+  struct generation generation = {.choice = MIDDEN_GENERATIONS_ALWAYS};
+  generation_ended(&generation, false, 2 * MIB, MIB, SIZE_MAX);
+  generation_revise(&generation, 2 * MIB);
+  generation_ended(&generation, true, 2 * MIB, MIB + MIB / 2, 2 * MIB);
+  assert_true(generation_wants_minor(&generation));
+  generation_ended(&generation, true, 2 * MIB, MIB + MIB / 2 + 1, 2 * MIB);
+  assert_false(generation_wants_minor(&generation));
+}
+
 int main(void) {
   test_start("unit/generation");
   const struct CMUnitTest tests[] = {
@@ -139,6 +151,7 @@ int main(void) {
       cmocka_unit_test(they_are_barred_where_they_do_not_pay),
       cmocka_unit_test(a_full_cycle_that_freed_little_tells_little),
       cmocka_unit_test(minor_cycles_come_to_an_end),
+      cmocka_unit_test(a_goal_that_changes_changes_the_room),
   };
   return test_run_group(tests);
 }
