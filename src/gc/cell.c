@@ -235,4 +235,8 @@ static void trace_ephemeron(void *object, size_t slot_bytes, struct midden_trace
   if (target != 0 && is_marked(object_of(target))) mark_address(tracer, (uintptr_t)atomic_load_acquire(&cell->value));
 }
 
-void cell_init(void) { kind_table[KIND_EPHEMERON].trace = trace_ephemeron; }
+/* It reads the key's mark besides: see the header. */
+void cell_init(void) {
+  kind_table[KIND_EPHEMERON].trace = trace_ephemeron;
+  kind_table[KIND_EPHEMERON].trace_beside = true;
+}

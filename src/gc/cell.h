@@ -23,7 +23,11 @@
  *
  * So each pair is seen when its second half is marked, or by the pass: chains of ephemerons cost what their links cost,
  * in any order.  Two markers may set the two bits at the same time; each then looks at the other bit.  Setting a bit and
- * looking are sequentially consistent, so at least one of them sees both. */
+ * looking are sequentially consistent, so at least one of them sees both.
+ *
+ * In dirty-page mode a pass beside the program leaves the stop those keys that are not marked yet (settle_grey_ahead_running).
+ * Where a key is marked its ephemerons need no second look: one that is marked later is scanned after that, and one that is given
+ * another key or value lies in a page that was written, and is scanned again. */
 #ifndef MIDDEN_GC_CELL_H
 #define MIDDEN_GC_CELL_H
 

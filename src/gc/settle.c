@@ -435,15 +435,16 @@ struct values_ahead {
 
 static bool mark_value_ahead(struct special *record, bool marked, void *argument) {
   struct values_ahead *ahead = argument;
-  ahead->all = ahead->all && (marked || record->kind != SPECIAL_CLEANUP);
+  bool has_value = record->kind == SPECIAL_CLEANUP || record->kind == SPECIAL_EPHEMERON;
+  ahead->all = ahead->all && (marked || !has_value);
   return mark_value(record, marked, ahead->tracer);
 }
 
-/* Ephemerons are given other values, and no record tells. */
+/* Of ephemerons whose keys are marked, what comes later is found when they are scanned: gc/cell.h. */
 static void mark_values_ahead(struct special_set *set, void *argument, unsigned marker) {
   (void)marker;
   if (!has_values(set)) return;
-  struct values_ahead ahead = {.tracer = argument, .all = set->counts[SPECIAL_EPHEMERON] == 0};
+  struct values_ahead ahead = {.tracer = argument, .all = true};
   special_filter_stw(set, mark_value_ahead, &ahead);
   if (!ahead.all) set->marking = 0;
 }

@@ -74,7 +74,7 @@ void settle_dead_running(const struct settle_markers *markers);
 /* Dirty-page mode, before the stop, which settles all the same: "roots" and "values" as of now are grey then; how many.  And how many
  * specials may refer to the heap: there is news as far as they become more.  Of "roots" the stop marks what came to be since, as far as
  * that is known: nothing of the queue where no call came to it, nothing of sets whose finalizers were given no arguments.  So of
- * "values", where all objects of a set were marked, and none is an ephemeron's key. */
+ * "values", where all objects of a set were marked. */
 uint64_t settle_grey_ahead_running(struct midden_tracer *tracer);
 size_t settle_referring(void);
 void settle_mark_new_queue_stw(struct midden_tracer *tracer);

@@ -314,7 +314,10 @@ void special_visit_share_stw(special_visit_fn *visit, void *argument, unsigned m
   }
 }
 
-static bool is_marked(uintptr_t object) { return mark_bit_get(&heap_arena, mark_side(), object); }
+/* An acquire: an ephemeron is looked at after its key (gc/cell.h). */
+static bool is_marked(uintptr_t object) {
+  return (atomic_load_acquire(mark_word_of(&heap_arena, mark_side(), object)) & mark_mask_of(object)) != 0;
+}
 
 static void count_dropped(struct special_set *set, const uint16_t *dropped) {
   for (int kind = 0; kind < SPECIAL_KINDS; kind++) {

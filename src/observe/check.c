@@ -266,11 +266,16 @@ static void read_typed(const struct span *span, uintptr_t object) {
   for (size_t i = 0; i < count; i++) read_element(object + i * type->size, type);
 }
 
+static void visit_value(const struct cell *cell) {
+  walk.word_from = (uintptr_t)&cell->value;
+  visit_exact((uintptr_t)cell->value);
+  walk.word_from = 0;
+}
+
 static void read_ephemeron(const struct cell *cell) {
   struct object key;
   uintptr_t target = atomic_load_relaxed(&cell->target);
-  if (target != 0 && object_find((const void *)target, &key) && is_reached(key.start))
-    visit_exact((uintptr_t)cell->value);
+  if (target != 0 && object_find((const void *)target, &key) && is_reached(key.start)) visit_value(cell);
 }
 
 /* The collecting thread may run on an object, a coroutine's stack.  Below its stack pointer are the collector's own frames. */
@@ -315,7 +320,7 @@ static void key_reached(void *argument, const struct cell *cell) {
   (void)argument;
   if (!is_reached((uintptr_t)cell)) return;
   walk.from = (uintptr_t)cell | FROM_OBJECT;
-  visit_exact((uintptr_t)cell->value);
+  visit_value(cell);
 }
 
 static void read_specials(const struct span *span, uintptr_t object) {

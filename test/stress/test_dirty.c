@@ -356,12 +356,14 @@ NOINLINE_TEST static void op_receive(struct keeper *self) {
 
 /* ---- weak references ---- */
 
-/* Ephemerons have a trace function. */
+/* Of guarded ephemerons the trace function is called in stops alone. */
+static bool has_ephemerons(void) { return !chosen->plain || !guard_active; }
+
 static void *watched_new(void *name, void *value) {
-  return chosen->plain ? value : required(midden_ephemeron_new(name, value));
+  return has_ephemerons() ? required(midden_ephemeron_new(name, value)) : value;
 }
 
-static void *watched_value(void *watched) { return chosen->plain ? watched : midden_ephemeron_value(watched); }
+static void *watched_value(void *watched) { return has_ephemerons() ? midden_ephemeron_value(watched) : watched; }
 
 static void watched_is_dead(void *argument) { ledger_tell(argument); }
 

@@ -1,5 +1,5 @@
-/* Dirty-page mode: what nothing but arguments of finalizers and cleanups lead to is marked beside the program, as is what the queue of
- * calls that are due leads to.  The stop finds it marked, and looks at what is new alone. */
+/* Dirty-page mode: what nothing but arguments of finalizers and cleanups lead to is marked beside the program, as are values of
+ * ephemerons and what the queue of calls that are due leads to.  The stop finds it marked, and looks at what is new alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -246,6 +246,68 @@ static void arguments_of_cleanups_that_come_late_are_marked(void **state) {
   require_intact(3, 3);
 }
 
+/* ---- ephemerons ---- */
+
+static struct midden_ephemeron *ephemerons[3]; /* roots; of the objects, the last one of the first */
+static struct midden_weak_table *table;        /* root */
+
+NOINLINE_TEST static void make_ephemeron(size_t place, void *key) {
+  ephemerons[place] = midden_ephemeron_new(key, make_object());
+  REQUIRE(ephemerons[place] != NULL, "out of memory");
+}
+
+NOINLINE_TEST static void set_in_table(void *key) {
+  int error = midden_weak_table_set(table, key, make_object());
+  REQUIRE(error == 0, "midden_weak_table_set: %d", error);
+}
+
+NOINLINE_TEST static void make_with_ephemerons(void) {
+  table = midden_weak_table_new();
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) make_ephemeron(i, objects[i] = make_object());
+  set_in_table(objects[0]);
+}
+
+static void add_ephemeron(void) { make_ephemeron(2, objects[0]); }
+static void replace_value(void) { set_in_table(objects[0]); }
+
+NOINLINE_TEST static void add_to_new_key(void) {
+  objects[1] = make_object();
+  make_ephemeron(1, objects[1]);
+}
+
+NOINLINE_TEST static void require_values(size_t count) {
+  fill_free_memory();
+  for (size_t i = 0; i < count; i++) {
+    const uintptr_t *value = midden_ephemeron_value(ephemerons[i]);
+    REQUIRE(value != NULL && *value == MAGIC, "the value of ephemeron %zu is lost", i);
+  }
+  const uintptr_t *value = midden_weak_table_get(table, objects[0]);
+  REQUIRE(value != NULL && *value == MAGIC, "the value in the table is lost");
+}
+
+/* Where keys are marked that is by the ephemerons, whose pages were written; else by the keys' records. */
+static void values_of_ephemerons_that_come_late_are_marked(void **state) {
+  (void)state;
+  make_with_ephemerons();
+  test_scrub_stack();
+  require_looked_at(NULL, 0);
+  require_looked_at(add_ephemeron, 0);
+  require_values(3);
+  require_looked_at(replace_value, 0);
+  require_values(3);
+  hide_second();
+  test_scrub_stack();
+  require_looked_at(find_second, 1);
+  require_values(3);
+  objects[1] = NULL;
+  test_collect_clean(); /* no key is left that is dead */
+  require_looked_at(add_to_new_key, 1);
+  require_values(3);
+  objects[0] = objects[1] = NULL;
+  test_collect_clean();
+  for (size_t i = 0; i < TEST_COUNT_OF(ephemerons); i++) assert_null(midden_ephemeron_key(ephemerons[i]));
+}
+
 int main(void) {
   test_start("unit/dirty_specials");
   if (!test_writes_are_told()) return TEST_SKIPPED;
@@ -262,6 +324,7 @@ int main(void) {
       test_scrubbed(what_comes_to_it_late_is_marked),
       test_scrubbed(arguments_that_come_late_are_marked),
       test_scrubbed(arguments_of_cleanups_that_come_late_are_marked),
+      test_scrubbed(values_of_ephemerons_that_come_late_are_marked),
   };
   return test_run_group(tests);
 }
