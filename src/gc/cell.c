@@ -9,6 +9,7 @@
 #include "span/kind.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
+#include "span/slots.h"
 
 struct cell_head {
   struct special special;
@@ -206,13 +207,18 @@ void cell_set_value(struct cell *cell, void *value) { midden_store(&cell->value,
 
 void cell_target_died_stw(struct special *head) { clear_list((struct cell_head *)head); }
 
-bool cell_drop_dead_stw(struct special *special) {
-  struct cell_head *head = (struct cell_head *)special;
-  for (struct cell *cell = head->first, *next; cell != NULL; cell = next) {
-    next = cell->next;
-    if (!is_marked((uintptr_t)cell)) unlink_cell(head, cell);
+/* A slot of which no object was made yet holds zeros. */
+static void drop_dead_of(const struct span *span, void *unused) {
+  (void)unused;
+  if (!kind_is_cell(atomic_load_relaxed(&span->kind)) || slots_all_marked(span)) return;
+  uintptr_t end = span_end(span), cell = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
+  for (; cell < end; cell = mark_bits_next(&heap_arena, alloc_side(), cell + GRANULE_BYTES, end)) {
+    if (!is_marked(cell)) detach((struct cell *)cell);
   }
-  return head->first != NULL;
+}
+
+void cell_drop_dead_in(size_t chunk) {
+  if (atomic_load_relaxed(&heap_arena.chunks[chunk].cell_spans) != 0) slots_visit_spans(chunk, drop_dead_of, NULL);
 }
 
 void cell_mark_values_stw(struct midden_tracer *tracer, struct special *special) {

@@ -66,8 +66,12 @@ void cell_set_value(struct cell *cell, void *value);
 
 /* The world stopped.  All are given the first record of an object's SPECIAL_WEAK or SPECIAL_EPHEMERON. */
 void cell_target_died_stw(struct special *head);
-bool cell_drop_dead_stw(struct special *head); /* whether cells are left */
 void cell_mark_values_stw(struct midden_tracer *tracer, struct special *head);
+
+/* The end of a mark phase: unmarked cells leave the lists of their targets, which live.  All in the spans of a chunk, where it has
+ * any; different chunks by different markers.  The world may run. */
+void cell_drop_dead_in(size_t chunk);
+
 typedef void cell_visit_fn(void *argument, const struct cell *cell);
 void cell_visit_stw(const struct special *head, cell_visit_fn *visit, void *argument);
 

@@ -43,6 +43,7 @@ static NOT_A_ROOT struct {
   struct settle_markers markers;
   struct found found[MARKERS_MAX];
   struct finalizer_settling finalizers;
+  size_t next_chunk;            /* atomic; of which dead cells are looked for next */
   size_t unsettled_bytes;       /* marked before them */
   size_t dying_bytes;           /* and for them */
   bool arguments_done;          /* in a cycle that runs beside the program */
@@ -63,10 +64,13 @@ void settle_init(void) {
 
 /* ---- running passes ---- */
 
+static unsigned markers_for_sets(void) {
+  return special_set_count_stw() >= PARALLEL_LEAST_SETS ? settling.markers.count : 1;
+}
+
 static void each_set(void (*job)(void *argument, unsigned marker)) {
   special_restart_stw();
-  unsigned markers = special_set_count_stw() >= PARALLEL_LEAST_SETS ? settling.markers.count : 1;
-  markers_run(markers, job, NULL);
+  markers_run(markers_for_sets(), job, NULL);
 }
 
 static struct midden_tracer *tracer_of(unsigned marker) { return &settling.markers.tracers[marker]; }
@@ -308,10 +312,8 @@ size_t settle_dying_bytes(void) { return settling.dying_bytes; }
 
 static bool bury(struct special *record, bool marked, void *argument) {
   struct found *found = argument;
-  if (marked) {
-    bool is_head = record->kind == SPECIAL_WEAK || record->kind == SPECIAL_EPHEMERON;
-    if (!is_head || cell_drop_dead_stw(record)) return true;
-  } else if (record->kind == SPECIAL_LINK_AFTER) {
+  if (marked) return true;
+  if (record->kind == SPECIAL_LINK_AFTER) {
     weak_target_died_stw(record);
   } else if (record->kind == SPECIAL_HOLDER) {
     weak_holder_died_stw(record, &found->orphans);
@@ -327,11 +329,27 @@ static bool bury(struct special *record, bool marked, void *argument) {
 
 static void bury_set(struct special_set *set, void *argument, unsigned marker) {
   (void)argument;
-  bool has_cells = set->counts[SPECIAL_WEAK] != 0 || set->counts[SPECIAL_EPHEMERON] != 0;
-  if (set->has_dead || has_cells) special_filter_stw(set, bury, &settling.found[marker]);
+  if (set->has_dead) special_filter_stw(set, bury, &settling.found[marker]);
 }
 
 static void bury_job(void *argument, unsigned marker) { special_visit_share_stw(bury_set, argument, marker); }
+
+static bool has_cells(void) {
+  return atomic_load_relaxed(&special_totals[SPECIAL_WEAK]) != 0 ||
+         atomic_load_relaxed(&special_totals[SPECIAL_EPHEMERON]) != 0;
+}
+
+static void bury_cells_job(void *argument, unsigned marker) {
+  (void)argument, (void)marker;
+  for (size_t chunk; (chunk = atomic_add_relaxed(&settling.next_chunk, (size_t)1)) < arena_chunk_count(&heap_arena);)
+    cell_drop_dead_in(chunk);
+}
+
+/* Not while sets are visited: one may go with its last record. */
+static void bury_cells(unsigned markers) {
+  atomic_store_relaxed(&settling.next_chunk, (size_t)0);
+  if (has_cells()) markers_run(markers, bury_cells_job, NULL);
+}
 
 static void queue_cleanups(void) {
   for (unsigned i = 0; i < settling.markers.count; i++) {
@@ -366,6 +384,7 @@ size_t settle_clear_stw(const struct settle_markers *markers) {
 
 void settle_end_stw(void) {
   if (special_set_count_stw() != 0) {
+    bury_cells(markers_for_sets());
     each_set(bury_job);
     queue_cleanups();
     special_drop_empty_sets_stw();
@@ -529,6 +548,7 @@ bool settle_may_leave_stop(void) { return atomic_load_relaxed(&special_totals[SP
 void settle_leave_stop(void) { special_freeze(); }
 
 void settle_end_running(void) {
+  bury_cells(1);
   visit_links_locked(bury_set);
   queue_cleanups();
   special_thaw();

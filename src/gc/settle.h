@@ -6,8 +6,8 @@
  *     arguments  those of the other cleanups, one object at a time; what is marked now is strongly reachable
  *     clearing   weak references, ephemerons and links of BEFORE_FINALIZERS whose targets are not marked
  *     finalizers become ready; their objects are marked with all that they reach (gc/finalizer.h)
- *     the end    what is not marked now is dead: links of AFTER_FINALIZERS are cleared, cleanups are queued, the specials of
- *                the dead leave their sets; cells that died leave the lists of their targets
+ *     the end    what is not marked now is dead: cells leave the lists of their targets, links of AFTER_FINALIZERS are cleared,
+ *                cleanups are queued, the specials of the dead leave their sets
  *
  * "values", "clearing" and "the end" each visit the sets in parallel.  All this happens while the world is stopped; what
  * can wait (hash tables, freeing of records, watchers) is done when it runs again, by settle_finish, in short critical

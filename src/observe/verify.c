@@ -162,25 +162,27 @@ static void verify_old(const struct tally *old) {
   compare("are old", old, &counted);
 }
 
-/* Chunk by chunk, as the pages ascend: how many spans with root objects begin in it. */
-struct root_count {
-  size_t chunk, spans;
+/* Chunk by chunk, as the pages ascend: how many spans with root objects, and with cells, begin in it. */
+struct chunk_count {
+  size_t chunk, root_spans, cell_spans;
 };
 
-static void end_chunk(const struct root_count *count) {
-  unsigned counted = heap_arena.chunks[count->chunk].root_spans;
-  CHECK(counted == count->spans, "verify: %zu spans with root objects begin in chunk %zu, which counts %u",
-        count->spans, count->chunk, counted);
+static void end_chunk(const struct chunk_count *count) {
+  const struct arena_chunk *chunk = &heap_arena.chunks[count->chunk];
+  CHECK(chunk->root_spans == count->root_spans && chunk->cell_spans == count->cell_spans,
+        "verify: %zu spans with root objects and %zu with cells begin in chunk %zu, which counts %u and %u",
+        count->root_spans, count->cell_spans, count->chunk, chunk->root_spans, chunk->cell_spans);
 }
 
-static void count_roots(struct root_count *count, const struct span *span) {
+static void count_in_chunk(struct chunk_count *count, const struct span *span) {
   size_t chunk = (span->start - heap_arena.start) >> CHUNK_SHIFT;
-  for (; count->chunk < chunk; *count = (struct root_count){.chunk = count->chunk + 1}) end_chunk(count);
-  count->spans += kind_table[span->kind].root;
+  for (; count->chunk < chunk; *count = (struct chunk_count){.chunk = count->chunk + 1}) end_chunk(count);
+  count->root_spans += kind_table[span->kind].root;
+  count->cell_spans += kind_is_cell(span->kind);
 }
 
 void verify_heap_stw(void) {
-  struct root_count roots = {0};
+  struct chunk_count in_chunk = {0};
   struct tally living = {0}, old = {0};
   pageheap_verify(&heap_pages);
   uintptr_t page = heap_arena.start;
@@ -189,13 +191,13 @@ void verify_heap_stw(void) {
     if (span != NULL && span_state(span) == SPAN_IN_USE) {
       verify_span(span, &old);
       count_span(span, alloc_side(), &living);
-      count_roots(&roots, span);
+      count_in_chunk(&in_chunk, span);
       page = span_end(span);
     } else {
       page += PAGE_BYTES;
     }
   }
-  if (arena_chunk_count(&heap_arena) != 0) end_chunk(&roots);
+  if (arena_chunk_count(&heap_arena) != 0) end_chunk(&in_chunk);
   verify_centrals();
   verify_caches();
   verify_ledger(&living);

@@ -27,6 +27,7 @@ struct arena_chunk {
   uint16_t in_use_pages; /* pages of spans IN_USE or STACK */
   uint16_t idle_pages;   /* pages of free spans that are RESIDENT */
   uint16_t root_spans;   /* atomic; that begin in it and hold root objects */
+  uint16_t cell_spans;   /* atomic; likewise, weak references and ephemerons */
   bool new_roots;        /* atomic; slots for root objects were claimed in it since the cycle began */
   bool stuck;            /* no whole OS page of what is idle could go when that was tried last */
   bool tables_released;  /* its mark bits were given back and not touched since; see chunks.c */

@@ -17,8 +17,10 @@ static void count_span(const struct span *span, bool added) {
   struct slots_spans *spans = &slots_spans[span->size_class];
   atomic_add_relaxed(&spans->count, added ? (size_t)1 : -(size_t)1);
   atomic_add_relaxed(&spans->bytes, added ? span_bytes(span) : -span_bytes(span));
-  if (!kind_table[span->kind].root) return;
-  atomic_add_relaxed(&arena_chunk_of(&heap_arena, span->start)->root_spans, (uint16_t)(added ? 1 : -1));
+  struct arena_chunk *chunk = arena_chunk_of(&heap_arena, span->start);
+  uint16_t one = (uint16_t)(added ? 1 : -1);
+  if (kind_table[span->kind].root) atomic_add_relaxed(&chunk->root_spans, one);
+  if (kind_is_cell(span->kind)) atomic_add_relaxed(&chunk->cell_spans, one);
 }
 
 _Static_assert(SIZE_CLASS_MAX_BYTES <= UINT16_MAX, "the bytes of a slot, and so the slots of a span, have 16 bits");
@@ -43,7 +45,10 @@ static size_t range_bits_bytes(size_t page_count, unsigned size_class) {
   return size_class == 0 ? PAGE_BYTES : page_count << PAGE_SHIFT;
 }
 
-static size_t bits_bytes(const struct span *span) { return range_bits_bytes(span->page_count, span->size_class); }
+/* Who walks the pages may ask this of a span that is being made. */
+static size_t bits_bytes(const struct span *span) {
+  return range_bits_bytes(atomic_load_relaxed(&span->page_count), atomic_load_relaxed(&span->size_class));
+}
 
 bool slots_all_marked(const struct span *span) {
   return mark_bits_cover(&heap_arena, mark_side(), alloc_side(), span->start, bits_bytes(span));
@@ -97,6 +102,20 @@ uint32_t slots_sweep(struct span *span) {
   atomic_store_relaxed(&span->free_index, 0u);
   span->needs_zero = true;
   return span->live_count;
+}
+
+void slots_visit_spans(size_t chunk, slots_visit_fn *visit, void *argument) {
+  uintptr_t at = heap_arena.start + chunk * CHUNK_BYTES;
+  uintptr_t end = min_size(at + CHUNK_BYTES, atomic_load_acquire(&heap_arena.used));
+  while (at < end) {
+    const struct span *span = arena_span_of(&heap_arena, at);
+    if (span == NULL || span_state(span) != SPAN_IN_USE) {
+      at += PAGE_BYTES;
+      continue;
+    }
+    visit(span, argument);
+    at = atomic_load_relaxed(&span->start) + ((size_t)atomic_load_relaxed(&span->page_count) << PAGE_SHIFT);
+  }
 }
 
 bool slots_are_all_dead(uintptr_t start, size_t page_count, unsigned size_class) {

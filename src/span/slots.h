@@ -43,6 +43,11 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
 /* Slots for root objects were claimed, this one among them: who marks beside the program looks there again. */
 void slots_note_root(uintptr_t slot);
 
+/* Visits each span with objects that begins in a chunk, or before it and reaches into it.  Where the world runs: in a mark phase, so that
+ * none becomes free; one that comes to be meanwhile may be left out. */
+typedef void slots_visit_fn(const struct span *span, void *argument);
+void slots_visit_spans(size_t chunk, slots_visit_fn *visit, void *argument);
+
 /* Sweeps a span whose sweep_generation says that this thread does so.  Returns how many slots hold objects. */
 uint32_t slots_sweep(struct span *span);
 

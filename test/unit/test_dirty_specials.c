@@ -88,6 +88,7 @@ enum { MAGIC = 0x600d, MANY_CALLS = 1000 };
 
 static size_t queue_beside, queue_stopped; /* atomic; how often it was marked */
 static size_t sets_stopped;                /* atomic; whose records were looked at, to mark */
+static size_t sets_settled;                /* atomic; likewise, to settle the dead */
 static void (*act)(void);                  /* by the collector's thread in the next cycle, before its rounds */
 static size_t intact;                      /* finalized objects */
 
@@ -105,7 +106,8 @@ uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer) {
 }
 
 void __wrap_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument) {
-  if (world_is_stopped() && collector_phase() == COLLECTOR_MARK) atomic_add_relaxed(&sets_stopped, (size_t)1);
+  size_t *count = collector_phase() == COLLECTOR_MARK ? &sets_stopped : &sets_settled;
+  if (world_is_stopped()) atomic_add_relaxed(count, (size_t)1);
   __real_special_filter_stw(set, keep, argument);
 }
 
@@ -308,6 +310,65 @@ static void values_of_ephemerons_that_come_late_are_marked(void **state) {
   for (size_t i = 0; i < TEST_COUNT_OF(ephemerons); i++) assert_null(midden_ephemeron_key(ephemerons[i]));
 }
 
+/* ---- weak references ---- */
+
+static void **weak_references; /* root; a list of the heap */
+
+NOINLINE_TEST static void make_weak(size_t place) {
+  weak_references[place] = midden_weak_new(objects[place % 2]);
+  REQUIRE(weak_references[place] != NULL, "out of memory");
+}
+
+NOINLINE_TEST static void make_weak_references(void) {
+  weak_references = midden_alloc(MANY_CALLS * sizeof *weak_references);
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) objects[i] = make_object();
+  for (size_t i = 0; i < MANY_CALLS; i++) make_weak(i);
+}
+
+/* Two lists: one loses every other of its members, the other one all. */
+static void drop_weak_references(void) {
+  for (size_t i = 0; i < MANY_CALLS; i++) {
+    if (i % 4 != 0) weak_references[i] = NULL;
+  }
+}
+
+/* What lies where they lay does not change. */
+NOINLINE_TEST static void require_left_lists(void) {
+  for (size_t i = 0; i < MANY_CALLS; i++) {
+    weak_references[i] = i % 4 == 0 ? weak_references[i] : memset(midden_alloc_data(32), 0xdd, 32);
+  }
+  objects[0] = objects[1] = NULL;
+}
+
+NOINLINE_TEST static size_t count_cleared(void) {
+  size_t cleared = 0;
+  for (size_t i = 0; i < MANY_CALLS; i += 4) cleared += midden_weak_get(weak_references[i]) == NULL;
+  return cleared;
+}
+
+/* Targets that live are not looked at for the sake of references that died, or might have. */
+static void weak_references_that_die_leave_their_targets(void **state) {
+  (void)state;
+  make_weak_references();
+  test_collect_clean();
+  sets_settled = 0;
+  test_collect_clean();
+  assert_int_equal(sets_settled, 0);
+  drop_weak_references();
+  test_collect_clean();
+  assert_int_equal(sets_settled, 0);
+  midden_verify();
+  assert_int_equal(count_cleared(), 0);
+  require_left_lists();
+  test_collect_clean();
+  assert_int_equal(count_cleared(), MANY_CALLS / 4);
+  for (size_t i = 0; i < MANY_CALLS; i++) {
+    const unsigned char *bytes = weak_references[i];
+    for (size_t k = 0; i % 4 != 0 && k < 32; k++) assert_int_equal(bytes[k], 0xdd);
+  }
+  weak_references = NULL;
+}
+
 int main(void) {
   test_start("unit/dirty_specials");
   if (!test_writes_are_told()) return TEST_SKIPPED;
@@ -325,6 +386,7 @@ int main(void) {
       test_scrubbed(arguments_that_come_late_are_marked),
       test_scrubbed(arguments_of_cleanups_that_come_late_are_marked),
       test_scrubbed(values_of_ephemerons_that_come_late_are_marked),
+      test_scrubbed(weak_references_that_die_leave_their_targets),
   };
   return test_run_group(tests);
 }
