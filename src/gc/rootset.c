@@ -167,26 +167,17 @@ static bool is_of_root_kind(const struct span *span) {
   return kind_exists(kind) && kind_table[kind].root;
 }
 
-/* Those that begin in the chunk, and the end of one that began before it. */
-static void mark_root_spans_in(struct midden_tracer *tracer, size_t chunk, bool stopped) {
-  uintptr_t at = heap_arena.start + chunk * CHUNK_BYTES;
-  uintptr_t end = min_size(at + CHUNK_BYTES, atomic_load_acquire(&heap_arena.used));
-  while (at < end) {
-    const struct span *span = arena_span_of(&heap_arena, at);
-    if (span == NULL || span_state(span) != SPAN_IN_USE) {
-      at += PAGE_BYTES;
-      continue;
-    }
-    if (is_of_root_kind(span) && !(stopped && slots_all_marked(span))) mark_objects_in(tracer, span);
-    at = atomic_load_relaxed(&span->start) + ((size_t)atomic_load_relaxed(&span->page_count) << PAGE_SHIFT);
-  }
+/* All is marked where it is old, or was marked before a stop. */
+static void mark_root_span(const struct span *span, void *tracer) {
+  if (is_of_root_kind(span) && !slots_all_marked(span)) mark_objects_in(tracer, span);
 }
 
 /* By the pages, since the central lists change.  A span that appears behind this walk, or of which its chunk does not tell yet,
  * holds objects only that are black, or of which new_roots tells. */
 static void mark_root_spans(struct midden_tracer *tracer) {
   for (size_t chunk = 0; heap_arena.start + chunk * CHUNK_BYTES < atomic_load_acquire(&heap_arena.used); chunk++) {
-    if (atomic_load_relaxed(&heap_arena.chunks[chunk].root_spans) != 0) mark_root_spans_in(tracer, chunk, false);
+    if (atomic_load_relaxed(&heap_arena.chunks[chunk].root_spans) != 0)
+      slots_visit_spans(chunk, mark_root_span, tracer);
   }
 }
 
@@ -197,7 +188,7 @@ void rootset_forget_new(void) {
 
 void rootset_mark_new_stw(struct midden_tracer *tracer) {
   for (size_t chunk = 0; chunk < arena_chunk_count(&heap_arena); chunk++) {
-    if (heap_arena.chunks[chunk].new_roots) mark_root_spans_in(tracer, chunk, true);
+    if (heap_arena.chunks[chunk].new_roots) slots_visit_spans(chunk, mark_root_span, tracer);
   }
 }
 
