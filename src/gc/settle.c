@@ -19,6 +19,7 @@
 enum {
   PARALLEL_LEAST_SETS = 32, /* fewer are settled before another marker has woken up */
   FINISH_STEP = 256,        /* records in one critical section */
+  LINKS_STEP = 16,          /* sets that are settled with the links locked */
   NAMES_MAX = 16            /* stuck objects named after one cycle; the others' turn comes with the next */
 };
 
@@ -537,10 +538,15 @@ void settle_count_stuck_running(void) {
   }
 }
 
+/* A thread that wants the links locked waits for a step. */
 static void visit_links_locked(special_visit_fn *visit) {
-  weak_lock_links();
-  special_visit_running(visit, NULL);
-  weak_unlock_links();
+  size_t place = 0;
+  bool has_more;
+  do {
+    weak_lock_links();
+    has_more = special_visit_some_running(&place, LINKS_STEP, visit, NULL);
+    weak_unlock_links();
+  } while (has_more);
 }
 
 bool settle_may_leave_stop(void) { return atomic_load_relaxed(&special_totals[SPECIAL_LINK_AFTER]) == 0; }

@@ -397,14 +397,20 @@ static struct span *span_at(size_t place) {
   return span;
 }
 
-void special_visit_running(special_visit_fn *visit, void *argument) {
-  size_t count = count_sets();
-  for (size_t i = 0; i < count; i++) {
-    struct span *span = span_at(i);
+bool special_visit_some_running(size_t *place, size_t most, special_visit_fn *visit, void *argument) {
+  size_t count = count_sets(), end = count - *place > most ? *place + most : count;
+  for (; *place < end; ++*place) {
+    struct span *span = span_at(*place);
     lock_acquire(special_lock(span));
     visit(span->specials, argument, 0);
     lock_release(special_lock(span));
   }
+  return end < count;
+}
+
+void special_visit_running(special_visit_fn *visit, void *argument) {
+  size_t place = 0;
+  special_visit_some_running(&place, SIZE_MAX, visit, argument);
 }
 
 struct unmarked {

@@ -116,6 +116,9 @@ void special_thaw(void);
 /* Visits each set that was there at the call, its stripe held, by the calling thread.  Frozen. */
 void special_visit_running(special_visit_fn *visit, void *argument);
 
+/* The same in steps, of `most` sets: `place` is where the next one begins, 0 at first.  False when none is left. */
+bool special_visit_some_running(size_t *place, size_t most, special_visit_fn *visit, void *argument);
+
 /* Calls `visit`, which may take the stripe, by the calling thread, for each object with a record of a kind that is unmarked when its
  * set is looked at; sets in which no record has `refers` are passed over.  Frozen. */
 typedef void special_object_fn(uintptr_t object, void *argument);
