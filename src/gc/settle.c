@@ -32,6 +32,7 @@ struct found {
   struct special *cleanups;  /* of dead objects: the first of each ring */
   struct special *dead;      /* records of dead objects: likewise */
   struct weak_link *orphans; /* links that lay in dead objects */
+  bool has_links_after;      /* of objects that "clearing" found unmarked */
 } CACHE_ALIGNED;
 
 struct stuck {
@@ -241,6 +242,9 @@ static bool clear_unreachable(struct special *record, bool marked, void *argumen
       call_from(record)->next = found->finalizers;
       found->finalizers = call_from(record);
       return true;
+    case SPECIAL_LINK_AFTER:
+      found->has_links_after = true;
+      return true;
     default:
       return true;
   }
@@ -366,6 +370,7 @@ static void queue_cleanups(void) {
 static void begin_dead(const struct settle_markers *markers) {
   settling.markers = *markers;
   settling.finalizer_cycles = 0;
+  for (unsigned i = 0; i < markers->count; i++) settling.found[i].has_links_after = false;
 }
 
 static void publish_counts(void) {
@@ -549,7 +554,11 @@ static void visit_links_locked(special_visit_fn *visit) {
   } while (has_more);
 }
 
-bool settle_may_leave_stop(void) { return atomic_load_relaxed(&special_totals[SPECIAL_LINK_AFTER]) == 0; }
+bool settle_may_leave_stop(void) {
+  bool has_links = false;
+  for (unsigned i = 0; i < settling.markers.count; i++) has_links = has_links || settling.found[i].has_links_after;
+  return !has_links;
+}
 
 void settle_leave_stop(void) { special_freeze(); }
 

@@ -52,8 +52,9 @@ size_t settle_clear_stw(const struct settle_markers *markers);
 bool settle_finalizers(finalizer_drain_fn *drain);
 void settle_end_stw(void);
 
-/* The world may run before all finalizers are settled: not where there are links of AFTER_FINALIZERS, since the program reads
- * those words, and must find dead objects in none.  Leaves the stop, in which case the end is this one. */
+/* After "clearing": the world may run before all finalizers are settled: not where links of AFTER_FINALIZERS lead to what is not
+ * marked, since the program reads those words, and must find dead objects in none.  Leaves the stop, in which case the end is this
+ * one. */
 bool settle_may_leave_stop(void);
 void settle_leave_stop(void);
 void settle_end_running(void);

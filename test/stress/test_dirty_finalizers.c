@@ -6,6 +6,7 @@
  *     a root that is held      is whole, its finalizer has not run
  *     a weak reference         leads to it as long as its finalizer is not due; then the thread holds it again
  *     a finalizer that runs    finds its root whole, for the first time, and held by nobody
+ *     a link of AFTER_FINALIZERS, of which some have one, leads to it until then
  *
  * The linker (--wrap, see cmake/tests.cmake) puts steps of this file where the library leaves the stop: every other cycle does so
  * however little there is, and the program gets some time there.  "callbacks": a thread of the program ends the cycles. */
@@ -14,7 +15,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 3, HELD = 24, DEPTH_MAX = 7, LIST_LENGTH = 60000, PAUSE_US = 300 };
+enum { THREADS = 3, HELD = 24, DEPTH_MAX = 7, LIST_LENGTH = 60000, PAUSE_US = 300, LINKED_ONE_IN = 300 };
 
 /* ---- steps of the library ---- */
 
@@ -90,8 +91,10 @@ enum hold { HELD_BY_THREAD, DROPPED, GONE };
 
 /* In memory from malloc. */
 struct record {
-  uint32_t hold; /* atomic; enum hold */
-  uint32_t runs; /* atomic; of the finalizer */
+  uint32_t hold;     /* atomic; enum hold */
+  uint32_t runs;     /* atomic; of the finalizer */
+  bool has_link;     /* constant */
+  struct node *link; /* of some: cleared when the root is gone for good */
 };
 
 static size_t made, finalized; /* atomic */
@@ -101,6 +104,7 @@ static void finalize(void *object, void *argument) {
   tree_check(object);
   REQUIRE(__atomic_load_n(&record->hold, __ATOMIC_ACQUIRE) != HELD_BY_THREAD, "%p is finalized, and held", object);
   REQUIRE(__atomic_add_fetch(&record->runs, 1, __ATOMIC_ACQ_REL) == 1, "%p is finalized twice", object);
+  REQUIRE(!record->has_link || record->link == object, "the link to %p was cleared before its finalizer ran", object);
   __atomic_fetch_add(&finalized, 1, __ATOMIC_RELAXED);
 }
 
@@ -114,6 +118,14 @@ struct keeper {
 static void **roots_of[THREADS], **weaks_of[THREADS];
 static size_t keepers_running; /* atomic */
 
+/* Where such a link leads to what died the stop is not left. */
+static void link_after(struct record *record, struct node *root) {
+  record->has_link = true;
+  record->link = root;
+  int error = midden_weak_link((void **)&record->link, root, MIDDEN_WEAK_AFTER_FINALIZERS);
+  REQUIRE(error == 0, "midden_weak_link: %d", error);
+}
+
 NOINLINE_TEST static void make(struct keeper *self, size_t number, size_t at) {
   static const enum midden_finalizer_order orders[] = {MIDDEN_FINALIZE_ORDERED, MIDDEN_FINALIZE_UNORDERED,
                                                        MIDDEN_FINALIZE_IGNORE_SELF, MIDDEN_FINALIZE_UNREACHABLE};
@@ -125,6 +137,7 @@ NOINLINE_TEST static void make(struct keeper *self, size_t number, size_t at) {
   struct node *root = node_new(rng_next(rng), below, NULL);
   int error = midden_finalizer_set(root, finalize, record, orders[rng_below(rng, TEST_COUNT_OF(orders))], NULL, NULL);
   REQUIRE(error == 0, "midden_finalizer_set: %d", error);
+  if (rng_one_in(rng, LINKED_ONE_IN)) link_after(record, root);
   __atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
   weaks_of[number][at] = midden_weak_new(root);
   roots_of[number][at] = root;
@@ -194,6 +207,15 @@ NOINLINE_TEST static void keep(struct keeper *self, size_t number, size_t steps)
 
 static struct keeper keepers[THREADS];
 
+/* What such a link leads to lives as long as the program. */
+static struct record lasting;
+
+NOINLINE_TEST static void link_to_lasting(struct rng *rng) {
+  static struct node *root;
+  root = tree_new(rng, 1);
+  link_after(&lasting, root);
+}
+
 static void *keeper_main(void *argument) {
   struct keeper *self = argument;
   keep(self, (size_t)(self - keepers), test_steps(40000));
@@ -245,6 +267,7 @@ static int run(void *argument) {
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(240);
   if (callbacks) midden_set_event_callback(hear, NULL);
+  link_to_lasting(&rng);
   run_keepers(&rng);
   run_all_finalizers();
   midden_verify();
