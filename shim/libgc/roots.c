@@ -1,10 +1,14 @@
 /* Roots: ranges that the program adds, and which static data count.
  *
- * Ranges are rounded inwards to whole words here, so that midden is given none that ends before it starts.
+ * Ranges are rounded inwards to whole words here, so that midden is given none that ends before it starts; exclusions are
+ * rounded outwards: no part of a word that is excluded counts.
  *
  * A removal takes out the ranges that lie wholly inside it, no part of another.  midden only knows which words are roots,
  * so the ranges are kept here, in malloc memory, sorted by their starts, of which no two are the same.  The list changes
- * in midden_locked_call, together with midden's roots. */
+ * in midden_locked_call, together with midden's roots.
+ *
+ * midden's exclusions are from static data alone, libgc's from added ranges too: they are kept in another list, and taken out
+ * of what is added before and after. */
 #define _GNU_SOURCE
 #include <link.h>
 #include <stdlib.h>
@@ -27,6 +31,14 @@ struct roots_range {
 };
 
 static struct roots_range *roots_list;
+static struct roots_range *roots_excluded; /* in no order; only ever grows */
+
+static struct roots_range *roots_new_range(void *start, void *end) {
+  struct roots_range *range = malloc(sizeof(*range));
+  if (!range) report_fatal("libgc: no memory for another root range");
+  *range = (struct roots_range){.start = start, .end = end};
+  return range;
+}
 
 /* NULL once the list has the range.  A range that starts where another does is merged with it, as in libgc. */
 static void *roots_link_locked(void *argument) {
@@ -42,18 +54,23 @@ static void *roots_link_locked(void *argument) {
   return NULL;
 }
 
+static void roots_drop_excluded_locked(const struct roots_range *added) {
+  for (const struct roots_range *excluded = roots_excluded; excluded; excluded = excluded->next) {
+    char *start = added->start > excluded->start ? added->start : excluded->start;
+    char *end = added->end < excluded->end ? added->end : excluded->end;
+    if (start < end) midden_root_remove(start, end);
+  }
+}
+
 static void *roots_add_locked(void *argument) {
   struct roots_range *range = argument;
   if (midden_root_add(range->start, range->end) < 0) report_fatal("libgc: no memory for another root range");
+  roots_drop_excluded_locked(range);
   return roots_link_locked(range);
 }
 
 void GC_add_roots(void *start, void *end) {
-  if (!roots_round(&start, &end)) return;
-  struct roots_range *range = malloc(sizeof(*range));
-  if (!range) report_fatal("libgc: no memory for another root range");
-  *range = (struct roots_range){.start = start, .end = end};
-  free(midden_locked_call(roots_add_locked, range));
+  if (roots_round(&start, &end)) free(midden_locked_call(roots_add_locked, roots_new_range(start, end)));
 }
 
 static void roots_unlink_inside_locked(const struct roots_range *removed) {
@@ -105,9 +122,20 @@ void GC_clear_roots(void) {
   midden_locked_call(roots_clear_locked, NULL);
 }
 
+static void *roots_exclude_locked(void *argument) {
+  struct roots_range *range = argument;
+  midden_root_remove(range->start, range->end);
+  range->next = roots_excluded;
+  roots_excluded = range;
+  return NULL;
+}
+
 void GC_exclude_static_roots(void *start, void *end) {
-  if (!roots_round(&start, &end)) return;
-  if (midden_root_exclude(start, end) < 0) report_fatal("libgc: no memory for another excluded range");
+  GC_word align = sizeof(void *) - 1, first = (GC_word)start & ~align, last = ((GC_word)end + align) & ~align;
+  if (start == end || first >= last) return;
+  struct roots_range *range = roots_new_range((void *)first, (void *)last);
+  if (midden_root_exclude(range->start, range->end) < 0) report_fatal("libgc: no memory for another excluded range");
+  midden_locked_call(roots_exclude_locked, range);
 }
 
 /* midden forgets no exclusion: libgc has this for its own tests. */

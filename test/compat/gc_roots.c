@@ -168,6 +168,27 @@ static void test_exclusion(void) {
   CHECK_ARE_ROOTS(apart + 2 * COUNT);
 }
 
+/* What is excluded is no root where the program added it, before or after, either.  Exclusions are for good: the memory is
+ * not freed. */
+static void test_exclusion_of_added(void) {
+  static void **slots;
+  slots = calloc(6 * COUNT, sizeof(void *));
+  GC_add_roots(slots, slots + 3 * COUNT);
+  GC_exclude_static_roots(slots + COUNT, slots + 2 * COUNT);
+  for (void **slot = slots + 4 * COUNT; slot < slots + 5 * COUNT; slot++)
+    GC_exclude_static_roots((char *)slot + 1, (char *)slot + 7); /* rounded to whole words outside */
+  GC_add_roots(slots + 3 * COUNT, slots + 6 * COUNT);
+  for (size_t i = 0; i < 6; i++) {
+    if (i == 1 || i == 4) {
+      CHECK_ARE_NO_ROOTS(slots + i * COUNT);
+    } else {
+      CHECK_ARE_ROOTS(slots + i * COUNT);
+    }
+  }
+  GC_remove_roots(slots, slots + 6 * COUNT);
+  CHECK_ARE_NO_ROOTS(slots + 2 * COUNT);
+}
+
 /* ---- reported while marking ---- */
 
 static GC_word hidden_object;
@@ -222,6 +243,7 @@ int main(void) {
   test_clear();
   test_static_roots_callback();
   test_exclusion();
+  test_exclusion_of_added();
   test_mark_bit();
   test_push_outside();
   return 0;
