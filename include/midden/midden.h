@@ -700,6 +700,7 @@ struct midden_stats {
   uint64_t collections_minor; /* of all, those that took older objects for alive: see midden_generations */
   enum midden_mode mode;      /* in use: STW where DIRTY was asked for and the system has refused it */
 };
+  uintptr_t finalizer_cycle;  /* the address of one of finalizer_cycles, all bits inverted: no reference to it; or 0 */
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be
  * called in an event callback. */

@@ -48,6 +48,9 @@ static void collect_ended(void) {
   bool shrank = stats.heap_marked < collect_live_before;
   collect_snapshot.reclaimed_last = shrank ? collect_live_before - stats.heap_marked : 0;
   collect_tell_resize();
+  if (stats.finalizer_cycle)
+    report_warning("The finalizer of %p never runs: the object refers to itself by way of others\n",
+                   ~(GC_word)stats.finalizer_cycle);
 }
 
 static GC_EventType collect_event_type(enum midden_event event) {

@@ -150,6 +150,7 @@ void midden_stats(struct midden_stats *wanted) {
   stats.finalizers_run = specials_finalizers_run();
   stats.finalizers_ready = calls_count();
   stats.finalizer_cycles = atomic_load_relaxed(&settle_finalizer_cycles);
+  stats.finalizer_cycle = atomic_load_relaxed(&settle_finalizer_cycle);
   stats.cleanups_run = specials_cleanups_run();
   stats.cleanups_stuck = atomic_load_relaxed(&settle_cleanups_stuck);
   memcpy(wanted, &stats, min_size(wanted->size, sizeof stats));

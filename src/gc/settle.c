@@ -25,6 +25,7 @@ enum {
 
 bool settle_names_stuck;
 size_t settle_finalizer_cycles, settle_cleanups_stuck;
+uintptr_t settle_finalizer_cycle;
 
 /* What one marker found, in lists by `next`. */
 struct found {
@@ -55,6 +56,7 @@ static NOT_A_ROOT struct {
   uintptr_t unnamed[NAMES_MAX]; /* of them, some that were not named yet */
   size_t unnamed_count;
   size_t finalizer_cycles, cleanups_stuck;
+  uintptr_t finalizer_cycle; /* ~ an object of the first */
   struct stuck stuck[NAMES_MAX];
   size_t stuck_count;
 } settling;
@@ -264,7 +266,7 @@ static void clear_job(void *argument, unsigned marker) { special_visit_share_stw
 /* ---- finalizers ---- */
 
 static void in_cycle(struct special *record) {
-  settling.finalizer_cycles++;
+  if (settling.finalizer_cycles++ == 0) settling.finalizer_cycle = ~record->object;
   note_stuck(record, false);
 }
 
@@ -371,10 +373,12 @@ static void begin_dead(const struct settle_markers *markers) {
   settling.markers = *markers;
   settling.finalizer_cycles = 0;
   for (unsigned i = 0; i < markers->count; i++) settling.found[i].has_links_after = false;
+  settling.finalizer_cycle = 0;
 }
 
 static void publish_counts(void) {
   atomic_store_relaxed(&settle_finalizer_cycles, settling.finalizer_cycles);
+  atomic_store_relaxed(&settle_finalizer_cycle, settling.finalizer_cycle);
   atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
 }
 

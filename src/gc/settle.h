@@ -30,6 +30,7 @@ extern bool settle_names_stuck;
 
 /* Found by the last mark phase; atomic. */
 extern size_t settle_finalizer_cycles, settle_cleanups_stuck;
+extern uintptr_t settle_finalizer_cycle; /* ~ an object of the first of them; 0: there are none */
 
 /* A mark phase, the world stopped: first; then by one marker; then by each for its share. */
 void settle_begin_stw(void);

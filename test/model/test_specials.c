@@ -416,6 +416,7 @@ static void test_stuck_are_counted(void **state) {
     test_collect_clean();
     assert_int_equal(test_stats().cleanups_stuck, before.cleanups_stuck + 1);
     assert_int_equal(test_stats().finalizer_cycles, before.finalizer_cycles + 1);
+    assert_int_not_equal(test_stats().finalizer_cycle, 0);
   }
 }
 
