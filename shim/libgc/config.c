@@ -46,6 +46,7 @@ static int config_restart_signal;
 static size_t config_min_bytes = 1;
 static GC_word config_bytes_per_finalizer = 10000;
 static GC_on_thread_event_proc config_on_thread_event;
+static GC_sp_corrector_proc config_sp_corrector;
 
 /* ---- following the variables ---- */
 
@@ -237,6 +238,10 @@ int GC_get_force_unmap_on_gcollect(void) { return config_force_unmap; }
 
 void GC_set_thr_restart_signal(int signal) { config_restart_signal = signal; }
 int GC_get_thr_restart_signal(void) { return config_restart_signal ? config_restart_signal : SIGXCPU; }
+
+/* Never called: midden sees by itself when a thread runs on no stack of its own, and reads all of that then. */
+void GC_set_sp_corrector(GC_sp_corrector_proc function) { config_sp_corrector = function; }
+GC_sp_corrector_proc GC_get_sp_corrector(void) { return config_sp_corrector; }
 
 /* Never called: midden's events do not tell of single threads. */
 void GC_set_on_thread_event(GC_on_thread_event_proc function) { config_on_thread_event = function; }

@@ -408,6 +408,11 @@ static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit,
     visit(argument, os_mapped_stack(mutator->stack));
     return;
   }
+  bool is_unknown = base == mutator->stack_base && mutator_is_on_unknown_stack(mutator);
+  if (UNLIKELY(is_unknown) && !os_stack_reaches(mutator->thread_id, mutator->stack, from)) {
+    visit(argument, os_mapped_stack(mutator->stack)); /* likewise; where the other one ends is not known either */
+    return;
+  }
   if (from < base) visit(argument, (struct os_range){round_down(from, sizeof(void *)), base});
 }
 

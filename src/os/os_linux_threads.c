@@ -337,6 +337,22 @@ struct os_range os_mapped_stack(struct os_range stack) {
   return stack;
 }
 
+/* The kernel keeps a gap below it, so all is mapped in between. */
+bool os_stack_reaches(uint32_t thread_id, struct os_range stack, uintptr_t address) {
+  enum { STEP_PAGES = 256 };
+  unsigned char resident[STEP_PAGES];
+  if (thread_id != (uint32_t)getpid() || address >= stack.start) return false;
+  int saved_errno = errno;
+  bool mapped = true;
+  uintptr_t low = round_down(stack.start, os_page_bytes()), last = round_down(address, os_page_bytes());
+  for (size_t step; mapped && low > last; low -= step) {
+    step = min_size(low - last, STEP_PAGES * os_page_bytes());
+    mapped = mincore((void *)(low - step), step, resident) == 0 || errno != ENOMEM;
+  }
+  errno = saved_errno;
+  return mapped;
+}
+
 struct os_range os_alternate_stack_in_use(void) {
   stack_t now;
   if (sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_ONSTACK)) return (struct os_range){0};

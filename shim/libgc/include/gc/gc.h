@@ -484,6 +484,11 @@ GC_API void *GC_CALL GC_get_my_stackbottom(struct GC_stack_base *base) GC_ATTR_N
 /* Moves the base of the calling thread's stack (a NULL thread, or its own name). */
 GC_API void GC_CALL GC_set_stackbottom(void *thread, const struct GC_stack_base *base) GC_ATTR_NONNULL(2);
 
+/* libgc calls it, from 8.2.4 on, to lead the stack pointer of a thread that runs a coroutine back to its own stack; midden does not. */
+typedef void(GC_CALLBACK *GC_sp_corrector_proc)(void **stack_pointer, void *thread);
+GC_API void GC_CALL GC_set_sp_corrector(GC_sp_corrector_proc function);
+GC_API GC_sp_corrector_proc GC_CALL GC_get_sp_corrector(void);
+
 /* Calls `function`, during which the thread does not touch the heap and collections do not wait for it. */
 GC_API void *GC_CALL GC_do_blocking(GC_fn_type function, void *argument) GC_ATTR_NONNULL(1);
 
