@@ -433,6 +433,11 @@ if(GC_SOURCES AND TARGET libgc)
     endif()
   endforeach()
 
+  # Marks where all of the marking is one stop.
+  add_test(NAME compat/gc_collections.stw COMMAND test_compat_gc_collections
+    WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/compat")
+  midden_test_properties(compat/gc_collections.stw compat "MIDDEN_MODE=stw")
+
   # A thread that collects on a stack in the heap: what the collector's own frames hold there was not missed.
   add_test(NAME compat/gc_coroutines.check COMMAND test_compat_gc_coroutines
     WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/compat")

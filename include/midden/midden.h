@@ -398,7 +398,8 @@ MIDDEN_API int midden_kind_of(const void *address);
 MIDDEN_API void midden_heap_bounds(uintptr_t *start, uintptr_t *end);
 
 /* In a trace function, a root callback, or an event callback from MIDDEN_EVENT_STOPPED to MARK_START: whether an object is
- * marked so far; or marks it (not what it refers to), which at any other time does nothing. */
+ * marked so far; or marks it (not what it refers to), which at any other time does nothing.  In an event callback from MARK_END to
+ * RESUMING: whether the object lives. */
 MIDDEN_API bool midden_is_marked(const void *object);
 MIDDEN_API void midden_mark(const void *object);
 
@@ -699,8 +700,8 @@ struct midden_stats {
   uint64_t limit_yields;      /* collections for the memory limit that were put off: see midden_set_memory_limit */
   uint64_t collections_minor; /* of all, those that took older objects for alive: see midden_generations */
   enum midden_mode mode;      /* in use: STW where DIRTY was asked for and the system has refused it */
-};
   uintptr_t finalizer_cycle;  /* the address of one of finalizer_cycles, all bits inverted: no reference to it; or 0 */
+};
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be
  * called in an event callback. */

@@ -82,6 +82,8 @@ static GC_EventType collect_event_type(enum midden_event event) {
 void collect_on_event(enum midden_event event, void *unused) {
   (void)unused;
   if (event == MIDDEN_EVENT_START) collect_started();
+  if (event == MIDDEN_EVENT_STOPPED) mark_note_stop(true);
+  if (event == MIDDEN_EVENT_RESUMED) mark_note_stop(false);
   GC_on_collection_event_proc function = collect_on_program_event;
   if (function) function(collect_event_type(event));
   if (event == MIDDEN_EVENT_END) collect_ended();

@@ -153,6 +153,14 @@ void GC_push_finalizer_structures(void) {}
 
 /* ---- mark bits ---- */
 
-int GC_is_marked(const void *object) { return midden_is_marked(object); }
+static bool mark_is_stopped; /* read by the thread that wrote it, and when the world runs again */
+
+void mark_note_stop(bool stopped) { mark_is_stopped = stopped; }
+
+/* While the program runs an object that lives counts as marked: libgc keeps the marks until the next collection. */
+int GC_is_marked(const void *object) {
+  return mark_is_stopped || mark_tracer ? midden_is_marked(object) : midden_base(object) != NULL;
+}
+
 void GC_set_mark_bit(const void *object) { midden_mark(object); }
 void GC_clear_mark_bit(const void *object) { (void)object; }

@@ -120,6 +120,9 @@ void mark_by_descriptor(void *object, GC_word descriptor, struct midden_tracer *
 /* midden_trace_fn of kinds with descriptors; the argument is a struct kind. */
 void mark_trace_kind(void *object, size_t slot_bytes, struct midden_tracer *tracer, void *kind);
 
+/* Whether the world is stopped for a collection: from MIDDEN_EVENT_STOPPED to RESUMING. */
+void mark_note_stop(bool stopped);
+
 /* midden_root_fn. */
 void mark_roots(struct midden_tracer *tracer, void *unused);
 

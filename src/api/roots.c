@@ -116,7 +116,10 @@ void midden_trace_range(struct midden_tracer *tracer, const void *start, const v
   mark_range(tracer, (struct os_range){(uintptr_t)start, (uintptr_t)end}, false);
 }
 
-bool midden_is_marked(const void *object) { return mark_is_marked(object); }
+/* When the sides have traded roles there are no marks: what lives has its allocation bit. */
+bool midden_is_marked(const void *object) {
+  return collector_phase() == COLLECTOR_OFF ? midden_base(object) != NULL : mark_is_marked(object);
+}
 
 void midden_mark(const void *object) { mark_by_hand(object); }
 

@@ -120,8 +120,8 @@ void stopped_run(struct cycle *cycle) {
   } else {
     mark_and_settle(cycle);
   }
-  cycle_announce(MIDDEN_EVENT_MARK_END);
   cycle_set_phase(COLLECTOR_OFF);
+  cycle_announce(MIDDEN_EVENT_MARK_END);
   if (collector_verifier != NULL) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
   memcheck_quiet_end();

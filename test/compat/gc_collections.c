@@ -1,5 +1,6 @@
 /* Collections: asked for, stopped, disabled; what the program hears of them; variables that are read as they start. */
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -52,6 +53,50 @@ static void test_events(void) {
   for (size_t i = 1; i < sizeof(order) / sizeof(order[0]); i++) CHECK(place(order[i - 1]) < place(order[i]));
   CHECK_EQUAL(place(GC_EVENT_START), 0);
   CHECK_EQUAL(place(GC_EVENT_END), events - 1);
+}
+
+/* ---- marks ---- */
+
+/* In disguise; the odd ones are held. */
+static GC_word asked_of[COUNT];
+static void **held_by_event;
+static int marked_held[2], marked_dropped[2]; /* when marking ends, and before the world runs again */
+
+static int count_marked(bool held) {
+  int count = 0;
+  for (int i = held; i < COUNT; i += 2) count += GC_is_marked(GC_REVEAL_POINTER(asked_of[i])) != 0;
+  return count;
+}
+
+static void ask_at_event(GC_EventType event) {
+  if (event != GC_EVENT_MARK_END && event != GC_EVENT_PRE_START_WORLD) return;
+  int last = event == GC_EVENT_PRE_START_WORLD;
+  marked_held[last] = count_marked(true);
+  marked_dropped[last] = count_marked(false);
+}
+
+static NOINLINE void make_asked(void) {
+  for (int i = 0; i < COUNT; i++) {
+    void *object = GC_malloc(i % 2 ? 72 : 40);
+    asked_of[i] = GC_HIDE_POINTER(object);
+    if (i % 2) held_by_event[i] = object;
+  }
+}
+
+/* What lives is marked from the end of the marking to the next collection, what died is not. */
+static void test_is_marked(void) {
+  held_by_event = GC_malloc(COUNT * sizeof(void *));
+  make_asked();
+  check_clear_stack();
+  GC_set_on_collection_event(ask_at_event);
+  GC_gcollect();
+  GC_set_on_collection_event(NULL);
+  for (int i = 0; i < 2; i++) {
+    CHECK_EQUAL(marked_held[i], COUNT / 2);
+    CHECK(marked_dropped[i] < (COUNT - NEARLY_ALL) / 2);
+  }
+  for (int i = 0; i < 20000; i++) GC_malloc(72); /* all is swept that has objects of the size */
+  CHECK_EQUAL(count_marked(true), COUNT / 2);
 }
 
 static int started;
@@ -272,6 +317,7 @@ int main(void) {
   GC_set_warn_proc(GC_ignore_warn_proc);
   GC_INIT();
   test_events();
+  test_is_marked();
   test_start_callback();
   test_try_to_collect();
   test_disable();
