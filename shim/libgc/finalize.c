@@ -137,11 +137,12 @@ static void finalize_call_closure(void *object, void *argument) {
   closure->proc(object, closure->cd);
 }
 
+/* What such an object refers to is whole when its closure is called: it may be such objects, too, whose closures wait. */
 void *GC_finalized_malloc(size_t bytes, const struct GC_finalizer_closure *closure) {
   void *object = midden_alloc(bytes);
   if (!midden_size(object)) return object; /* none, or what the program's own function returned */
-  int result = midden_finalizer_set(object, finalize_call_closure, (void *)(uintptr_t)closure,
-                                    MIDDEN_FINALIZE_UNORDERED, NULL, NULL);
+  int result = midden_finalizer_set(object, finalize_call_closure, (void *)(uintptr_t)closure, MIDDEN_FINALIZE_ORDERED,
+                                    NULL, NULL);
   if (result < 0) {
     midden_free(object);
     return report_out_of_memory(bytes);

@@ -416,6 +416,45 @@ static void test_closures(void) {
   CHECK(finalized > NEARLY_ALL);
 }
 
+/* Such an object finds those that it refers to as they were, though they have closures too. */
+struct whole {
+  struct whole *next;
+  int is_whole;
+};
+static int closures_ended, ended_early;
+
+static void end_whole(void *object, void *argument) {
+  struct whole *whole = object;
+  (void)argument;
+  if (whole->next) ended_early += !whole->next->is_whole;
+  whole->is_whole = 0;
+  closures_ended++;
+}
+
+static const struct GC_finalizer_closure end_closure = {end_whole, NULL};
+
+static NOINLINE void drop_chains_with_closures(void) {
+  for (int i = 0; i < COUNT; i++) {
+    struct whole *next = NULL;
+    for (int j = 0; j < CHAIN; j++) {
+      struct whole *whole = GC_finalized_malloc(sizeof(*whole), &end_closure);
+      whole->next = next;
+      whole->is_whole = 1;
+      next = whole;
+    }
+  }
+}
+
+static void test_closures_in_order(void) {
+  drop_chains_with_closures();
+  for (int i = 0; i < 2 * CHAIN; i++) {
+    check_collect();
+    for (int j = 0; j < 20000; j++) GC_malloc(40);
+  }
+  CHECK(closures_ended > NEARLY_ALL);
+  CHECK_EQUAL(ended_early, 0);
+}
+
 static void test_all(void) {
   void **held = GC_malloc(COUNT * sizeof(void *));
   start_test();
@@ -451,6 +490,7 @@ int main(void) {
   test_left_further_up();
   test_freed();
   test_closures();
+  test_closures_in_order();
   test_all();
   return 0;
 }
