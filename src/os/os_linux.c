@@ -454,21 +454,29 @@ unsigned os_processor_count(void) { return facts.processor_count; }
 /* ---- waiting (base/wait.h) ----
  *
  * Every failure of a futex call (the word differs, a signal came, the time is over) means the same to the caller: look
- * at the word again.  A suspended thread waits in a signal handler, hence NO_SANITIZE (see take_suspend_signal). */
+ * at the word again.  A suspended thread waits in a signal handler, hence NO_SANITIZE (see take_suspend_signal).
+ *
+ * errno stays what it was: programs allocate between a call that failed and their look at why. */
+
+static NO_SANITIZE void call_futex(uint32_t *word, int operation, uint32_t value, const struct timespec *timeout) {
+  int saved_errno = errno;
+  syscall(SYS_futex, word, operation, value, timeout, NULL, 0);
+  errno = saved_errno;
+}
 
 NO_SANITIZE void wait_on_word(uint32_t *word, uint32_t expected) {
-  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+  call_futex(word, FUTEX_WAIT_PRIVATE, expected, NULL);
 }
 
 NO_SANITIZE void wait_on_word_for(uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
   struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NS_PER_SECOND),
                              .tv_nsec = (long)(timeout_ns % NS_PER_SECOND)};
-  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &timeout, NULL, 0);
+  call_futex(word, FUTEX_WAIT_PRIVATE, expected, &timeout);
 }
 
-NO_SANITIZE void wake_one(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
+NO_SANITIZE void wake_one(uint32_t *word) { call_futex(word, FUTEX_WAKE_PRIVATE, 1, NULL); }
 
-NO_SANITIZE void wake_all(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0); }
+NO_SANITIZE void wake_all(uint32_t *word) { call_futex(word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL); }
 
 void wait_yield(void) { sched_yield(); }
 

@@ -175,6 +175,29 @@ static void test_create_fails(void) {
   CHECK(GC_pthread_create(&thread, &attributes, churn, NULL) != 0);
 }
 
+/* Programs allocate between a call that failed and their look at why. */
+static int is_over; /* atomic */
+
+static void *allocate_until_over(void *argument) {
+  while (!__atomic_load_n(&is_over, __ATOMIC_RELAXED)) GC_malloc(64);
+  return argument;
+}
+
+static void test_errno(void) {
+  pthread_t thread;
+  int changed = 0;
+  CHECK_EQUAL(GC_pthread_create(&thread, NULL, allocate_until_over, NULL), 0);
+  for (int i = 0; i < 30000; i++) {
+    errno = EXDEV;
+    GC_malloc((size_t)(i % 2000));
+    if (i % 1000 == 0) GC_gcollect();
+    changed += errno != EXDEV;
+  }
+  __atomic_store_n(&is_over, 1, __ATOMIC_RELAXED);
+  CHECK_EQUAL(GC_pthread_join(thread, NULL), 0);
+  CHECK_EQUAL(changed, 0);
+}
+
 /* ---- registered by themselves ---- */
 
 static void *use_heap(struct GC_stack_base *base, void *argument) {
@@ -424,6 +447,7 @@ int main(void) {
   test_detached();
   test_cancelled();
   test_creator_cancelled();
+  test_errno();
   test_create_fails();
   test_registered();
   test_blocking();
