@@ -1,8 +1,12 @@
-/* Messages: warnings, memory shortage, the last words of a process, and libgc's printf functions. */
+/* Messages: warnings, memory shortage, the last words of a process, and libgc's printf functions.
+ *
+ * They are written by the bare system call: the C library's is a cancellation point, and libgc's allocators are none. */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -13,7 +17,7 @@ static int report_fd = STDERR_FILENO;
 
 static void report_write(int fd, const char *text, size_t bytes) {
   while (bytes > 0) {
-    ssize_t written = write(fd, text, bytes);
+    long written = syscall(SYS_write, fd, text, bytes);
     if (written <= 0) return;
     text += written;
     bytes -= (size_t)written;

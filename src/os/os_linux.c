@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -78,11 +79,20 @@ static int write_all(int file, const char *data, size_t bytes, off_t offset) {
   return 0;
 }
 
-int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
+static int write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
   int file = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return -errno;
   int error = write_all(file, data, bytes, (off_t)offset);
   close(file);
+  return error;
+}
+
+/* A thread that ends a cycle is not cancelled here. */
+int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  int error = write_file(path, data, bytes, offset);
+  pthread_setcancelstate(state, NULL);
   return error;
 }
 

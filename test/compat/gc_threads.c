@@ -175,6 +175,28 @@ static void test_create_fails(void) {
   CHECK(GC_pthread_create(&thread, &attributes, churn, NULL) != 0);
 }
 
+/* Nor is a thread that allocates, whatever it has to say of it. */
+static int allocated_when_cancelled;
+
+static void *allocate_when_cancelled(void *argument) {
+  volatile size_t huge = (size_t)1 << 50;
+  CHECK_EQUAL(pthread_cancel(pthread_self()), 0);
+  CHECK(GC_malloc(huge) == NULL); /* and warns */
+  GC_gcollect();
+  allocated_when_cancelled++;
+  pthread_testcancel();
+  return argument;
+}
+
+static void test_cancelled_while_allocating(void) {
+  pthread_t thread;
+  void *result;
+  CHECK_EQUAL(GC_pthread_create(&thread, NULL, allocate_when_cancelled, NULL), 0);
+  CHECK_EQUAL(GC_pthread_join(thread, &result), 0);
+  CHECK(result == PTHREAD_CANCELED);
+  CHECK_EQUAL(allocated_when_cancelled, 1);
+}
+
 /* Programs allocate between a call that failed and their look at why. */
 static int is_over; /* atomic */
 
@@ -447,6 +469,7 @@ int main(void) {
   test_detached();
   test_cancelled();
   test_creator_cancelled();
+  test_cancelled_while_allocating();
   test_errno();
   test_create_fails();
   test_registered();
