@@ -79,6 +79,7 @@ void *report_out_of_memory(size_t bytes) {
 
 /* midden prints its own messages; this is for those of the drop-in. */
 static void report_default_abort(const char *message) {
+  if (!message) return;
   report_write(STDERR_FILENO, message, strlen(message));
   report_write(STDERR_FILENO, "\n", 1);
 }
@@ -102,8 +103,11 @@ void report_fatal(const char *message) {
   abort();
 }
 
+/* GC_on_abort hears of it without a message, as in libgc. */
 void GC_abort_on_oom(void) {
-  GC_err_printf("Insufficient memory for the allocation\n");
+  GC_err_printf("libgc: memory has run out\n");
+  GC_abort_func function = GC_on_abort;
+  if (function) function(NULL);
   exit(1);
 }
 

@@ -119,6 +119,20 @@ static void test_messages(void) {
 
 static void on_abort(const char *message) { _exit(message && *message ? 42 : 1); }
 
+/* Its end for want of memory comes without a message. */
+static void on_exit_without_message(const char *message) { _exit(message ? 1 : 43); }
+
+static void test_abort_on_oom(void) {
+  pid_t child = fork();
+  if (child == 0) {
+    GC_set_abort_func(on_exit_without_message);
+    GC_abort_on_oom();
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 43);
+}
+
 static void test_abort(void) {
   GC_abort_func before = GC_get_abort_func();
   pid_t child = fork();
@@ -236,6 +250,7 @@ int main(int count, char **arguments) {
   test_displacement();
   test_messages();
   test_abort();
+  test_abort_on_oom();
   test_pointer_checks();
   test_environment("/proc/self/exe");
   return 0;
