@@ -700,7 +700,9 @@ struct midden_stats {
   uint64_t limit_yields;      /* collections for the memory limit that were put off: see midden_set_memory_limit */
   uint64_t collections_minor; /* of all, those that took older objects for alive: see midden_generations */
   enum midden_mode mode;      /* in use: STW where DIRTY was asked for and the system has refused it */
-  uintptr_t finalizer_cycle;  /* the address of one of finalizer_cycles, all bits inverted: no reference to it; or 0 */
+  size_t
+      freed_waiting; /* given to midden_free while a collection marks beside the program: part of `freed` when it is over */
+  uintptr_t finalizer_cycle; /* the address of one of finalizer_cycles, all bits inverted: no reference to it; or 0 */
 };
 
 /* Fills *stats, as far as stats->size goes; does nothing where stats is NULL.  Neither collects nor stops a thread, and may be

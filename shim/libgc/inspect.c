@@ -44,8 +44,14 @@ size_t GC_get_bytes_since_gc(void) {
   return inspect_since_gc(&stats);
 }
 
+/* What waits for the end of a cycle was freed, as the program sees it. */
+static size_t inspect_freed_since_gc(const struct midden_stats *stats) {
+  return inspect_minus(stats->freed_explicitly + stats->freed_waiting, collect_last().freed_explicitly);
+}
+
 size_t GC_get_expl_freed_bytes_since_gc(void) {
-  return inspect_minus(inspect_stats().freed_explicitly, collect_last().freed_explicitly);
+  struct midden_stats stats = inspect_stats();
+  return inspect_freed_since_gc(&stats);
 }
 
 size_t GC_get_total_bytes(void) { return inspect_stats().allocated; }
@@ -80,7 +86,7 @@ size_t GC_get_prof_stats(struct GC_prof_stats_s *result, size_t bytes) {
       .markers_m1 = (GC_word)GC_parallel,
       .bytes_reclaimed_since_gc = last.reclaimed_last,
       .reclaimed_bytes_before_gc = last.reclaimed,
-      .expl_freed_bytes_since_gc = inspect_minus(stats.freed_explicitly, last.freed_explicitly),
+      .expl_freed_bytes_since_gc = inspect_freed_since_gc(&stats),
       .obtained_from_os_bytes = stats.heap_system + stats.metadata,
   };
   size_t known = bytes < sizeof(figures) ? bytes : sizeof(figures);

@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "gc/calls.h"
 #include "gc/collector.h"
+#include "gc/deferred.h"
 #include "gc/ledger.h"
 #include "gc/settle.h"
 #include "meta/persist.h"
@@ -150,6 +151,7 @@ void midden_stats(struct midden_stats *wanted) {
   stats.finalizers_run = specials_finalizers_run();
   stats.finalizers_ready = calls_count();
   stats.finalizer_cycles = atomic_load_relaxed(&settle_finalizer_cycles);
+  stats.freed_waiting = deferred_bytes();
   stats.finalizer_cycle = atomic_load_relaxed(&settle_finalizer_cycle);
   stats.cleanups_run = specials_cleanups_run();
   stats.cleanups_stuck = atomic_load_relaxed(&settle_cleanups_stuck);

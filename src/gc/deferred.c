@@ -5,20 +5,27 @@
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "gc/table.h"
+#include "span/object.h"
 
 void (*deferred_free)(struct mutator *self, uintptr_t object);
 
 static struct lock lock = LOCK_INIT(LOCK_RANK_WORK);
 static struct table waiting; /* under lock; the values are of no account */
 static size_t count;         /* atomic; of them */
+static size_t waiting_bytes; /* atomic; likewise */
+
+static size_t bytes_of(uintptr_t object) { return span_slot_bytes(object_span(object)); }
 
 int deferred_add(uintptr_t object) {
   lock_acquire(&lock);
   int error = table_get(&waiting, object) != NULL ? -EEXIST : table_add(&waiting, object, &waiting);
   atomic_store_relaxed(&count, waiting.count);
+  if (error == 0) atomic_store_relaxed(&waiting_bytes, waiting_bytes + bytes_of(object));
   lock_release(&lock);
   return error;
 }
+
+size_t deferred_bytes(void) { return atomic_load_relaxed(&waiting_bytes); }
 
 bool deferred_has(uintptr_t object) {
   if (LIKELY(atomic_load_relaxed(&count) == 0)) return false;
@@ -47,6 +54,7 @@ static void take_batch(struct batch *batch) {
       continue;
     }
     batch->objects[batch->count++] = object;
+    atomic_store_relaxed(&waiting_bytes, waiting_bytes - bytes_of(object));
     table_remove(&waiting, object);
   }
   atomic_store_relaxed(&count, waiting.count);

@@ -6,6 +6,7 @@
 #ifndef MIDDEN_GC_DEFERRED_H
 #define MIDDEN_GC_DEFERRED_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "mutator/mutator.h"
@@ -19,5 +20,8 @@ extern void (*deferred_free)(struct mutator *self, uintptr_t object);
 
 /* Whether an object waits; anywhere. */
 bool deferred_has(uintptr_t object);
+
+/* The bytes of all that wait. */
+size_t deferred_bytes(void);
 
 #endif

@@ -253,6 +253,21 @@ static void test_since_collection(void) {
   CHECK(GC_get_expl_freed_bytes_since_gc() < 90000);
 }
 
+/* What is freed counts at once, beside a collection as well. */
+static void test_freed_counts(void) {
+  int unseen = 0;
+  void **held = NULL;
+  for (int i = 0; i < 300000; i++) {
+    void **object = GC_malloc(100), *freed = GC_malloc(100);
+    *object = i % 10000 ? held : NULL;
+    held = object;
+    size_t before = GC_get_expl_freed_bytes_since_gc();
+    GC_free(freed);
+    unseen += GC_get_expl_freed_bytes_since_gc() == before;
+  }
+  CHECK_EQUAL(unseen, 0);
+}
+
 static void test_pressure(void) {
   GC_word number = GC_get_gc_no();
   for (int i = 0; i < 500000; i++) GC_malloc(200);
@@ -328,5 +343,6 @@ int main(void) {
   test_unmap();
   test_enumerate();
   test_disable_waits();
+  test_freed_counts();
   return 0;
 }
