@@ -4,9 +4,9 @@
  * Locks are taken in strictly increasing rank.  Debug builds check the order at run time.
  *
  * The rule that keeps the collector from deadlock: a thread holds a lock only inside a mutator critical section
- * (mutator/mutator.h) or while it holds one of the collector's two, so that nobody is stopped while holding one, and the collector may take any of them while the
- * world is stopped.  The two locks that the collector itself holds across a stop, LOCK_RANK_COLLECTOR and
- * LOCK_RANK_THREADS, are waited for only by threads that count as stopped. */
+ * (mutator/mutator.h) or while it holds one of the collector's two, so that nobody is stopped while holding one, and the
+ * collector may take any of them while the world is stopped.  The two locks that the collector itself holds across a stop,
+ * LOCK_RANK_COLLECTOR and LOCK_RANK_THREADS, are waited for only by threads that count as stopped. */
 #ifndef MIDDEN_BASE_LOCK_H
 #define MIDDEN_BASE_LOCK_H
 
@@ -33,9 +33,9 @@ enum lock_rank {
   LOCK_RANK_KINDS,        /* which kinds have central lists */
   LOCK_RANK_CENTRAL,      /* central lists; one at a time */
   LOCK_RANK_PAGEHEAP,     /* page heap, arena and span table */
-  LOCK_RANK_WORK,         /* pool of work buffers */
-  LOCK_RANK_META,         /* fixed-size allocators and persistent memory */
-  LOCK_RANK_LEAF,         /* taken last, nothing under it */
+  LOCK_RANK_WORK,         /* pool of work buffers; objects whose freeing waits */
+  LOCK_RANK_META,         /* fixed-size allocators */
+  LOCK_RANK_LEAF,         /* persistent memory, and other locks that are taken last: nothing comes under them */
   LOCK_RANK_COUNT
 };
 

@@ -1,12 +1,17 @@
-/* The collector: one cycle at a time, through these phases (collector_set_phase checks the steps):
+/* The collector: one cycle at a time, through these phases (cycle_set_phase checks the steps):
  *
- *     OFF               no cycle; sweeping goes on lazily        -> SWEEP_TERMINATION
- *     SWEEP_TERMINATION what is unswept is swept, the world runs -> MARK
- *     MARK              roots and the heap are marked            -> MARK_TERMINATION, OFF (given up)
- *     MARK_TERMINATION  weak links, finalizers, the new goal     -> OFF
+ *     OFF               no cycle; sweeping goes on lazily         -> SWEEP_TERMINATION
+ *     SWEEP_TERMINATION what is unswept is swept, the world runs  -> MARK; ARM; OFF (given up)
+ *     ARM               beside the program only: from here on     -> SCAN; OFF (given up)
+ *                       stores are told of, or pages watched
+ *     SCAN              beside the program only: each thread      -> MARK
+ *                       marks what its stack holds
+ *     MARK              roots and the heap are marked             -> MARK_TERMINATION; OFF (given up)
+ *     MARK_TERMINATION  weak links, finalizers, the new goal      -> OFF
  *
- * In this mode the world is stopped from the step to MARK until after the step to OFF.  The phase is written under the
- * collector lock; the modes to come, which mark while the program runs, add their handshakes between the same steps.
+ * A cycle of the stopped kind (stopped.c) has the world stopped from the step to MARK until after the step to OFF.  One beside
+ * the program (concurrent.c, dirty.c) makes its steps with the gate of critical sections closed, or in the stop at its end.  The
+ * phase is written under the collector lock.
  *
  * The lock.  LOCK_RANK_COLLECTOR is held from before the first step to after the last one, across the stop; whoever
  * waits for it is SAFE.  Lock order: collector, threads, then anything in critical sections.
@@ -68,17 +73,17 @@ struct collector_report {
   uint64_t limit_yields;                    /* times the limiter put this cycle off */
   uint64_t live_before_ns; /* the time of the next figure: when the cycle began, or its stop where that comes last */
   size_t live_before_bytes, marked_bytes, marked_scanned_bytes, marked_objects, goal_bytes;
-  /* Cycles beside the program: the longest time that the gate was closed, rounds until the marking was done, and how much
-   * of the scanning threads did that allocate. */
-  uint64_t gate_ns;
-  unsigned rounds;
-  size_t assisted_bytes;
+  /* Cycles beside the program. */
+  uint64_t gate_ns;      /* the longest time that the gate was closed */
+  unsigned rounds;       /* until the marking was done */
+  size_t assisted_bytes; /* of the scanning, by threads that allocate; and the time that took them */
   uint64_t assist_ns;
-  size_t joined;        /* dirty-page mode: huge pages that had been split */
-  size_t written_bytes; /* dirty-page mode: as the stop found them */
-  uint64_t ahead_ns;    /* dirty-page mode: the stop that called trace functions ahead of the last one; 0: none */
+  /* Of these, dirty-page mode alone. */
+  size_t joined;        /* huge pages that had been split */
+  size_t written_bytes; /* as the stop found them */
+  size_t rests;         /* how often threads were made to rest (slowing.h) */
+  uint64_t ahead_ns;    /* the stop that called trace functions ahead of the last one; 0: none */
   uint64_t left_ns;     /* what only finalizers reach was marked for so long after the stop; 0: in it */
-  size_t rests;         /* and how often threads were slowed that wrote too much */
   bool concurrent;
   bool minor;                         /* what was old was taken for alive; see gc/generation.h */
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */

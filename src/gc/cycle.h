@@ -1,4 +1,4 @@
-/* One cycle from the inside: what the two kinds of cycle share (gc/stopped.c, gc/concurrent.c).
+/* One cycle from the inside: what the three kinds of cycle share (gc/stopped.c, gc/concurrent.c, gc/dirty.c).
  *
  * Everything here belongs to the thread that holds the collector lock, unless it says otherwise. */
 #ifndef MIDDEN_GC_CYCLE_H

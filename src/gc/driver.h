@@ -1,4 +1,4 @@
-/* The driver: the thread that runs the cycles of barrier mode, one for the library, made when first needed.
+/* The driver: the thread that runs the cycles beside the program, one for the library, made when first needed.
  *
  * Requests are counted: `requests` grows when a cycle is asked for, and the driver notes in `served` how far it had read when
  * the cycle that it has finished began.  Who waits for a cycle that begins after the request waits until served reaches the
