@@ -26,8 +26,8 @@ struct summary {
   double median, low, high;
 };
 
-/* Runs all of it, with those of the selected engines that `engine_list` names.  0; -EIO where a run failed or the engines disagreed about what they computed (a message says which;
- * the other engines' runs are there); -ENOMEM. */
+/* Runs all of it, with those of the selected engines that `engine_list` names.  0; -EIO where a run failed or the engines
+ * disagreed about what they computed (a message says which; the other engines' runs are there); -ENOMEM. */
 int series_run(struct series *series, const struct plan_entry *entry, const char *engine_list, int repeats,
                unsigned timeout_s);
 

@@ -2,8 +2,9 @@
  *
  * The thread says delays_mark after each operation.  What passes between two marks is the operation's time, save for
  * looks at what the kernel says: one that lasts longer than 10 us (a processor is often lost in a system call) counts, too,
- * and is repeated until one does not.  So no delay is overlooked.  An operation of more than 10 us is a delay, and of each the thread asks the kernel
- * where the time went, by the difference to what it was told last (at the last delay, or a millisecond ago):
+ * and is repeated until one does not.  So no delay is overlooked.  An operation of more than 10 us is a delay, and of each
+ * the thread asks the kernel where the time went, by the difference to what it was told last (at the last delay, or a
+ * millisecond ago):
  *
  *   waited       it gave its processor up by itself: it was stopped, or waited for a lock or for memory
  *   worked       it had its processor

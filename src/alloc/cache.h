@@ -24,8 +24,8 @@
  *     owner    version odd, relaxed; counts and window, release; version even, release
  *     reader   version, acquire; counts and windows, acquire; version again
  *
- * If the reader sees a store of the change, it sees the odd version or a later one at its second look.  `next` is the one word that moves at any other time,
- * and each of its values is a true one.
+ * If the reader sees a store of the change, it sees the odd version or a later one at its second look.  `next` is the one
+ * word that moves at any other time, and each of its values is a true one.
  *
  * An object may be freed by another thread than the one that allocated it.  The program hands it over by its own means,
  * then the free is counted with a release: who reads all the frees first, and then the windows, sees no object freed

@@ -3,7 +3,8 @@
  *
  *     protect    all pages with pointers, before anything is scanned; not in a minor cycle (generation.h), which instead
  *                begins to mark with what was written since the last one
- *     scan       each thread by itself, as in barrier mode; but what it allocates is white until the stop, unless there are trace functions
+ *     scan       each thread by itself, as in barrier mode; but what it allocates is white until the stop, unless there are
+ *                trace functions
  *     mark       beside the program
  *     rounds     pages that were written are protected again, and what is marked on them is scanned again, with stacks, beside
  *                the program, until little is left; where it does not become less, threads that allocate are slowed, and if it
@@ -31,7 +32,7 @@ bool dirty_is_possible(void);
 /* At start, instead of stopping the world from the beginning.  After concurrent_init. */
 void dirty_init(void);
 
-/* Whether threads allocated batches since the last cycle was handed over. */
+/* Whether threads allocated batches (midden_alloc_many) since the last cycle was handed over. */
 extern bool dirty_batches_seen; /* atomic */
 
 /* In a fork's child. */

@@ -28,7 +28,8 @@ typedef void handover_fn(struct mutator *self, uintptr_t stack_pointer, void *ar
  * own free lists it rarely does. */
 extern bool handover_is_for_batches; /* atomic */
 
-/* The driver: offers a step for so long, and waits for its end if it is taken; whether it was.  Who rests (slowing.h) does no longer. */
+/* The driver: offers a step for so long, and waits for its end if it is taken; whether it was.  Threads that rest (slowing.h)
+ * go on. */
 bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uint64_t wait_ns);
 
 enum { HANDOVER_NONE, HANDOVER_OFFERED, HANDOVER_TAKEN };

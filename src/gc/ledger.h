@@ -7,9 +7,10 @@
  * reclaimed then, though its slot may wait long for a sweep.  So the equation holds at any time, for each class, and no
  * sweep has to count.  It takes that every object which lives through a cycle is counted by a marker, or is black.
  *
- * While the program runs beside the marking, a thread's objects are black from some moment on: when its stack is scanned, or, where
- * dirty-page mode allocates white, when the world is stopped.  So what was allocated is noted thread by thread at that moment, and what is
- * in the notes and was not marked is reclaimed: black objects are in neither.  Nothing is freed by midden_free meanwhile.
+ * While the program runs beside the marking, a thread's objects are black from some moment on: when its stack is scanned,
+ * or, where dirty-page mode allocates white, when the world is stopped.  So what was allocated is noted thread by thread at
+ * that moment, and what is in the notes and was not marked is reclaimed: black objects are in neither.  Nothing is freed by
+ * midden_free meanwhile.
  *
  * Locks.  `reclaimed` is written while the world is stopped, hence under the lock of the list of mutators, and read under
  * it.  The verifier (observe/verify.c) compares the ledger with the allocation bits. */

@@ -30,8 +30,10 @@
  * answered at its end, so a stopped world sees each fiber whole: either it is some mutator's `fiber` and that mutator's
  * stack_base is its own, or its stack pointer is saved.  A fork waits until no thread is in a critical section and lets none
  * begin before it is done.  (It must: the kernel copies one page after the other, and a child could find a fiber SUSPENDED
- * whose stack was copied before it was left.)  So the child sees the same, and what other threads ran is LOST.  Who ends the section is the mutator that began it: the code on the other side is handed it, and
- * must not use what it knew of its thread from before.
+ * whose stack was copied before it was left.)  So the child sees the same, and what other threads ran is LOST.
+ *
+ * Who ends the section is the mutator that began it: the code on the other side is handed it, and must not use what it knew
+ * of its thread from before.
  *
  * While the program runs beside a mark phase, what a fiber's stack refers to may change from the moment of the step
  * SUSPENDED -> RUNNING: the switch scans the stack first (mutator_hooks.switching). */

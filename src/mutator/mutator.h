@@ -16,7 +16,8 @@
  * are sequentially consistent: at least one of the two sees the other.
  *
  * The gate.  Fork must find no thread inside a critical section, but cannot stop threads (one could hold a lock that the
- * C library's fork wants).  It closes the gate, which keeps threads from entering, and waits for those inside. */
+ * C library's fork wants).  It closes the gate, which keeps threads from entering, and waits for those inside.  So does a
+ * cycle beside the program where it steps from one phase to the next: each section sees one phase from its begin to its end. */
 #ifndef MIDDEN_MUTATOR_MUTATOR_H
 #define MIDDEN_MUTATOR_MUTATOR_H
 
@@ -73,9 +74,8 @@ struct mutator {
   struct os_range interrupted; /* the alternate signal stack that the stop signal came on; its handler's, else empty */
   /* Valid while SAFE, and in its own thread when that has said so; see mutator_note_stack. */
   uintptr_t stack_pointer;
-  uintptr_t
-      saved_words[MUTATOR_SAVED_WORDS]; /* registers whose place on the stack is gone; see mutator_enter_blocking */
-  struct os_range alternate_stack;      /* where stack_pointer lies on that; else empty */
+  uintptr_t saved_words[MUTATOR_SAVED_WORDS]; /* registers without a place on the stack; see mutator_enter_blocking */
+  struct os_range alternate_stack;            /* where stack_pointer lies on that; else empty */
 };
 
 /* What the gc layer wants to know of threads; all may be NULL.  Filled at start. */
@@ -84,9 +84,10 @@ struct mutator_hooks {
   void (*attached)(struct mutator *self);  /* on the list, in a critical section of its own */
   void (*detaching)(struct mutator *self); /* the last critical section of its own */
   void (*forget)(struct mutator *mutator); /* it left the list; the threads lock is held */
-  /* In the critical section of a switch to another stack: a fiber's or, NULL, one that `registered` says, or the thread's own;
-   * `frame`: what the thread now uses of its stack lies above. */
-  void (*switching)(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered, uintptr_t frame);
+  /* In the critical section of a switch to another stack: that of the fiber `to`, or else `registered`, or with both NULL the
+   * thread's own.  What the thread uses of the stack that it leaves begins at `stack_pointer`. */
+  void (*switching)(struct mutator *self, struct midden_fiber *to, struct midden_stack *registered,
+                    uintptr_t stack_pointer);
 };
 extern struct mutator_hooks mutator_hooks;
 
@@ -114,7 +115,9 @@ int mutator_attach_own(void);
  * Nobody forks meanwhile.  The program does not know of these threads, and a thread that starts holds locks of the C library or
  * a sanitizer, which not all of these give back in a fork's child. */
 int mutator_start_own(void (*run)(void *argument), void *argument, const char *name);
-extern struct lock mutator_start_lock;
+extern struct lock mutator_start_lock; /* held meanwhile */
+
+/* Detaches the calling thread.  0; -ESRCH where it is not attached; -EBUSY on another stack than its own. */
 int mutator_detach(void);
 
 /* Critical sections nest. */
@@ -171,16 +174,20 @@ size_t mutator_count_locked(void);
 
 static inline struct mutator *mutator_from(struct link *link) { return CONTAINER_OF(link, struct mutator, link); }
 
-/* Fork.  The threads lock is held in all three. */
+/* The gate.  The threads lock is held from before it closes until it is open. */
 void mutator_close_gate(struct mutator *self);
 void mutator_open_gate(void);
-void mutator_forget_others(struct mutator *self); /* in the child */
 
-/* Visits what a SAFE thread or the caller itself may hold references in: its stack and saved registers, and its
- * thread-local storage.  `modules` are those that have such storage.  They are two, since only the compiler's own values
- * may stand for an object by the address one past its end. */
+/* In a fork's child, the threads lock held: the other threads are not there. */
+void mutator_forget_others(struct mutator *self);
+
+/* Visit what a SAFE thread or the caller itself may hold references in: its stack and saved registers; and its thread-local
+ * storage, of which `modules` are those objects that have any (see os_visit_thread_storage).  They are two, since only the
+ * compiler's own values may stand for an object by the address one past its end. */
 typedef void mutator_visit_fn(void *argument, struct os_range range);
 void mutator_visit_stack(const struct mutator *mutator, mutator_visit_fn *visit, void *argument);
+bool mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
+                           bool running, mutator_visit_fn *visit, void *argument);
 
 /* Whether all that is in use of the stack lies in the stack that is known, and so may be read.  A program's own coroutines
  * lead elsewhere, and set the base before or after they switch. */
@@ -188,7 +195,5 @@ bool mutator_is_on_known_stack(const struct mutator *mutator);
 
 /* Whether it surely runs on a stack that nobody has told of: the base is that of its own. */
 bool mutator_is_on_unknown_stack(const struct mutator *mutator);
-bool mutator_visit_storage(const struct mutator *mutator, const struct os_tls_module *modules, size_t module_count,
-                           bool running, mutator_visit_fn *visit, void *argument);
 
 #endif

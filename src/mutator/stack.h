@@ -66,7 +66,8 @@ void stacks_init(void);
 struct midden_stack *stack_take(size_t bytes, struct midden_fiber *fiber);
 void stack_put(struct midden_stack *stack);
 
-/* Critical sections.  Registers memory of ours (stack_take with no fiber) or of the program's.  NULL without memory. */
+/* Critical sections.  Registers a stack of ours, taken as by stack_take, or memory of the program's.  NULL where there is no
+ * memory.  Unregistering puts the one back and forgets the other. */
 struct midden_stack *stack_register_new(size_t bytes);
 struct midden_stack *stack_register(uintptr_t low, uintptr_t high);
 void stack_unregister(struct midden_stack *stack);
@@ -92,7 +93,7 @@ size_t stacks_resident_estimate(void);
 
 void stacks_read(struct stacks_figures *figures);
 
-/* The world stopped. */
+/* Under the lock of the stacks, or the world stopped. */
 extern struct list stacks_of_fibers;
 extern struct list stacks_registered;
 

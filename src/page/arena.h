@@ -1,8 +1,9 @@
 /* The arena: one reserved range of addresses in which all pages of the heap lie, and the tables beside it.
  *
  * The range is reserved at once and committed from its start upward; `used` is the frontier.  Beside it grow tables with
- * a fixed number of bytes per page or chunk (spans, page information, mark bits, residency, chunks): each is reserved for the whole arena and
- * committed before `used` moves, so that whoever reads `used` (acquire) may index every table up to it.
+ * a fixed number of bytes per page or chunk (spans, page information, mark bits, residency, chunks): each is reserved for
+ * the whole arena and committed before `used` moves, so that whoever reads `used` (acquire) may index every table up to it.
+ * They may be committed further than that, ahead of the next growth (arena_commit_tables_locked).
  *
  * `used` only grows; it is written under the page heap's lock with a release store. */
 #ifndef MIDDEN_PAGE_ARENA_H

@@ -5,8 +5,8 @@
  *     DEAD    the structure describes no memory            -> FREE
  *     FREE    the pages wait in the page heap              -> IN_USE, STACK, DEAD (merged into a neighbour)
  *     IN_USE  the pages hold collected objects             -> FREE, only while no mark phase runs
- *     STACK   the pages hold a fiber's stack, or wait to   -> FREE, only while no mark phase runs, or if nothing was ever
- *             be faulted in                                  handed out (span_take_back)
+ *     STACK   the pages are a stack of midden's, or wait   -> FREE, only while no mark phase runs, or if nothing was ever
+ *             to be faulted in (pageheap_take_absent)         handed out (span_take_back)
  *
  * While marking, a span's state only ever leaves FREE: a marker that read a pointer may look up the span later and must
  * find what it found before.

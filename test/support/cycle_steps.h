@@ -1,4 +1,5 @@
-/* A cycle beside the program, of barrier mode as a rule, on a forced schedule: the collector's thread waits at a step of it while the test acts.
+/* A cycle beside the program, of barrier mode as a rule, on a forced schedule: the collector's thread waits at a step of it
+ * while the test acts.
  *
  *     cycle_begin(&cycle.read);       returns when a cycle is at that step
  *     ...                             what the program does there
