@@ -70,7 +70,7 @@ static bool populate_chunk(struct mutator *self) {
   populate(span);
   mutator_leave_safe(self);
   mutator_enter(self);
-  pageheap_give_populated(&heap_pages, span);
+  pageheap_free_unused(&heap_pages, span);
   mutator_leave(self);
   return true;
 }

@@ -81,7 +81,7 @@ static struct span *make_span(size_t usable) {
   arena_advise_sparse(&heap_arena, span->start, span_bytes(span), true);
   if (os_guard((void *)span->start, guard_bytes()) == 0) return span;
   arena_advise_sparse(&heap_arena, span->start, span_bytes(span), false);
-  pageheap_free(&heap_pages, span);
+  pageheap_free_unused(&heap_pages, span);
   return NULL;
 }
 

@@ -9,9 +9,9 @@
  *     trimmed   stacks that were not needed since the last trimming give their memory to the system and their span to
  *               the page heap, the guard taken away.  Never while marking: until then a freed stack is only an idle one
  *
- * So the step from STACK to FREE, which may not happen while marking, is made by stacks_trim alone, in a critical section
+ * So the step from STACK to FREE, which may not happen while marking, is made by trimming alone, in a critical section
  * that saw no mark phase running; a phase begins by stopping the threads, or by hearing from each, outside of critical
- * sections.  A guard that cannot be taken away, for lack of memory in the kernel, keeps its stack on the list.
+ * sections.  (A span that could not be guarded is given back at any time: nobody was given it.)  A guard that cannot be taken away, for lack of memory in the kernel, keeps its stack on the list.
  *
  * `idle_least` of a size is the length of its list at its shortest since the last trimming: so many stacks, at the far end
  * of a list that is used at its near end, were not needed at all.

@@ -301,7 +301,7 @@ void pageheap_free(struct pageheap *heap, struct span *span) { free_span(heap, s
 
 void pageheap_free_released(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RELEASED, false); }
 
-void pageheap_give_populated(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT, true); }
+void pageheap_free_unused(struct pageheap *heap, struct span *span) { free_span(heap, span, PAGE_RESIDENT, true); }
 
 /* Spans that follow one another become one before they are filed. */
 void pageheap_free_many(struct pageheap *heap, struct span *const *spans, size_t count) {

@@ -130,11 +130,13 @@ void pageheap_free_many(struct pageheap *heap, struct span *const *spans, size_t
 /* The same for a span whose memory the caller has given back to the system, all of it. */
 void pageheap_free_released(struct pageheap *heap, struct span *span);
 
+/* The same for a span STACK of which nobody was given anything: at any time, also while marking. */
+void pageheap_free_unused(struct pageheap *heap, struct span *span);
+
 /* For who faults memory in before it is needed: takes a chunk of free pages of which not all are resident, growing the arena
- * if need be; and gives it back with memory behind all of them.  Meanwhile the span is STACK, and counts as that.  NULL
- * where there is none, or the limit has no room for it. */
+ * if need be.  Meanwhile the span is STACK, and counts as that; pageheap_free_unused gives it back, with memory behind all of
+ * its pages.  NULL where there is none, or the limit has no room for it. */
 struct span *pageheap_take_absent(struct pageheap *heap);
-void pageheap_give_populated(struct pageheap *heap, struct span *span);
 
 /* For the same: commits the tables for what the arena will grow by next, as far as the limit has room for that.  Returns how many
  * bytes of the arena they are for, from *frontier; arena_populate_tables is next, without the lock.  Otherwise whoever is first

@@ -622,6 +622,26 @@ static void test_no_memory(void) {
           before);
 }
 
+/* Guards are refused when a process has too many mappings.  While a cycle marks beside the program the span went back as if a stack
+ * were freed, which no mark phase allows: "illegal step from stack to free while marking". */
+static void test_no_guard_while_marking(void) {
+  struct mutator *self = mutator_self();
+  midden_release_memory(); /* all is swept: nobody frees a span meanwhile */
+  size_t before = test_stats().stacks;
+  mutator_enter(self);
+  atomic_store_relaxed(&span_marking, true);
+  for (uint32_t nth = 1; nth < 6; nth++) {
+    os_fail_after(nth, true);
+    struct midden_stack *stack = stack_register_new(2 * STACK_CACHED_MOST_BYTES);
+    os_fail_after(0, false);
+    if (stack != NULL) stack_unregister(stack);
+  }
+  atomic_store_relaxed(&span_marking, false);
+  mutator_leave(self);
+  midden_release_memory();
+  REQUIRE(test_stats().stacks == before, "%zu bytes, %zu before", test_stats().stacks, before);
+}
+
 /* ---- */
 
 #define TEST(name) \
@@ -651,7 +671,8 @@ int main(void) {
                TEST(alternate_stack),
                TEST(registered),
                TEST(misuse),
-               TEST(no_memory)};
+               TEST(no_memory),
+               TEST(no_guard_while_marking)};
   test_start("test_fiber");
   alarm(100);
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
