@@ -19,8 +19,10 @@ static inline unsigned highest_bit(uint64_t word) { return 63u - (unsigned)__bui
 
 static inline unsigned count_bits(uint64_t word) { return (unsigned)__builtin_popcountll(word); }
 
+/* A size has 64 bits: numbers of nanoseconds go by these, too. */
 static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 static inline double min_double(double a, double b) { return a < b ? a : b; }
 static inline double max_double(double a, double b) { return a > b ? a : b; }
 

@@ -25,8 +25,6 @@ static struct {
 
 /* ---- in the thread ---- */
 
-static uint64_t add_saturating(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
-
 /* Calls the tasks that are due; returns the time at which the next one is. */
 static uint64_t run_due(struct mutator *self) {
   uint64_t next_ns = UINT64_MAX;

@@ -186,8 +186,7 @@ static bool run_cycle(struct cycle *cycle) {
 
 /* A little later again. */
 static void put_off(size_t live_bytes) {
-  size_t step_bytes = pacer_headroom(live_bytes);
-  atomic_store_relaxed(&account_trigger_bytes, live_bytes > SIZE_MAX - step_bytes ? SIZE_MAX : live_bytes + step_bytes);
+  atomic_store_relaxed(&account_trigger_bytes, add_saturating(live_bytes, pacer_headroom(live_bytes)));
 }
 
 /* A cycle that growth does not ask for, only the limit, waits where the collector had its share. */

@@ -10,8 +10,6 @@ enum { MARGIN_DIVISOR = 64 };
 /* A heap that was nearly empty says little of how full pages are. */
 enum { PAGES_PER_OBJECTS_MAX = 2 };
 
-static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
-
 /* `bytes` * `percent` / 100, in two steps that do not overflow: whole hundreds, and the rest. */
 static size_t percent_of(size_t bytes, int percent) {
   size_t hundreds = (size_t)percent / 100, rest = (size_t)percent % 100;

@@ -34,7 +34,6 @@ enum { NOISE_DIVISOR = 16 };
 #define SLOWDOWN_MAX 16.0
 #define SLOWDOWN_MIN 0.5
 
-static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 static size_t distance(size_t from, size_t to) { return to > from ? to - from : 0; }
 
 void pacer_cycle_init(struct pacer_cycle *cycle) { *cycle = (struct pacer_cycle){0}; }

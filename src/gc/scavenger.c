@@ -31,9 +31,6 @@ void scavenger_cycle_ended(struct scavenger *scavenger, size_t need_bytes, bool 
 
 /* ---- the goal ---- */
 
-static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
-static uint64_t add_ns(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
-
 static size_t goal_for(const struct scavenger *scavenger, const struct pageheap_stats *pages, size_t growth_bytes,
                        size_t need_bytes) {
   if (need_bytes == SIZE_MAX) return SIZE_MAX;
@@ -59,7 +56,7 @@ static void hold_need(struct scavenger *scavenger, uint64_t now_ns) {
   }
   if (peak_bytes != 0 && peak_bytes >= scavenger->held_bytes) {
     scavenger->held_bytes = peak_bytes;
-    scavenger->held_until_ns = add_ns(now_ns, SCAVENGER_HOLD_NS);
+    scavenger->held_until_ns = add_saturating(now_ns, SCAVENGER_HOLD_NS);
   }
   if (now_ns >= scavenger->held_until_ns || atomic_load_relaxed(&scavenger->is_idle)) {
     scavenger->held_bytes = need_bytes != SIZE_MAX ? need_bytes : 0;
@@ -98,7 +95,7 @@ static void note_slice(struct scavenger *scavenger, const struct pageheap_scaven
                        uint64_t now_ns) {
   struct scavenger_stats *stats = &scavenger->stats;
   uint64_t rest_ns = slice->error != 0 ? SCAVENGER_REFUSED_NS : SCAVENGER_REST * spent_ns;
-  scavenger->rest_until_ns = add_ns(now_ns, rest_ns);
+  scavenger->rest_until_ns = add_saturating(now_ns, rest_ns);
   scavenger->episode.released_bytes += slice->released_bytes;
   scavenger->episode.huge_pages += slice->whole_huge_page;
   scavenger->episode.cpu_ns += spent_ns;
@@ -113,14 +110,14 @@ static void note_slice(struct scavenger *scavenger, const struct pageheap_scaven
 static bool old_pass_is_due(struct scavenger *scavenger, const struct pageheap_stats *pages, uint64_t now_ns) {
   if (scavenger->after_ns == UINT64_MAX) return false;
   if (scavenger->old_due_ns == UINT64_MAX && pages->freed_ns >= scavenger->old_pass_ns && pages->freed_ns != 0) {
-    scavenger->old_due_ns = add_ns(scavenger->old_pass_ns, scavenger->after_ns);
+    scavenger->old_due_ns = add_saturating(scavenger->old_pass_ns, scavenger->after_ns);
   }
   return now_ns >= scavenger->old_due_ns;
 }
 
 static void end_old_pass(struct scavenger *scavenger) {
   scavenger->old_chunk = SIZE_MAX;
-  scavenger->old_due_ns = add_ns(scavenger->old_next_ns, scavenger->after_ns);
+  scavenger->old_due_ns = add_saturating(scavenger->old_next_ns, scavenger->after_ns);
 }
 
 /* Goes through the chunks until one had old pages to release; true if so. */

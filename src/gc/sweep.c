@@ -65,8 +65,6 @@ size_t sweep_left_pages(void) { return sweep.before.begun_pages - swept_pages();
 
 /* ---- the pace ---- */
 
-static size_t add_saturating(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
-
 static size_t multiply_saturating(size_t a, size_t b) {
   size_t product;
   return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
