@@ -1,7 +1,5 @@
 #include "observe/check.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "alloc/cache.h"
@@ -10,6 +8,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/memcheck.h"
+#include "base/text.h"
 #include "gc/calls.h"
 #include "gc/cell.h"
 #include "gc/cleanup.h"
@@ -403,26 +402,13 @@ void check_marks_stw(bool minor) {
 
 /* ---- the message ---- */
 
-struct text {
-  char line[800];
-  size_t length;
-};
-
-static PRINTF_LIKE(2, 3) void add(struct text *text, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  int length = vsnprintf(text->line + text->length, sizeof text->line - text->length, format, arguments);
-  va_end(arguments);
-  if (length > 0) text->length = min_size(text->length + (size_t)length, sizeof text->line - 1);
-}
-
 static void add_object(struct text *text, uintptr_t object) {
   const struct span *span = object_span(object);
   size_t count;
   const struct midden_type *type = span->kind == MIDDEN_TYPED ? type_of(span, object, &count) : NULL;
-  add(text, "object %p (kind %s", (void *)object, kind_table[span->kind].name);
-  if (type != NULL) add(text, ", type %s", type->name != NULL ? type->name : "unnamed");
-  add(text, ", %zu bytes)", span_slot_bytes(span));
+  text_add(text, "object %p (kind %s", (void *)object, kind_table[span->kind].name);
+  if (type != NULL) text_add(text, ", type %s", type->name != NULL ? type->name : "unnamed");
+  text_add(text, ", %zu bytes)", span_slot_bytes(span));
 }
 
 /* The first word of an object that refers to another one; SIZE_MAX where a trace function found it by itself. */
@@ -452,23 +438,23 @@ static void add_root(struct text *text, uintptr_t word) {
   uint32_t number = search.found.number;
   switch (search.found.origin) {
     case ROOT_STATIC:
-      add(text, "the static data at %p", (void *)word);
+      text_add(text, "the static data at %p", (void *)word);
       break;
     case ROOT_ADDED:
-      add(text, "the added root at %p", (void *)word);
+      text_add(text, "the added root at %p", (void *)word);
       break;
     case ROOT_STACK:
-      add(text, number != 0 ? "the stack of thread %u" : "a registered stack", number);
-      add(text, " at %p", (void *)word);
+      text_add(text, number != 0 ? "the stack of thread %u" : "a registered stack", number);
+      text_add(text, " at %p", (void *)word);
       break;
     case ROOT_STORAGE:
-      add(text, "the thread-local storage of thread %u at %p", number, (void *)word);
+      text_add(text, "the thread-local storage of thread %u at %p", number, (void *)word);
       break;
     case ROOT_THREAD:
-      add(text, "the fiber or the tiny objects of thread %u", number);
+      text_add(text, "the fiber or the tiny objects of thread %u", number);
       break;
     case ROOT_KIND:
-      add(text, "the argument of kind %s", kind_table[number].name);
+      text_add(text, "the argument of kind %s", kind_table[number].name);
       break;
   }
 }
@@ -482,30 +468,30 @@ static void add_place(struct text *text, uintptr_t from, uintptr_t object,
     case FROM_OBJECT:
       word = word_that_refers(address, object);
       if (word != SIZE_MAX) {
-        add(text, "word %zu of ", word);
+        text_add(text, "word %zu of ", word);
       } else {
-        add(text, "the trace function of ");
+        text_add(text, "the trace function of ");
       }
       add_holder(text, address);
       break;
     case FROM_CLEANUP:
-      add(text, "the argument of a cleanup of ");
+      text_add(text, "the argument of a cleanup of ");
       add_holder(text, address);
       break;
     case FROM_ROOT:
       add_root(text, address);
       break;
     case FROM_ITSELF:
-      add(text, "the root objects");
+      text_add(text, "the root objects");
       break;
     case FROM_CALLBACK:
-      add(text, "the root callback");
+      text_add(text, "the root callback");
       break;
     case FROM_QUEUE:
-      add(text, "the queue of finalizers and cleanups");
+      text_add(text, "the queue of finalizers and cleanups");
       break;
     default:
-      add(text, "the argument of a finalizer");
+      text_add(text, "the argument of a finalizer");
       break;
   }
 }
@@ -527,7 +513,7 @@ static uintptr_t step_back(uintptr_t object, size_t steps) {
   return object;
 }
 
-static void add_short(struct text *text, uintptr_t object) { add(text, "%p", (void *)object); }
+static void add_short(struct text *text, uintptr_t object) { text_add(text, "%p", (void *)object); }
 
 /* From the root to `last`, an object that was reached; the middle of a long path is left out. */
 static void add_path(struct text *text, uintptr_t last) {
@@ -536,12 +522,12 @@ static void add_path(struct text *text, uintptr_t last) {
   for (uintptr_t object = last; is_held(from_where(object)); object = holder_of(from_where(object))) steps++;
   for (size_t i = steps + 1; i-- != 0;) {
     if (steps >= 2 * SHOWN && i == steps - SHOWN) {
-      add(text, "%zu more, ", steps + 1 - 2 * SHOWN);
+      text_add(text, "%zu more, ", steps + 1 - 2 * SHOWN);
       i = SHOWN - 1;
     }
     uintptr_t object = step_back(last, i);
     add_place(text, from_where(object), object, add_short);
-    add(text, " -> ");
+    text_add(text, " -> ");
   }
   add_short(text, last);
 }
@@ -552,8 +538,8 @@ static _Noreturn void report_missed(uintptr_t object, uintptr_t word) {
   add_object(&missed, object);
   add_place(&place, walk.from, object, add_object);
   if (is_held(walk.from)) {
-    add(&place, ", which is marked");
-    add(&path, "; path: ");
+    text_add(&place, ", which is marked");
+    text_add(&path, "; path: ");
     add_path(&path, holder_of(walk.from));
   }
   fatal(
