@@ -22,7 +22,6 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/wait.h"
-#include "gc/calls.h"
 #include "midden/midden.h"
 #include "mutator/mutator.h"
 #include "os/os.h"

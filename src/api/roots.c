@@ -8,8 +8,6 @@
 #include "gc/concurrent.h"
 #include "gc/mark.h"
 #include "midden/midden.h"
-#include "span/mark_bits.h"
-#include "span/object.h"
 
 static bool is_range(const void *start, const void *end) { return (uintptr_t)start <= (uintptr_t)end; }
 

@@ -1,7 +1,6 @@
 #include "api/start.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "api/allocate.h"
 #include "api/fork.h"

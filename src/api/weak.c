@@ -6,7 +6,6 @@
 
 #include "api/allocate.h"
 #include "api/start.h"
-#include "base/atomic.h"
 #include "gc/cell.h"
 #include "midden/midden.h"
 #include "span/object.h"

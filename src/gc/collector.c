@@ -4,7 +4,6 @@
 #include "alloc/central.h"
 #include "base/bits.h"
 #include "base/check.h"
-#include "base/wait.h"
 #include "gc/ahead.h"
 #include "gc/assist.h"
 #include "gc/background.h"
@@ -28,7 +27,6 @@
 #include "mutator/world.h"
 #include "mutator/written.h"
 #include "page/pageheap.h"
-#include "span/guard.h"
 
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };

@@ -1,7 +1,6 @@
 #include "gc/stopped.h"
 
 #include "alloc/account.h"
-#include "base/bits.h"
 #include "base/memcheck.h"
 #include "gc/calls.h"
 #include "gc/ledger.h"
@@ -11,7 +10,6 @@
 #include "gc/work.h"
 #include "mutator/world.h"
 #include "page/pageheap.h"
-#include "span/mark_bits.h"
 #include "span/sticky.h"
 
 /* ---- marking ---- */

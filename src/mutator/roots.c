@@ -1,11 +1,7 @@
 #include "mutator/roots.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "base/atomic.h"
 #include "base/bits.h"
-#include "meta/persist.h"
 #include "mutator/ranges.h"
 #include "mutator/world.h"
 #include "mutator/written.h"

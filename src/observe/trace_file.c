@@ -1,11 +1,9 @@
 #include "observe/trace_file.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bits.h"
 #include "base/check.h"
 #include "gc/markers.h"
 #include "mutator/mutator.h"
