@@ -72,8 +72,10 @@ static void verify_owned(struct walk *walk, const struct span *span) {
   SPAN_CHECK(span, span->age.list == NULL);
   if (span_state(span) == SPAN_IN_USE) {
     walk->found.in_use_bytes += span_bytes(span);
+    walk->found.in_use_spans++;
   } else {
     walk->found.stack_bytes += span_bytes(span);
+    walk->found.stack_spans++;
   }
 }
 
@@ -100,6 +102,9 @@ static void verify_counters(const struct pageheap *heap, const struct pageheap_s
   CHECK(stats->in_use_bytes == found->in_use_bytes && stats->stack_bytes == found->stack_bytes,
         "page heap: counted %zu bytes in use, %zu of stacks; found %zu, %zu", stats->in_use_bytes, stats->stack_bytes,
         found->in_use_bytes, found->stack_bytes);
+  CHECK(stats->in_use_spans == found->in_use_spans && stats->stack_spans == found->stack_spans,
+        "page heap: counted %zu spans in use, %zu stacks; found %zu, %zu", stats->in_use_spans, stats->stack_spans,
+        found->in_use_spans, found->stack_spans);
   CHECK(stats->idle_bytes == found->idle_bytes && stats->released_bytes == found->released_bytes &&
             stats->fresh_bytes == found->fresh_bytes,
         "page heap: counted %zu bytes idle, %zu released, %zu fresh; found %zu, %zu, %zu", stats->idle_bytes,
