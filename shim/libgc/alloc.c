@@ -16,14 +16,13 @@ void *GC_malloc_ignore_off_page(size_t bytes) { return midden_alloc(bytes); }
 void *GC_malloc_atomic_ignore_off_page(size_t bytes) { return midden_alloc_kind(MIDDEN_RAW, bytes); }
 void *GC_malloc_stubborn(size_t bytes) { return midden_alloc(bytes); }
 
-/* midden_realloc takes no NULL with size 0 for an allocation; libgc does. */
-void *GC_realloc(void *object, size_t bytes) { return object ? midden_realloc(object, bytes) : midden_alloc(bytes); }
+void *GC_realloc(void *object, size_t bytes) { return midden_realloc(object, bytes); }
 
 void GC_free(void *object) { midden_free(object); }
 
 /* ---- aligned ---- */
 
-/* The least power of two that is a multiple of nothing smaller than `alignment`, or 0 where there is none. */
+/* The least power of two from `alignment` on, or 0 where there is none. */
 static size_t alloc_power_of_two(size_t alignment) {
   size_t power = 1;
   while (power && power < alignment) power <<= 1;

@@ -7,7 +7,7 @@
  *
  * Who touches what.  The owning thread alone changes `next` and `limit`, at any time, also while a signal that stops it
  * may arrive between the two halves of an allocation.  So a stopped thread's window is never changed: the collector
- * marks its slots (cache_flush), and the window stays good across the collection, while its spans go back to the
+ * marks its slots (cache_flush_stw), and the window stays good across the collection, while its spans go back to the
  * central lists.  The chain and `freed` are touched inside critical sections only, hence also by the collector while the
  * world is stopped.
  *

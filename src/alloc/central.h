@@ -8,7 +8,7 @@
  * list and steps its sweep_generation from h - 2 to h - 1.  So one thread sweeps it, exactly once a generation.  That
  * thread then puts it on a swept list, keeps it for its cache, or frees it.
  *
- * A span in a cache is on no list.  When the world stops the caches are flushed (cache_flush), so that each span in use is on
+ * A span in a cache is on no list.  When the world stops the caches are flushed (cache_flush_stw), so that each span in use is on
  * a list while marking and after. */
 #ifndef MIDDEN_ALLOC_CENTRAL_H
 #define MIDDEN_ALLOC_CENTRAL_H
@@ -25,8 +25,8 @@
 
 struct central {
   struct lock lock;
-  struct list partial[2]; /* by central_side; under lock */
-  struct list full[2];
+  struct list partial[2]; /* a slot may be free; the swept and the unswept ones, see central_swept_side; under lock */
+  struct list full[2];    /* none is; likewise */
   uint32_t searches; /* for a swept span, ever; under lock */
 } CACHE_ALIGNED;
 

@@ -291,7 +291,7 @@ ALWAYS_INLINE NO_SANITIZE void mark_words(struct midden_tracer *tracer, struct h
 
 /* ---- from an object to its words ---- */
 
-/* Whether the object's trace function is not to be called beside the program: mark_postponed comes back to it. */
+/* Whether the object's trace function is not to be called beside the program: mark_postponed_stw comes back to it. */
 static bool postpone(const struct midden_tracer *tracer) {
   if (!mark_postpones_traces || tracer->mode != MARK_CONCURRENT || tracer->calls_traces) return false;
   atomic_store_relaxed(&postponed, true);

@@ -84,7 +84,7 @@ void stacks_visit_fibers(void (*visit)(struct midden_fiber *fiber));
 void stacks_visit_registered(void (*visit)(const struct midden_stack *stack, void *argument), void *argument);
 
 /* Critical sections.  Asks `is_dead` of the next `count` stacks of fibers, in turn, and puts those back for which it returns
- * true.  By count_fibers such calls all are asked that were there before the first. */
+ * true.  Where `count` adds up to what stacks_count_fibers has said before the first such call, all were asked that were there then. */
 void stacks_put_dead(bool (*is_dead)(struct midden_stack *stack), size_t count);
 size_t stacks_count_fibers(void);
 
