@@ -158,10 +158,8 @@ static void note_pace(size_t scanned_bytes, uint64_t ns) {
 static void work_job(void *argument, unsigned marker) {
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t cpu_ns = cycle_begin_share(marker);
-  memcheck_quiet_begin();
   bool done = mark_drain_some(tracer, *(const size_t *)argument);
   mark_publish(tracer);
-  memcheck_quiet_end();
   if (!done) atomic_add_relaxed(&assist.unfinished, 1u);
   cycle_end_share(marker, cpu_ns);
 }

@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "gc/assist.h"
 #include "gc/deferred.h"
 #include "gc/dirty.h"
@@ -84,10 +85,12 @@ uint64_t cycle_begin_share(unsigned marker) {
   struct marker_report *report = &collector.marker[marker];
   if (report->start_ns == 0) report->start_ns = cycle_now_ns();
   report->thread = os_thread_id();
+  memcheck_quiet_begin();
   return os_thread_cpu_ns();
 }
 
 void cycle_end_share(unsigned marker, uint64_t cpu_ns) {
+  memcheck_quiet_end();
   struct marker_report *report = &collector.marker[marker];
   report->cpu_ns += os_thread_cpu_ns() - cpu_ns;
   report->end_ns = cycle_now_ns();

@@ -73,7 +73,8 @@ void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode);
 /* Roots of the program's own. */
 void cycle_report_program_roots(struct midden_tracer *tracer);
 
-/* A marker's figures, around a share of its work: begins, and gives its processor time, which ends it. */
+/* Around a share of a marker's work, for its figures, and so that it may read anything (base/memcheck.h): begins, and gives its
+ * processor time, which ends it. */
 uint64_t cycle_begin_share(unsigned marker);
 void cycle_end_share(unsigned marker, uint64_t cpu_ns);
 

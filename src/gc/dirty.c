@@ -115,9 +115,7 @@ static void call_stw(void) {
   struct midden_tracer *first = &collector.tracers[0];
   mark_open_by_hand_stw();
   first->calls_traces = true;
-  memcheck_quiet_begin();
   mark_postponed_stw(first);
-  memcheck_quiet_end();
   first->calls_traces = false;
   mark_shut_by_hand_stw();
   mark_publish(first);
@@ -199,13 +197,11 @@ static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t cpu_ns = cycle_begin_share(marker);
-  memcheck_quiet_begin();
   work_join();
   rounds_scan_share_stw(tracer);
   rootset_mark_share(tracer);
   settle_mark_new_share_stw(tracer);
   mark_drain(tracer);
-  memcheck_quiet_end();
   cycle_end_share(marker, cpu_ns);
 }
 
@@ -239,9 +235,7 @@ static bool drain_within_allowance(struct midden_tracer *tracer) {
 
 static bool drain_beside(struct midden_tracer *tracer) {
   uint64_t cpu_ns = cycle_begin_share(0);
-  memcheck_quiet_begin();
   bool done = mark_drain_some(tracer, FINALIZERS_SLICE_BYTES) && !mark_rescan_overflow(tracer);
-  memcheck_quiet_end();
   cycle_end_share(0, cpu_ns);
   return done;
 }

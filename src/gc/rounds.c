@@ -87,12 +87,10 @@ static void scan_part_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t start_ns = os_now_ns(), cpu_ns = cycle_begin_share(marker);
-  memcheck_quiet_begin();
   struct scan_beside scan = {.marker = marker};
   for (size_t part; os_now_ns() - start_ns < JOB_NS && take_part(&part);)
     scan_part(part, true, scan_again_beside, &scan);
   atomic_add_relaxed(&rounds.again_bytes, scan.again_bytes);
-  memcheck_quiet_end();
   mark_publish(tracer);
   cycle_end_share(marker, cpu_ns);
 }

@@ -23,12 +23,10 @@ static void mark_job(void *argument, unsigned marker) {
   (void)argument;
   struct midden_tracer *tracer = &collector.tracers[marker];
   uint64_t cpu_ns = cycle_begin_share(marker);
-  memcheck_quiet_begin();
   work_join();
   rootset_mark_share(tracer);
   settle_mark_share_stw(tracer);
   mark_drain(tracer);
-  memcheck_quiet_end();
   cycle_end_share(marker, cpu_ns);
 }
 
