@@ -279,13 +279,8 @@ static void finish_stopped(struct cycle *cycle) {
   cycle->report.finish_ns = os_now_ns() - start_ns;
 }
 
-static void stop_and_finish(struct cycle *cycle) {
-  cycle_announce(MIDDEN_EVENT_STOPPING);
-  struct os_signals before;
-  os_block_signals(&before); /* as in a cycle that stops the world for all of the marking */
-  uint64_t start_ns = os_now_ns();
-  bool roots_known = collector_stop_world(cycle->self);
-  mutator_note_stack(cycle->self, cycle->stack_pointer);
+/* With the world stopped, from the first event to the last. */
+static void run_stw(struct cycle *cycle, bool roots_known) {
   cycle_announce(MIDDEN_EVENT_STOPPED);
   cycle_announce(MIDDEN_EVENT_MARK_START);
   cycle->report.signalled = world_signalled();
@@ -298,11 +293,26 @@ static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_MARK_END);
   if (collector_verifier != NULL && !cycle->was_left) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
-  cycle->report.pause_start_ns = start_ns - collector.start_ns;
-  cycle->report.pause_ns = os_now_ns() - start_ns;
-  cycle->report.written_bytes = rounds_written_bytes();
-  cycle->report.rests = slowing_rests();
-  if (!cycle->given_up) cycle_count_pause(cycle->report.pause_ns);
+}
+
+static void report_pause(struct cycle *cycle, uint64_t start_ns) {
+  struct collector_report *report = &cycle->report;
+  report->pause_start_ns = start_ns - collector.start_ns;
+  report->pause_ns = os_now_ns() - start_ns;
+  report->written_bytes = rounds_written_bytes();
+  report->rests = slowing_rests();
+  if (!cycle->given_up) cycle_count_pause(report->pause_ns);
+}
+
+static void stop_and_finish(struct cycle *cycle) {
+  cycle_announce(MIDDEN_EVENT_STOPPING);
+  struct os_signals before;
+  os_block_signals(&before); /* as in a cycle that stops the world for all of the marking */
+  uint64_t start_ns = os_now_ns();
+  bool roots_known = collector_stop_world(cycle->self);
+  mutator_note_stack(cycle->self, cycle->stack_pointer);
+  run_stw(cycle, roots_known);
+  report_pause(cycle, start_ns);
   collector_resume_world();
   slowing_stop(); /* there is nothing left to wait for */
   os_restore_signals(&before);
