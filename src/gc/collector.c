@@ -380,10 +380,6 @@ enum midden_mode collector_mode(void) {
 
 uint64_t collector_start_ns(void) { return collector.start_ns; }
 
-struct pacer collector_pacer(void) {
-  return collector.pacer;
-}
-
 /* Runs `change` with the lock held, which this thread may hold already. */
 static void configure_locked(struct mutator *self, void (*change)(struct pacer *pacer, void *argument),
                              void *argument) {

@@ -192,7 +192,6 @@ bool collector_is_disabled(void);
 
 /* Changes the pacer's figures and its goal at once. */
 void collector_configure(void (*change)(struct pacer *pacer, void *argument), void *argument);
-struct pacer collector_pacer(void);
 unsigned collector_set_markers(unsigned markers);
 
 void collector_read_totals(struct collector_totals *totals);

@@ -49,8 +49,6 @@ bool concurrent_is_marking(void) {
 
 bool concurrent_is_settling(void) { return atomic_load_acquire(&collector.phase) == COLLECTOR_MARK_TERMINATION; }
 
-uint32_t concurrent_cycle(void) { return concurrent.cycle; }
-
 /* ---- what threads mark ---- */
 
 /* What it counted in an earlier cycle was added up when that ended. */

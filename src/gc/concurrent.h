@@ -73,7 +73,4 @@ void concurrent_publish(struct midden_tracer *tracer);
  * them. */
 void concurrent_publish_worked(struct midden_tracer *tracer, bool scanned);
 
-/* The number of the cycle under way, and of the last one. */
-uint32_t concurrent_cycle(void);
-
 #endif

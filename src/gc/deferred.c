@@ -27,14 +27,6 @@ int deferred_add(uintptr_t object) {
 
 size_t deferred_bytes(void) { return atomic_load_relaxed(&waiting_bytes); }
 
-bool deferred_has(uintptr_t object) {
-  if (LIKELY(atomic_load_relaxed(&count) == 0)) return false;
-  lock_acquire(&lock);
-  bool has = table_get(&waiting, object) != NULL;
-  lock_release(&lock);
-  return has;
-}
-
 enum { STEP = 64 };
 
 struct batch {

@@ -18,9 +18,6 @@ int deferred_add(uintptr_t object);
 void deferred_run(struct mutator *self);
 extern void (*deferred_free)(struct mutator *self, uintptr_t object);
 
-/* Whether an object waits; anywhere. */
-bool deferred_has(uintptr_t object);
-
 /* The bytes of all that wait. */
 size_t deferred_bytes(void);
 

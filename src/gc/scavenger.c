@@ -20,7 +20,7 @@ void scavenger_init(struct scavenger *scavenger, struct pageheap *heap, uint64_t
                                   .old_due_ns = UINT64_MAX,
                                   .old_chunk = SIZE_MAX,
                                   .is_resting = true,
-                                  .stats = {.goal_bytes = SIZE_MAX}};
+                                  .goal_bytes = SIZE_MAX};
 }
 
 void scavenger_cycle_ended(struct scavenger *scavenger, size_t need_bytes, bool is_idle) {
@@ -82,8 +82,7 @@ static void end_episode(struct scavenger *scavenger, size_t goal_bytes, uint64_t
   struct scavenger_report *episode = &scavenger->episode;
   struct pageheap_stats pages;
   pageheap_read_stats(scavenger->heap, &pages);
-  atomic_store_relaxed(&scavenger->stats.episodes, scavenger->stats.episodes + 1);
-  episode->number = scavenger->stats.episodes;
+  episode->number = ++scavenger->episodes;
   episode->elapsed_ns = now_ns - episode->start_ns;
   episode->resident_after_bytes = resident_bytes(&pages);
   episode->goal_bytes = goal_bytes;
@@ -93,15 +92,13 @@ static void end_episode(struct scavenger *scavenger, size_t goal_bytes, uint64_t
 /* A slice was tried: counts it, and rests. */
 static void note_slice(struct scavenger *scavenger, const struct pageheap_scavenged *slice, uint64_t spent_ns,
                        uint64_t now_ns) {
-  struct scavenger_stats *stats = &scavenger->stats;
   uint64_t rest_ns = slice->error != 0 ? SCAVENGER_REFUSED_NS : SCAVENGER_REST * spent_ns;
   scavenger->rest_until_ns = add_saturating(now_ns, rest_ns);
   scavenger->episode.released_bytes += slice->released_bytes;
   scavenger->episode.huge_pages += slice->whole_huge_page;
   scavenger->episode.cpu_ns += spent_ns;
   scavenger->episode.refused |= slice->error != 0;
-  atomic_store_relaxed(&stats->released_bytes, stats->released_bytes + slice->released_bytes);
-  atomic_store_relaxed(&stats->cpu_ns, stats->cpu_ns + spent_ns);
+  scavenger->released_bytes += slice->released_bytes;
   account_work(ACCOUNT_RELEASING, spent_ns);
 }
 
@@ -182,7 +179,7 @@ uint64_t scavenger_step(struct scavenger *scavenger, size_t growth_bytes, uint64
   pageheap_read_stats(scavenger->heap, &pages);
   hold_need(scavenger, now_ns);
   size_t goal_bytes = scavenger_goal(scavenger, &pages, growth_bytes);
-  atomic_store_relaxed(&scavenger->stats.goal_bytes, goal_bytes);
+  scavenger->goal_bytes = goal_bytes;
   uint64_t wait_ns = UINT64_MAX;
   if (release_beyond(scavenger, &pages, goal_bytes, now_ns, &wait_ns)) return rest_left(scavenger, now_ns);
   if (release_old(scavenger, &pages, now_ns)) return rest_left(scavenger, now_ns);
@@ -193,14 +190,6 @@ uint64_t scavenger_step(struct scavenger *scavenger, size_t growth_bytes, uint64
     wait_ns = scavenger->old_due_ns - now_ns;
   }
   return wait_ns;
-}
-
-void scavenger_read_stats(const struct scavenger *scavenger, struct scavenger_stats *stats) {
-  const struct scavenger_stats *from = &scavenger->stats;
-  *stats = (struct scavenger_stats){.released_bytes = atomic_load_relaxed(&from->released_bytes),
-                                    .cpu_ns = atomic_load_relaxed(&from->cpu_ns),
-                                    .episodes = atomic_load_relaxed(&from->episodes),
-                                    .goal_bytes = atomic_load_relaxed(&from->goal_bytes)};
 }
 
 bool scavenger_wants_background(const struct scavenger *scavenger) {

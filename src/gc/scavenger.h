@@ -46,13 +46,6 @@ struct scavenger_report {
   bool refused;                                                   /* the system refused to take memory */
 };
 
-struct scavenger_stats {
-  uint64_t released_bytes; /* by the scavenger, ever */
-  uint64_t cpu_ns;
-  uint64_t episodes;
-  size_t goal_bytes; /* as of the last step; SIZE_MAX before the first cycle */
-};
-
 struct scavenger {
   struct pageheap *heap;
   uint64_t (*cpu_ns)(void);                              /* of the calling thread */
@@ -77,7 +70,9 @@ struct scavenger {
   size_t old_chunk;     /* in a pass: where it stands; SIZE_MAX: no pass */
   bool in_episode;
   struct scavenger_report episode;
-  struct scavenger_stats stats; /* each figure atomic to read */
+  uint64_t episodes;       /* ever */
+  uint64_t released_bytes; /* in all of them */
+  size_t goal_bytes;       /* as of the last step; SIZE_MAX before the first cycle */
 };
 
 /* The heap's. */
@@ -105,8 +100,6 @@ void scavenger_notice_free(void);
 
 /* In a fork's child: nobody looks any more. */
 void scavenger_forget(struct scavenger *scavenger);
-
-void scavenger_read_stats(const struct scavenger *scavenger, struct scavenger_stats *stats);
 
 /* For the background thread, on heap_scavenger. */
 uint64_t scavenger_task(struct mutator *self, uint64_t now_ns);

@@ -520,23 +520,6 @@ int special_watch(uintptr_t object, special_died_fn *died, void *argument) {
   return error;
 }
 
-static struct watch *take_watch(uintptr_t object) {
-  struct span *span = object_span(object);
-  lock_acquire(special_lock(span));
-  struct special *record = special_find_locked(span, object, SPECIAL_WATCH);
-  if (record != NULL) special_remove_locked(span, record);
-  lock_release(special_lock(span));
-  return (struct watch *)record;
-}
-
-void *special_unwatch(uintptr_t object) {
-  struct watch *watch = take_watch(object);
-  if (watch == NULL) return NULL;
-  void *argument = watch->argument;
-  special_free(&watch->special);
-  return argument;
-}
-
 void special_watch_fire(struct special *record, uintptr_t object) {
   struct watch *watch = (struct watch *)record;
   watch->died(object, watch->argument);
@@ -544,6 +527,10 @@ void special_watch_fire(struct special *record, uintptr_t object) {
 }
 
 void special_watch_object_freed(uintptr_t object) {
-  struct watch *watch = take_watch(object);
-  if (watch != NULL) special_watch_fire(&watch->special, object);
+  struct span *span = object_span(object);
+  lock_acquire(special_lock(span));
+  struct special *record = special_find_locked(span, object, SPECIAL_WATCH);
+  if (record != NULL) special_remove_locked(span, record);
+  lock_release(special_lock(span));
+  if (record != NULL) special_watch_fire(record, object);
 }

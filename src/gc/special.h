@@ -149,9 +149,6 @@ void special_verify_stw(void);
 typedef void special_died_fn(uintptr_t object, void *argument);
 int special_watch(uintptr_t object, special_died_fn *died, void *argument);
 
-/* Ends that; returns the argument, or NULL where the object was not watched. */
-void *special_unwatch(uintptr_t object);
-
 /* An object is freed by the program. */
 void special_watch_object_freed(uintptr_t object);
 

@@ -35,7 +35,7 @@ static struct {
   size_t idle_least; /* see the header */
 } idle[LISTS];
 static uint64_t trimmed_ns;
-static size_t idle_bytes, made_count, span_count;
+static size_t idle_bytes, span_count;
 
 void stacks_init(void) {
   fixalloc_init(&records, sizeof(struct midden_stack), true, PERSIST_MUTATOR);
@@ -223,7 +223,6 @@ static struct midden_stack *make_counted(size_t usable) {
   struct midden_stack *stack = make(usable);
   if (stack == NULL) return NULL;
   lock_acquire(&lock);
-  made_count++;
   atomic_store_relaxed(&span_count, span_count + 1);
   lock_release(&lock);
   return stack;
@@ -356,7 +355,6 @@ size_t stacks_resident_estimate(void) { return atomic_load_relaxed(&span_count) 
 
 void stacks_read(struct stacks_figures *figures) {
   lock_acquire(&lock);
-  *figures =
-      (struct stacks_figures){.fibers = stacks_of_fibers.count, .idle_bytes = idle_bytes, .system_made = made_count};
+  *figures = (struct stacks_figures){.fibers = stacks_of_fibers.count, .idle_bytes = idle_bytes};
   lock_release(&lock);
 }

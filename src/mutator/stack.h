@@ -55,9 +55,8 @@ struct midden_stack {
 };
 
 struct stacks_figures {
-  size_t fibers;      /* stacks of fibers */
-  size_t idle_bytes;  /* spans of idle stacks, guards included */
-  size_t system_made; /* stacks ever made of a fresh span */
+  size_t fibers;     /* stacks of fibers */
+  size_t idle_bytes; /* spans of idle stacks, guards included */
 };
 
 void stacks_init(void);

@@ -323,7 +323,7 @@ static uint64_t run_scavenger(size_t growth_bytes, uint64_t until_ns) {
     size_t old_before = scavenger.in_episode ? scavenger.episode.old_bytes : 0;
     uint64_t wait_ns = scavenger_step(&scavenger, growth_bytes, clock_ns);
     follow_residency();
-    size_t after = model_resident_bytes(), goal = scavenger.stats.goal_bytes;
+    size_t after = model_resident_bytes(), goal = scavenger.goal_bytes;
     REQUIRE(before - after <= CHUNK_BYTES, "a slice of %zu bytes", before - after);
     bool by_age = scavenger.in_episode && scavenger.episode.old_bytes != old_before;
     if (!by_age && after < before) REQUIRE(after >= goal, "%zu resident, the goal is %zu", after, goal);
@@ -367,7 +367,7 @@ static void the_goal_is_reached_at_the_pace(void **state) {
     if (to_the_end) {
       REQUIRE(wait_ns == UINT64_MAX && !scavenger.in_episode, "it does not settle");
       check_nothing_left_by_goal(growth);
-      REQUIRE(reported_bytes == scavenger.stats.released_bytes, "reports do not add up");
+      REQUIRE(reported_bytes == scavenger.released_bytes, "reports do not add up");
     }
     check_accounts();
   }
@@ -405,15 +405,15 @@ static void a_breathing_heap_keeps_its_breath(void **state) {
   scavenger_cycle_ended(&scavenger, 5 * MIB, false);
   uint64_t wait_ns = scavenger_step(&scavenger, 0, clock_ns);
   assert_int_equal(wait_ns, SCAVENGER_HOLD_NS); /* nothing before that */
-  assert_int_equal(scavenger.stats.released_bytes, 0);
+  assert_int_equal(scavenger.released_bytes, 0);
   clock_ns += wait_ns;
   run_scavenger(0, UINT64_MAX);
-  assert_true(scavenger.stats.released_bytes >= 14 * MIB);
-  size_t after_first = scavenger.stats.released_bytes;
+  assert_true(scavenger.released_bytes >= 14 * MIB);
+  size_t after_first = scavenger.released_bytes;
   scavenger_cycle_ended(&scavenger, 5 * MIB, false);
   scavenger_cycle_ended(&scavenger, 2 * MIB, true);
   run_scavenger(0, clock_ns + SCAVENGER_HOLD_NS / 2);
-  assert_true(scavenger.stats.released_bytes >= after_first + 3 * MIB);
+  assert_true(scavenger.released_bytes >= after_first + 3 * MIB);
   end();
 }
 
