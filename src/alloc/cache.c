@@ -231,11 +231,7 @@ bool cache_free_slot(struct cache *cache, struct span *span, uintptr_t slot) {
   return true;
 }
 
-typedef void bin_function(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
-                          void *argument);
-
-/* Those that hold anything. */
-static void each_bin(struct cache *cache, bin_function *function, void *argument) {
+void cache_each_bin(struct cache *cache, cache_bin_fn *function, void *argument) {
   unsigned kinds = atomic_load_acquire(&kind_count);
   for (unsigned kind = 0; kind < kinds; kind++) {
     struct cache_row *row = cache_row_of(cache, kind);
@@ -266,7 +262,7 @@ static void flush_bin(struct cache *cache, struct cache_bin *bin, unsigned kind,
 
 void cache_flush_stw(struct cache *cache) {
   cache_account(cache);
-  each_bin(cache, flush_bin, NULL);
+  cache_each_bin(cache, flush_bin, NULL);
 }
 
 static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
@@ -274,7 +270,7 @@ static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind,
   return_spans(cache, bin, kind, size_class);
 }
 
-void cache_give_spans(struct cache *cache) { each_bin(cache, give_span, NULL); }
+void cache_give_spans(struct cache *cache) { cache_each_bin(cache, give_span, NULL); }
 
 /* Slots that were claimed and not allocated. */
 static uint64_t window_slots(const struct cache_bin *bin, unsigned size_class) {
@@ -293,7 +289,7 @@ static void blacken_bin(struct cache *cache, struct cache_bin *bin, unsigned kin
 
 void cache_blacken(struct cache *cache, struct tally *marked) {
   cache->black_cycle = cache_black_cycle;
-  each_bin(cache, blacken_bin, marked);
+  cache_each_bin(cache, blacken_bin, marked);
 }
 
 /* The window's slots count as never claimed. */
@@ -333,7 +329,7 @@ static void retire_bin(struct cache *cache, struct cache_bin *bin, unsigned kind
 
 void cache_retire(struct cache *cache) {
   cache_account(cache);
-  each_bin(cache, retire_bin, NULL);
+  cache_each_bin(cache, retire_bin, NULL);
 }
 
 /* ---- counting ---- */
@@ -366,7 +362,7 @@ void cache_read_allocated(struct cache *cache, struct tally *allocated, uint64_t
     if (version % 2 == 0) {
       counting = (struct counting){.tiny_slots = atomic_load_acquire(&cache->tiny_slots)};
       tally_add(&counting.allocated, &cache->claimed);
-      each_bin(cache, subtract_window, &counting);
+      cache_each_bin(cache, subtract_window, &counting);
       if (atomic_load_relaxed(&cache->version) == version) break;
     }
     wait_yield(); /* a few stores, and it is even again */

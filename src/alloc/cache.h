@@ -143,6 +143,11 @@ ALWAYS_INLINE void *cache_bump(struct cache_bin *bin, size_t slot_bytes) {
   return slot;
 }
 
+/* Calls `function` for each bin that may hold anything. */
+typedef void cache_bin_fn(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                          void *argument);
+void cache_each_bin(struct cache *cache, cache_bin_fn *function, void *argument);
+
 /* Whether a slot waits in the cache's window for an object to come: its allocation bit is set, but it is no object. */
 bool cache_window_holds(struct cache *cache, const struct span *span, uintptr_t slot);
 

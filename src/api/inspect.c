@@ -4,7 +4,6 @@
 #include "api/start.h"
 #include "base/check.h"
 #include "gc/collector.h"
-#include "mutator/world.h"
 #include "observe/verify.h"
 #include "span/guard.h"
 #include "span/mark_bits.h"
@@ -41,18 +40,6 @@ void midden_heap_bounds(uintptr_t *start, uintptr_t *end) {
   *end = heap_arena.end;
 }
 
-/* Runs `function` with the world stopped. */
-static void with_world_stopped(void (*function)(void *argument), void *argument) {
-  struct mutator *self = start_self();
-  bool mine = collector_is_mine(self);
-  if (!mine) collector_acquire(self);
-  bool stopped = world_is_stopped();
-  if (!stopped) collector_stop_world(self);
-  function(argument);
-  if (!stopped) collector_resume_world();
-  if (!mine) collector_release();
-}
-
 struct visit {
   midden_visit_fn *function;
   void *argument;
@@ -67,38 +54,31 @@ static void visit_span(const struct span *span, const struct visit *visit) {
 }
 
 /* Slots that a cache holds for objects to come are not objects: their bits are taken away for the visit. */
-static void hide_windows(bool hide) {
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    struct cache *cache = &mutator_from(link)->cache;
-    for (unsigned kind = 0; kind < kind_count; kind++) {
-      for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
-        const struct cache_bin *bin = cache_bin_of(cache, kind, i);
-        if (bin == NULL || bin->next == bin->limit) continue;
-        uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
-        if (hide) {
-          mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[i]);
-        } else {
-          mark_bits_set_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[i]);
-        }
-      }
-    }
+static void hide_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *hide) {
+  (void)cache, (void)kind;
+  uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
+  if (*(const bool *)hide) {
+    mark_bits_clear_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
+  } else {
+    mark_bits_set_slots(&heap_arena, alloc_side(), next, limit, size_class_bytes[size_class]);
   }
 }
 
+static void hide_windows(bool hide) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+    cache_each_bin(&mutator_from(link)->cache, hide_window, &hide);
+}
+
 static void visit_all(void *argument) {
+  uintptr_t at = heap_arena.start;
   hide_windows(true);
-  uintptr_t page = heap_arena.start;
-  while (page < heap_arena.used) {
-    const struct span *span = arena_span_of(&heap_arena, page);
-    if (span != NULL && span_state(span) == SPAN_IN_USE) visit_span(span, argument);
-    page = span != NULL ? span_end(span) : page + PAGE_BYTES;
-  }
+  for (const struct span *span; (span = arena_next_in_use_stw(&heap_arena, &at)) != NULL;) visit_span(span, argument);
   hide_windows(false);
 }
 
 void midden_each_object(midden_visit_fn *visit, void *argument) {
   struct visit visit_argument = {.function = visit, .argument = argument};
-  with_world_stopped(visit_all, &visit_argument);
+  collector_call_stopped(start_self(), visit_all, &visit_argument);
 }
 
 static void verify(void *argument) {
@@ -106,6 +86,6 @@ static void verify(void *argument) {
   verify_heap_stw();
 }
 
-void midden_verify(void) { with_world_stopped(verify, NULL); }
+void midden_verify(void) { collector_call_stopped(start_self(), verify, NULL); }
 
 void midden_set_fatal_hook(void (*hook)(const char *message)) { check_fatal_hook = hook; }

@@ -13,7 +13,6 @@
 #include "gc/finalizer.h"
 #include "gc/weak.h"
 #include "midden/midden.h"
-#include "mutator/world.h"
 #include "span/object.h"
 
 static uint64_t finalizers_run, cleanups_run; /* atomic */
@@ -98,15 +97,13 @@ size_t midden_finalizers_run(size_t max) {
 
 bool midden_finalizers_ready(void) { return calls_count() != 0; }
 
-void midden_finalizers_ready_all(void) {
-  struct mutator *self = start_self();
-  bool mine = collector_is_mine(self);
-  if (!mine) collector_acquire(self);
-  bool stopped = world_is_stopped();
-  if (!stopped) collector_stop_world(self);
+static void ready_all(void *unused) {
+  (void)unused;
   finalizer_ready_all_stw();
-  if (!stopped) collector_resume_world();
-  if (!mine) collector_release();
+}
+
+void midden_finalizers_ready_all(void) {
+  collector_call_stopped(start_self(), ready_all, NULL);
   collector_notify_finalizers();
 }
 

@@ -83,6 +83,16 @@ void collector_resume_world(void) {
   lock_release(&mutator_list_lock);
 }
 
+void collector_call_stopped(struct mutator *self, void (*function)(void *argument), void *argument) {
+  bool mine = collector_is_mine(self);
+  if (!mine) collector_acquire(self);
+  bool stopped = world_is_stopped();
+  if (!stopped) collector_stop_world(self);
+  function(argument);
+  if (!stopped) collector_resume_world();
+  if (!mine) collector_release();
+}
+
 /* A thread that is told to stop again before it ran gets nowhere, however often it is resumed: who collects back to back
  * leaves the others as long as it stopped them. */
 static void rest_while_safe(uintptr_t stack_pointer, void *argument) {

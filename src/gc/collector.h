@@ -182,6 +182,9 @@ bool collector_is_mine(const struct mutator *self);
 bool collector_stop_world(struct mutator *self);
 void collector_resume_world(void);
 
+/* Calls `function` with the world stopped, be it that this thread has stopped it already.  Outside critical sections. */
+void collector_call_stopped(struct mutator *self, void (*function)(void *argument), void *argument);
+
 /* Waits until no cycle is under way that runs beside the program, unless this thread holds the lock. */
 void collector_await(struct mutator *self);
 

@@ -117,7 +117,9 @@ static bool grow_grey(void) {
 
 /* Reached from nowhere, and never read: what waits in the windows, and large objects of which the old contents are being
  * cleared, are not yet objects. */
-static void leave_out_window(const struct cache_bin *bin, unsigned size_class) {
+static void leave_out_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                             void *argument) {
+  (void)cache, (void)kind, (void)argument;
   for (const char *slot = bin->next; slot < bin->limit; slot += size_class_bytes[size_class])
     set_reached((uintptr_t)slot);
 }
@@ -126,12 +128,7 @@ static void leave_out_fresh(void) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct cache *cache = &mutator_from(link)->cache;
     if (cache->clearing != 0) set_reached(cache->clearing);
-    for (unsigned kind = 0; kind < kind_count; kind++) {
-      for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
-        const struct cache_bin *bin = cache_bin_of(cache, kind, i);
-        if (bin != NULL) leave_out_window(bin, i);
-      }
-    }
+    cache_each_bin(cache, leave_out_window, NULL);
   }
 }
 
@@ -362,12 +359,9 @@ static void read_root_objects_of(const struct span *span) {
 
 /* By the pages and not by the central lists: a thread may hold spans. */
 static void read_root_objects(void) {
-  uintptr_t page = heap_arena.start;
-  while (page < heap_arena.used) {
-    const struct span *span = arena_span_of(&heap_arena, page);
-    bool has_objects = span != NULL && span_state(span) == SPAN_IN_USE;
-    if (has_objects && kind_table[span->kind].root) read_root_objects_of(span);
-    page = has_objects ? span_end(span) : page + PAGE_BYTES;
+  uintptr_t at = heap_arena.start;
+  for (const struct span *span; (span = arena_next_in_use_stw(&heap_arena, &at)) != NULL;) {
+    if (kind_table[span->kind].root) read_root_objects_of(span);
   }
 }
 

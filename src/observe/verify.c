@@ -121,17 +121,11 @@ static void verify_caches(void) {
 
 /* ---- the ledger against the bits ---- */
 
-static void uncount_windows(struct tally *living) {
-  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
-    struct cache *cache = &mutator_from(link)->cache;
-    for (unsigned kind = 0; kind < kind_count; kind++) {
-      for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
-        const struct cache_bin *bin = cache_bin_of(cache, kind, i);
-        if (bin == NULL) continue;
-        living->objects[tally_row_of(kind)][i] -= (size_t)(bin->limit - bin->next) / size_class_bytes[i];
-      }
-    }
-  }
+static void uncount_window(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class,
+                           void *living) {
+  (void)cache;
+  uint64_t *objects = &((struct tally *)living)->objects[tally_row_of(kind)][size_class];
+  *objects -= (size_t)(bin->limit - bin->next) / size_class_bytes[size_class];
 }
 
 static void compare(const char *what, const struct tally *bits, const struct tally *counts) {
@@ -150,7 +144,8 @@ static void compare(const char *what, const struct tally *bits, const struct tal
 static void verify_ledger(struct tally *living) {
   struct ledger ledger;
   struct tally expected;
-  uncount_windows(living);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next)
+    cache_each_bin(&mutator_from(link)->cache, uncount_window, living);
   ledger_read_locked(&ledger);
   ledger_living(&ledger, &expected);
   compare("live", living, &expected);
@@ -184,18 +179,12 @@ static void count_in_chunk(struct chunk_count *count, const struct span *span) {
 void verify_heap_stw(void) {
   struct chunk_count in_chunk = {0};
   struct tally living = {0}, old = {0};
+  uintptr_t at = heap_arena.start;
   pageheap_verify(&heap_pages);
-  uintptr_t page = heap_arena.start;
-  while (page < heap_arena.used) {
-    const struct span *span = arena_span_of(&heap_arena, page);
-    if (span != NULL && span_state(span) == SPAN_IN_USE) {
-      verify_span(span, &old);
-      count_span(span, alloc_side(), &living);
-      count_in_chunk(&in_chunk, span);
-      page = span_end(span);
-    } else {
-      page += PAGE_BYTES;
-    }
+  for (const struct span *span; (span = arena_next_in_use_stw(&heap_arena, &at)) != NULL;) {
+    verify_span(span, &old);
+    count_span(span, alloc_side(), &living);
+    count_in_chunk(&in_chunk, span);
   }
   if (arena_chunk_count(&heap_arena) != 0) end_chunk(&in_chunk);
   verify_centrals();

@@ -253,3 +253,12 @@ struct span *arena_span_of(const struct arena *arena, uintptr_t address) {
   if (offset >= atomic_load_acquire(&span->page_count) << PAGE_SHIFT) return NULL;
   return span_state_word(span) == word ? span : NULL;
 }
+
+const struct span *arena_next_in_use_stw(const struct arena *arena, uintptr_t *address) {
+  while (*address < arena->used) {
+    const struct span *span = arena_span_of(arena, *address);
+    *address = span != NULL ? span_end(span) : *address + PAGE_BYTES;
+    if (span != NULL && span_state(span) == SPAN_IN_USE) return span;
+  }
+  return NULL;
+}

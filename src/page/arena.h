@@ -127,4 +127,8 @@ void arena_mark_bits_unit(const struct arena *arena, size_t chunk, size_t *first
 /* The span that holds an address if that span is IN_USE or STACK; NULL for every other address whatsoever. */
 struct span *arena_span_of(const struct arena *arena, uintptr_t address);
 
+/* The world stopped: the first span IN_USE from *address on, where a span begins; moves *address behind it.  NULL at the arena's
+ * end. */
+const struct span *arena_next_in_use_stw(const struct arena *arena, uintptr_t *address);
+
 #endif
