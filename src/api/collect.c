@@ -93,7 +93,7 @@ size_t midden_set_memory_limit(size_t bytes) {
 
 size_t midden_set_max_heap(size_t bytes) {
   start_ensure();
-  return limit_to_user(__atomic_exchange_n(&heap_arena.limit_bytes, limit_from_user(bytes), __ATOMIC_RELAXED));
+  return limit_to_user(atomic_exchange_acq_rel(&heap_arena.limit_bytes, limit_from_user(bytes)));
 }
 
 unsigned midden_set_markers(unsigned markers) {

@@ -333,33 +333,38 @@ static uint64_t without_waits(uint64_t passed_ns, size_t scanned_bytes) {
   return min_size(passed_ns, max_size(scanned_bytes, 1024) * SLOW_NS / 1024);
 }
 
-/* One slice of scanning in a critical section, for which a handshake waits.  Nothing to scan: nothing is owed. */
+static void count_slice(size_t scanned_bytes, uint64_t passed_ns) {
+  atomic_add_relaxed(&assist.assist_bytes, scanned_bytes);
+  atomic_add_relaxed(&assist.assist_ns, without_waits(passed_ns, scanned_bytes));
+  note_pace(scanned_bytes, passed_ns);
+  if (scanned_bytes != 0) cycle_count_pause(passed_ns);
+}
+
+/* One slice of scanning; what is left of the debt.  Nothing to scan: nothing is owed. */
+static int64_t scan_slice(struct mutator *self, int64_t debt_bytes) {
+  uint64_t start_ns = os_now_ns();
+  struct midden_tracer *tracer = concurrent_tracer(self);
+  size_t before = tracer->scanned_bytes;
+  count_payer(tracer);
+  atomic_add_acq_rel(&assist.active, 1u);
+  memcheck_quiet_begin();
+  bool done = mark_drain_some(
+      tracer, min_size((size_t)debt_bytes, slice_bytes(ASSIST_NS, ASSIST_LEAST_BYTES, ASSIST_MOST_BYTES)));
+  memcheck_quiet_end();
+  size_t scanned = tracer->scanned_bytes - before;
+  concurrent_publish_worked(tracer, scanned != 0);
+  atomic_sub_acq_rel(&assist.active, 1u);
+  count_slice(scanned, os_now_ns() - start_ns);
+  if (done) assist_wake_worker(); /* marking may be about to end */
+  return done || debt_bytes <= (int64_t)scanned ? 0 : debt_bytes - (int64_t)scanned;
+}
+
+/* In a critical section, for which a handshake waits. */
 static int64_t work_off(struct mutator *self, int64_t debt_bytes) {
   mutator_enter(self);
-  int64_t left = 0;
-  if (collector_phase() == COLLECTOR_MARK) {
-    uint64_t start_ns = os_now_ns();
-    struct midden_tracer *tracer = concurrent_tracer(self);
-    size_t before = tracer->scanned_bytes;
-    count_payer(tracer);
-    atomic_add_acq_rel(&assist.active, 1u);
-    memcheck_quiet_begin();
-    bool done = mark_drain_some(
-        tracer, min_size((size_t)debt_bytes, slice_bytes(ASSIST_NS, ASSIST_LEAST_BYTES, ASSIST_MOST_BYTES)));
-    memcheck_quiet_end();
-    size_t scanned = tracer->scanned_bytes - before;
-    concurrent_publish_worked(tracer, scanned != 0);
-    atomic_sub_acq_rel(&assist.active, 1u);
-    uint64_t passed_ns = os_now_ns() - start_ns;
-    atomic_add_relaxed(&assist.assist_bytes, scanned);
-    atomic_add_relaxed(&assist.assist_ns, without_waits(passed_ns, scanned));
-    note_pace(scanned, passed_ns);
-    if (scanned != 0) cycle_count_pause(passed_ns);
-    left = done ? 0 : debt_bytes - (int64_t)scanned;
-    if (done) assist_wake_worker(); /* marking may be about to end */
-  }
+  int64_t left = collector_phase() == COLLECTOR_MARK ? scan_slice(self, debt_bytes) : 0;
   mutator_leave(self);
-  return left > 0 ? left : 0;
+  return left;
 }
 
 void assist_pay(struct mutator *self, size_t bytes) {

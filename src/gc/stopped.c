@@ -92,14 +92,8 @@ static void mark_and_settle(struct cycle *cycle) {
   cycle->report.finish_ns = os_now_ns() - marked;
 }
 
-void stopped_run(struct cycle *cycle) {
-  cycle_announce(MIDDEN_EVENT_STOPPING);
-  struct os_signals before;
-  os_block_signals(&before); /* a handler of the program's would move references about under the markers */
-  uint64_t start = os_now_ns();
-  bool roots_known = collector_stop_world(cycle->self);
-  uint64_t stopped = os_now_ns();
-  mutator_note_stack(cycle->self, cycle->stack_pointer);
+/* With the world stopped, from the first event to the last. */
+static void run_stw(struct cycle *cycle, bool roots_known) {
   mark_open_by_hand_stw();
   memcheck_quiet_begin();
   cycle_announce(MIDDEN_EVENT_STOPPED);
@@ -121,15 +115,31 @@ void stopped_run(struct cycle *cycle) {
   if (collector_verifier != NULL) collector_verifier();
   cycle_announce(MIDDEN_EVENT_RESUMING);
   memcheck_quiet_end();
-  cycle->report.stop_ns = stopped - start;
-  uint64_t resuming = os_now_ns(); /* before those that wake take the processor from this thread */
-  cycle->report.pause_ns = resuming - start;
-  cycle->report.pause_start_ns = cycle->report.stop_start_ns = start - collector.start_ns;
-  cycle->report.resume_ns = resuming - collector.start_ns;
-  if (!cycle->given_up) {
-    cycle_add_to_totals(&cycle->report);
-    cycle_count_pause(cycle->report.pause_ns);
-  }
+}
+
+/* Before the world is let go: those that wake up take the processor from this thread. */
+static void report_pause(struct cycle *cycle, uint64_t start, uint64_t stopped) {
+  uint64_t resuming = os_now_ns();
+  struct collector_report *report = &cycle->report;
+  report->stop_ns = stopped - start;
+  report->pause_ns = resuming - start;
+  report->pause_start_ns = report->stop_start_ns = start - collector.start_ns;
+  report->resume_ns = resuming - collector.start_ns;
+  if (cycle->given_up) return;
+  cycle_add_to_totals(report);
+  cycle_count_pause(report->pause_ns);
+}
+
+void stopped_run(struct cycle *cycle) {
+  cycle_announce(MIDDEN_EVENT_STOPPING);
+  struct os_signals before;
+  os_block_signals(&before); /* a handler of the program's would move references about under the markers */
+  uint64_t start = os_now_ns();
+  bool roots_known = collector_stop_world(cycle->self);
+  uint64_t stopped = os_now_ns();
+  mutator_note_stack(cycle->self, cycle->stack_pointer);
+  run_stw(cycle, roots_known);
+  report_pause(cycle, start, stopped);
   collector_resume_world();
   os_restore_signals(&before);
   cycle_announce(MIDDEN_EVENT_RESUMED);
