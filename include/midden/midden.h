@@ -42,7 +42,7 @@ MIDDEN_API unsigned midden_version(void);
 
 /* ---------------------------------------------------------------- start */
 
-/* DIRTY: where the system does not tell what was written (Linux from 6.7 on does), as STW. */
+/* When the heap is marked.  DIRTY is as STW where the system does not tell what was written (Linux from 6.7 on does). */
 enum midden_mode {
   MIDDEN_MODE_AUTO,    /* the library's choice: STW */
   MIDDEN_MODE_STW,     /* stop the world for the whole mark phase, mark in parallel */
@@ -50,9 +50,9 @@ enum midden_mode {
   MIDDEN_MODE_DIRTY    /* mark while any program runs, then stop it for what its page tables say it has written */
 };
 
-/* DIRTY: minor collections mark only what was allocated since the last collection, and what was written in older objects;
- * what died of those waits for a full one, which comes when the survivors of minor ones have taken half of the room to grow,
- * after 64 minor ones, and for midden_collect.  Under a memory limit all are full. */
+/* In mode DIRTY collections may be minor ones: these mark only what was allocated since the last collection, and what was
+ * written in older objects.  What died of the older ones waits for a full collection, which comes when the survivors of minor
+ * ones have taken half of the room to grow, after 64 minor ones, and by midden_collect.  Under a memory limit all are full. */
 enum midden_generations {
   MIDDEN_GENERATIONS_AUTO,  /* where they took less of the processor than full ones */
   MIDDEN_GENERATIONS_OFF,   /* all are full */
@@ -102,10 +102,11 @@ struct midden_options {
   size_t profile_sample_bytes;
   const char *profile_file;
   enum midden_generations generations; /* default AUTO */
-  int brief_stop_us; /* dirty-page mode: heaps that are expected to be marked in so many microseconds are marked in a stop
-                        altogether, which costs the program less than marking beside it; up to three times as many
-                        where that would delay it for a third of it, or has not been tried, up to five where a
-                        thread would rest for as long; default 1000; -1: none */
+  /* Mode DIRTY: a heap that is expected to be marked in so many microseconds is marked in one stop, which costs the program
+   * less than marking beside it; default 1000; -1: none is.  Where marking beside it delays the program by more than a third
+   * of that, or has not been tried, the limit is three times the delay: at most three times as high, or five times where a
+   * thread would rest for as long. */
+  int brief_stop_us;
 };
 
 /* Starts the library.  Called at most once, by the main thread before others exist; without it the first other call
@@ -130,16 +131,20 @@ MIDDEN_API int midden_thread_detach(void);
 
 MIDDEN_API bool midden_thread_is_attached(void);
 
-/* Not in barrier mode.  Moves the base of the calling thread's stack: for coroutines that run on the calling thread with
- * stacks of their own.  The stack in use is scanned from the stack pointer to this address; stacks not in use are the
- * program's to report, by midden_root_add or a root callback. */
+/* Moves the base of the calling thread's stack: for coroutines that run on the calling thread with stacks of their own.  The
+ * stack in use is scanned from the stack pointer to this address; stacks not in use are the program's to report, by
+ * midden_root_add or a root callback.  Not in barrier mode. */
 MIDDEN_API void midden_thread_set_stack_base(void *stack_base);
+
+/* The base as it is now: what was set last, or the end of the thread's stack. */
 MIDDEN_API void *midden_thread_stack_base(void);
 
-/* The same for any thread, in a root callback alone, where the world is stopped: for coroutines that move from thread to thread,
- * whose scheduler says before each marking where they are.  A thread of which that was said is scanned after the callback.  `thread`
- * is what midden_thread_self has returned in it.  0; -ESRCH where there is no such thread (any more); -EPERM elsewhere. */
+/* What names the calling thread to the next function. */
 MIDDEN_API void *midden_thread_self(void);
+
+/* Moves the base of any thread's stack, in a root callback alone, where the world is stopped: for coroutines that move from
+ * thread to thread, whose scheduler says before each marking where they are.  A thread of which that was said is scanned after
+ * the callback.  0; -ESRCH where there is no such thread (any more); -EPERM elsewhere. */
 MIDDEN_API int midden_thread_set_stack_base_of(void *thread, void *stack_base);
 
 /* Between enter and leave the calling thread counts as stopped: a collection neither waits for it nor signals it.  It
@@ -155,8 +160,8 @@ MIDDEN_API void *midden_blocking_call(void *(*function)(void *argument), void *a
 /* Inside midden_blocking_call: calls `function`, which may use the heap.  Elsewhere just calls it. */
 MIDDEN_API void *midden_active_call(void *(*function)(void *argument), void *argument);
 
-/* Stops every other attached thread until midden_world_resume; the caller may use nothing of the C library that takes
- * locks.  Not nested: a second stop stops the process. */
+/* Stops every other attached thread until the calling one resumes them.  Meanwhile it may use nothing of the C library that
+ * takes locks, and no collection runs.  Not nested: a second stop stops the process. */
 MIDDEN_API void midden_world_stop(void);
 MIDDEN_API void midden_world_resume(void);
 
@@ -166,12 +171,15 @@ MIDDEN_API void midden_world_resume(void);
  * a trace function looks. */
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
 
-/* The signal that stops a thread; and changes it, as long as no other thread is attached.  0; -EBUSY where one is;
- * -EINVAL for what is no signal that can be handled, and for those of faults (SIGSEGV and its kin). */
+/* The number of the signal that stops a thread. */
 MIDDEN_API int midden_suspend_signal(void);
+
+/* Chooses another, as long as no other thread is attached.  0; -EBUSY where one is; -EINVAL for what is no signal that can be
+ * handled, and for those of faults (SIGSEGV and its kin). */
 MIDDEN_API int midden_set_suspend_signal(int signal);
 
-/* Prepares for a fork: called in this order around fork(2), by itself unless midden_fork_manual(true) was called. */
+/* Bring the heap to rest for a fork: the first before fork(2), waiting for a collection that is under way, then one of the
+ * others, in the parent and in the child.  The library calls them by itself unless midden_fork_manual(true) was called. */
 MIDDEN_API void midden_fork_prepare(void);
 MIDDEN_API void midden_fork_parent(void);
 MIDDEN_API void midden_fork_child(void);
@@ -301,7 +309,7 @@ MIDDEN_API void midden_trace_range(struct midden_tracer *tracer, const void *sta
 
 struct midden_kind_options {
   size_t size;            /* sizeof(struct midden_kind_options) */
-  const char *name;       /* kept by reference; for messages and snapshots */
+  const char *name;       /* kept by reference; for messages; NULL: "unnamed" */
   midden_trace_fn *trace; /* NULL: conservative, or nothing where no_pointers */
   void *argument;         /* for trace; conservative root */
   bool no_pointers;
@@ -313,7 +321,8 @@ struct midden_kind_options {
   bool trace_beside;
 };
 
-/* A new kind, or -EINVAL, -ENOSPC when MIDDEN_KINDS_MAX are in use, -ENOMEM. */
+/* A new kind; -EINVAL where `options` is NULL, is too short, or has a trace function and no_pointers; -ENOSPC when
+ * MIDDEN_KINDS_MAX are in use.  There is no way to take a kind back. */
 MIDDEN_API int midden_kind_new(const struct midden_kind_options *options);
 
 /* ---------------------------------------------------------------- allocation */
@@ -397,33 +406,35 @@ MIDDEN_API int midden_kind_of(const void *address);
  * variable that holds one keeps nothing alive. */
 MIDDEN_API void midden_heap_bounds(uintptr_t *start, uintptr_t *end);
 
-/* In a trace function, a root callback, or an event callback from MIDDEN_EVENT_STOPPED to MARK_START: whether an object is
- * marked so far; or marks it (not what it refers to), which at any other time does nothing.  In an event callback from MARK_END to
- * RESUMING: whether the object lives. */
+/* For trace functions, root callbacks, and event callbacks from MIDDEN_EVENT_STOPPED to MARK_START.  Whether the object that
+ * holds an address is marked so far; and marks it, but not what it refers to, which at any other time does nothing.  In an event
+ * callback from MARK_END to RESUMING: whether the object lives. */
 MIDDEN_API bool midden_is_marked(const void *object);
 MIDDEN_API void midden_mark(const void *object);
 
 /* ---------------------------------------------------------------- roots */
 
-/* Makes the aligned words of [start, end) roots.  Ranges may overlap; empty ones are let pass.  -EINVAL where end lies
+/* Makes the aligned words of [start, end) roots.  Ranges may overlap; empty ones are let pass.  0; -EINVAL where end lies
  * before start; -ENOMEM. */
 MIDDEN_API int midden_root_add(void *start, void *end);
 
-/* Takes [start, end) out of the ranges that were added.  Beside a mark phase of barrier mode it is read first: what a thread has
- * loaded from it is kept. */
+/* Takes [start, end) out of the ranges that were added.  Beside a mark phase of barrier mode it is read first: what a thread
+ * has loaded from it is kept.  Where there is no memory to split a range, nothing of it is taken out. */
 MIDDEN_API void midden_root_remove(void *start, void *end);
 
 /* Takes every added range out. */
 MIDDEN_API void midden_root_clear(void);
 
-/* Keeps [start, end) from being scanned as static data.  This one and the three below wait in barrier mode until no cycle is under
- * way, as midden_locked_call does. */
+/* Keeps [start, end) from being scanned as static data, for good.  0; -EINVAL where end lies before start; -ENOMEM.  This
+ * function and the three below wait in barrier mode until no cycle is under way, as midden_locked_call does. */
 MIDDEN_API int midden_root_exclude(void *start, void *end);
 
 /* Whether the static data of loaded objects is a root (it is, unless the option said otherwise). */
 MIDDEN_API void midden_root_modules(bool scan);
 
-/* Called for the static data of each loaded object before it becomes a root; false keeps it out.  NULL for none. */
+/* Called for each range of static data of each loaded object (`name` is its path, "" the program's) before that becomes a
+ * root; false keeps it out.  The world may be stopped: it takes no lock, and calls nothing here.  Setting one has it asked
+ * about everything anew.  NULL for none. */
 typedef bool midden_module_filter_fn(const char *name, void *start, size_t bytes);
 MIDDEN_API void midden_set_module_filter(midden_module_filter_fn *filter);
 
@@ -582,13 +593,14 @@ MIDDEN_API void midden_collect(void);
  * given up; true also while collections are disabled, when nothing is done. */
 MIDDEN_API bool midden_collect_unless(bool (*stop)(void *argument), void *argument);
 
-/* Collections are disabled while disable was called more often than enable.  disable waits until a collection that is under way
- * beside the program is over, but inside of midden_locked_call. */
+/* Collections are disabled while disable was called more often than enable.  Except inside midden_locked_call, disable waits
+ * until a collection that is under way beside the program is over. */
 MIDDEN_API void midden_disable(void);
 MIDDEN_API void midden_enable(void);
 MIDDEN_API bool midden_is_disabled(void);
 
-/* See the options of the same names.  Each returns the value from before.
+/* Change the options of the same names, at once; each returns the value from before.  percent: less than 0 for no collection by
+ * growth.  The two limits: 0 for none.  markers: what is below 1 or above 64 counts as 1 or 64.
  *
  * The memory limit is soft, and on everything that midden holds (`held` in midden_stats): pages in use and idle pages with
  * memory behind them, stacks, metadata.  Setting it below what is held gives idle memory back before this returns.  Under
@@ -600,11 +612,12 @@ MIDDEN_API size_t midden_set_memory_limit(size_t bytes);
 MIDDEN_API size_t midden_set_max_heap(size_t bytes);
 MIDDEN_API unsigned midden_set_markers(unsigned markers);
 
-/* Grows the heap by at least `bytes` now; from then on no cycle starts before the heap is full again.  0 or -ENOMEM. */
+/* Grows the heap by at least `bytes` now; from then on no cycle starts by growth before the heap is full again.  0 or
+ * -ENOMEM. */
 MIDDEN_API int midden_reserve(size_t bytes);
 
-/* Gives all free pages back to the system now; returns the bytes released.  A thread of the library does that little by
- * little with what the heap will not need soon. */
+/* Finishes sweeping and gives all free pages back to the system, now; returns the bytes released.  A thread of the library
+ * does that little by little with what the heap will not need soon. */
 MIDDEN_API size_t midden_release_memory(void);
 
 enum midden_event {
@@ -690,8 +703,8 @@ struct midden_stats {
   size_t stacks_idle;      /* part of `stacks` that waits for a new fiber or stack */
   size_t stacks_scanned;   /* bytes of all stacks that the last collection read, threads' and others' */
   size_t fibers;           /* with a stack */
-  size_t
-      finalizer_cycles; /* found by the last collection: unreachable objects that reach themselves, never finalized */
+  /* Found by the last collection: unreachable objects that reach themselves, and are never finalized. */
+  size_t finalizer_cycles;
   uint64_t cleanups_run;
   size_t cleanups_stuck;      /* found by the last collection: objects that their own cleanup's argument keeps */
   size_t held;                /* what the memory limit is on: pages in use, stacks, idle pages with memory, metadata */
@@ -749,8 +762,8 @@ MIDDEN_API void midden_pauses(struct midden_pauses *pauses);
 enum { MIDDEN_PROFILE_DEPTH = 32 }; /* the most frames of a call stack that are kept, the innermost */
 
 /* Begins a profile; the one before is forgotten.  On average one byte in `distance_bytes` is sampled (0: 524288), with 1
- * every object.  Of what other threads had set aside for themselves before, at most 2 KiB of each size and kind, nothing is
- * sampled.  0; -EALREADY where a profile is running; -EINVAL for more than 1 TiB; -ENOMEM. */
+ * every object.  Of what other threads had set aside for themselves before, at most 8 KiB of each size and kind or a single
+ * object, nothing is sampled.  0; -EALREADY where a profile is running; -EINVAL for more than 1 TiB; -ENOMEM. */
 MIDDEN_API int midden_profile_start(size_t distance_bytes);
 
 /* Samples no more.  The profile can still be read, and objects that are in it still die.  0, or -EALREADY where none is

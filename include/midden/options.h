@@ -46,8 +46,9 @@
     "dirty-page mode: auto: minor collections, which leave older objects alone, where they take less of the "          \
     "processor than full ones; off: none; always: whatever they take")                                                 \
   X(brief_stop_us, "MIDDEN_BRIEF_STOP", PERCENT, 1, 1000000, "1000",                                                   \
-    "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in a stop altogether, "   \
-    "which costs the program less than marking beside it; up to three times as many where that would delay it for "    \
-    "a third of it, or has not been tried, up to five where a thread would rest for as long; off: none is")
+    "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in one stop, which "      \
+    "costs the program less than marking beside it. Where marking beside it delays the program by more than a "       \
+    "third of that, or has not been tried, the limit is three times the delay: at most three times as high, or "       \
+    "five times where a thread would rest for as long. off: none is")
 
 #endif
