@@ -189,10 +189,10 @@ MIDDEN_API void midden_fork_manual(bool manual);
 
 /* A fiber is a function that runs on a stack of its own and can be suspended anywhere in it.  It is an object of the heap:
  * what its stack holds lives as long as it is reachable, or runs, or waits for one that it resumed; a suspended fiber that
- * nobody can reach is reclaimed with its stack and what only that kept.  Nothing on the stack is told: no destructor of C++
- * runs.  (A finalizer of the fiber may free what the collector does not know of.)
+ * nobody can reach is reclaimed with its stack and what only that kept.  Nothing on the stack is told: no C++
+ * destructor runs.  (A finalizer of the fiber may free what the collector does not know of.)
  *
- * A suspended fiber may be resumed by any attached thread; who is first gets it.  Code in it must not keep addresses of
+ * A suspended fiber may be resumed by any attached thread; the first to do so gets it.  Code in it must not keep addresses of
  * thread-local variables (errno is one) across a call that may suspend it.  The stack overflows into a guard page: SIGSEGV.
  * None of these calls is allowed while the thread is blocking, in a callback of the collector or inside midden_locked_call;
  * a call of a function that is given what is no fiber stops the process. */
@@ -217,15 +217,15 @@ MIDDEN_API struct midden_fiber *midden_fiber_new(midden_fiber_fn *function, void
  * depth of fibers that resume others. */
 MIDDEN_API int midden_fiber_resume(struct midden_fiber *fiber, void *value, void **result);
 
-/* Suspends the calling fiber; who resumed it goes on with `value`.  Returns the value that it is resumed with, perhaps on
- * another thread.  Outside a fiber it stops the process. */
+/* Suspends the calling fiber; whoever resumed it goes on with `value`.  Returns the value that it is resumed with, perhaps
+ * on another thread.  Outside a fiber it stops the process. */
 MIDDEN_API void *midden_fiber_yield(void *value);
 
-/* Suspends the calling fiber and runs `fiber` in its place: who waits for the one from now on waits for the other.  Returns
- * when the calling fiber is resumed; values and errors as for midden_fiber_resume, which this is outside a fiber. */
+/* Suspends the calling fiber and runs `fiber` in its place: whoever waits for the calling one waits for `fiber` from now on.
+ * Returns when the calling fiber is resumed; values and errors as for midden_fiber_resume, which this is outside a fiber. */
 MIDDEN_API int midden_fiber_switch(struct midden_fiber *fiber, void *value, void **result);
 
-/* Finishes the calling fiber, as a return from its function does.  `value` goes to who waits for it or, where `next` is not
+/* Finishes the calling fiber, as a return from its function does.  `value` goes to whoever waits for it or, where `next` is not
  * NULL, to that fiber, which runs in its place and must be suspended.  Outside a fiber it stops the process. */
 MIDDEN_API void midden_fiber_finish(void *value, struct midden_fiber *next) MIDDEN_NORETURN;
 
@@ -758,7 +758,7 @@ MIDDEN_API void midden_pauses(struct midden_pauses *pauses);
 /* The heap profile tells which call stacks allocated what, and what of it is in use.  It is a sample: an object is sampled
  * with a probability that grows with its size, 1 - exp(-bytes / distance), and remembered until it is freed or a
  * collection finds it dead.  What was not sampled costs nothing.  Bytes are the slots'; tiny objects (see
- * midden_alloc_data) count by the slot that they share, for who allocated the first.  docs/profile.md says more. */
+ * midden_alloc_data) count by the slot that they share, under whoever allocated the first.  docs/profile.md says more. */
 enum { MIDDEN_PROFILE_DEPTH = 32 }; /* the most frames of a call stack that are kept, the innermost */
 
 /* Begins a profile; the one before is forgotten.  On average one byte in `distance_bytes` is sampled (0: 524288), with 1
