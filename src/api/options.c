@@ -10,6 +10,7 @@
 #include "alloc/sample.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/markers.h"
 #include "midden/options.h"
 #include "os/os.h"
 
@@ -17,7 +18,6 @@ enum {
   DEFAULT_PERCENT = 100,
   DEFAULT_MIN_HEAP = 4 << 20,
   DEFAULT_MARKERS_MAX = 8,
-  MARKERS_LIMIT = 64,
   DEFAULT_STRESS_INTERVAL = 1000,
   DEFAULT_SCAVENGE_AFTER_MS = 5 * 60 * 1000,
   DEFAULT_IDLE_COLLECT_MS = 1000,
@@ -259,7 +259,7 @@ static void read_environment(struct midden_options *options) {
              MIDDEN_DEBUG_NO_TOOLS | MIDDEN_DEBUG_CHECK)
 
 static bool is_valid(const struct midden_options *options) {
-  return options->percent >= -1 && options->markers <= MARKERS_LIMIT && is_usable(options->suspend_signal) &&
+  return options->percent >= -1 && options->markers <= MARKERS_MAX && is_usable(options->suspend_signal) &&
          options->background >= -1 && options->background <= 1 && options->scavenge_after_ms >= -1 &&
          options->idle_collect_ms >= -1 && options->brief_stop_us >= -1 &&
          options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
