@@ -47,7 +47,7 @@
     "processor than full ones; off: none; always: whatever they take")                                                 \
   X(brief_stop_us, "MIDDEN_BRIEF_STOP", PERCENT, 1, 1000000, "1000",                                                   \
     "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in one stop, which "      \
-    "costs the program less than marking beside it. Where marking beside it delays the program by more than a "       \
+    "costs the program less than marking beside it. Where marking beside it delays the program by more than a "        \
     "third of that, or has not been tried, the limit is three times the delay: at most three times as high, or "       \
     "five times where a thread would rest for as long. off: none is")
 

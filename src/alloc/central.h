@@ -27,7 +27,7 @@ struct central {
   struct lock lock;
   struct list partial[2]; /* a slot may be free; the swept and the unswept ones, see central_swept_side; under lock */
   struct list full[2];    /* none is; likewise */
-  uint32_t searches; /* for a swept span, ever; under lock */
+  uint32_t searches;      /* for a swept span, ever; under lock */
 } CACHE_ALIGNED;
 
 /* Index of the swept lists; the unswept ones have the other. */
