@@ -287,7 +287,7 @@ target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_s
 target_link_options(test_unit_dirty_beside PRIVATE "LINKER:--wrap=rounds_run")
 
 # What test_dirty_specials.c counts, and where it acts.
-target_link_options(test_unit_dirty_specials PRIVATE "LINKER:--wrap=calls_mark_roots,--wrap=special_filter_stw"
+target_link_options(test_unit_dirty_specials PRIVATE "LINKER:--wrap=calls_mark_roots,--wrap=special_filter"
   "LINKER:--wrap=rounds_run")
 
 # What test_dirty_allow.c looks at.

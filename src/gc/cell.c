@@ -205,7 +205,7 @@ void cell_set_value(struct cell *cell, void *value) { midden_store(&cell->value,
 
 /* ---- the collector's ---- */
 
-void cell_target_died_stw(struct special *head) { clear_list((struct cell_head *)head); }
+void cell_target_died(struct special *head) { clear_list((struct cell_head *)head); }
 
 /* A slot of which no object was made yet holds zeros. */
 static void drop_dead_of(const struct span *span, void *unused) {
@@ -221,7 +221,7 @@ void cell_drop_dead_in(size_t chunk) {
   if (atomic_load_relaxed(&heap_arena.chunks[chunk].cell_spans) != 0) slots_visit_spans(chunk, drop_dead_of, NULL);
 }
 
-void cell_mark_values_stw(struct midden_tracer *tracer, struct special *special) {
+void cell_mark_values(struct midden_tracer *tracer, struct special *special) {
   const struct cell_head *head = (const struct cell_head *)special;
   for (const struct cell *cell = head->first; cell != NULL; cell = cell->next) {
     if (is_marked((uintptr_t)cell)) mark_address(tracer, (uintptr_t)atomic_load_acquire(&cell->value));

@@ -64,9 +64,10 @@ uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void 
 /* Gives an ephemeron a value. */
 void cell_set_value(struct cell *cell, void *value);
 
-/* The world stopped.  All are given the first record of an object's SPECIAL_WEAK or SPECIAL_EPHEMERON. */
-void cell_target_died_stw(struct special *head);
-void cell_mark_values_stw(struct midden_tracer *tracer, struct special *head);
+/* The collector's, which is given the first record of an object's SPECIAL_WEAK or SPECIAL_EPHEMERON: the world is stopped, or the stripe
+ * held. */
+void cell_target_died(struct special *head);
+void cell_mark_values(struct midden_tracer *tracer, struct special *head);
 
 /* The end of a mark phase: unmarked cells leave the lists of their targets, which live.  All in the spans of a chunk, where it has
  * any; different chunks by different markers.  The world may run. */

@@ -53,13 +53,13 @@ void cleanup_object_freed(uintptr_t object) {
   lock_release(special_lock(span));
 }
 
-void cleanup_mark_arguments_stw(struct midden_tracer *tracer, struct special *first) {
+void cleanup_mark_arguments(struct midden_tracer *tracer, struct special *first) {
   for (struct special *record = first; record != NULL; record = next_of(first, record)) {
     if (record->refers) mark_address(tracer, (uintptr_t)call_from(record)->argument);
   }
 }
 
-void cleanup_queue_stw(struct special *first) {
+void cleanup_queue(struct special *first) {
   for (struct special *record = first, *next; record != NULL; record = next) {
     next = next_of(first, record);
     record->object = 0;

@@ -22,10 +22,10 @@ int cleanup_remove(uintptr_t object, uint64_t handle);
 /* An object is freed by the program: its cleanups do not run. */
 void cleanup_object_freed(uintptr_t object);
 
-/* The world stopped: marks the arguments of all cleanups of an object, given the first of them. */
-void cleanup_mark_arguments_stw(struct midden_tracer *tracer, struct special *first);
+/* The world stopped, or the stripe held: marks the arguments of all cleanups of an object, given the first of them. */
+void cleanup_mark_arguments(struct midden_tracer *tracer, struct special *first);
 
-/* The world stopped: queues all cleanups of a dead object, given the first of them, which is in no list any more. */
-void cleanup_queue_stw(struct special *first);
+/* Queues all cleanups of a dead object, given the first of them, which is in no list any more. */
+void cleanup_queue(struct special *first);
 
 #endif

@@ -396,7 +396,7 @@ static void count_threads_locked(struct tally *marked) {
 void concurrent_trade_sides_locked(struct cycle *cycle) {
   struct tally marked = {0};
   cycle_count_marked(cycle, &marked);
-  mark_close_by_hand_stw(&marked);
+  mark_close_by_hand(&marked);
   count_threads_locked(&marked);
   sticky_add_to(&marked);
   sticky_reset();
@@ -454,7 +454,7 @@ static void settle(struct cycle *cycle) {
 
 void concurrent_take_back(void) {
   barrier_activate(false);
-  mark_close_by_hand_stw(NULL);
+  mark_close_by_hand(NULL);
   atomic_store_relaxed(&cache_black_cycle, 0u);
   cycle_clear_marks();
   sticky_reset();

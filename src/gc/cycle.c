@@ -72,7 +72,7 @@ void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode) {
     collector.marker[i] = (struct marker_report){0};
   }
   work_begin();
-  settle_begin_stw();
+  settle_begin();
 }
 
 void cycle_report_program_roots(struct midden_tracer *tracer) {
@@ -210,7 +210,7 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
                                          ? assist_trigger(report->goal_bytes, now_bytes)
                                          : report->goal_bytes);
   sweep_read_stats(&report->swept);
-  sweep_begin_stw();
+  sweep_begin();
 }
 
 void cycle_sweep_after(struct cycle *cycle) {

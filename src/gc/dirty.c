@@ -189,7 +189,7 @@ static void become_stopped(const struct cycle *cycle, unsigned markers) {
     collector.tracers[i].mode = markers > 1 ? MARK_PARALLEL : MARK_ALONE;
   }
   work_begin();
-  settle_begin_stw();
+  settle_begin();
   rounds_begin_stw();
 }
 
@@ -256,7 +256,7 @@ static void settle(struct cycle *cycle, unsigned markers) {
   cycle_set_phase(COLLECTOR_MARK_TERMINATION);
   cycle->was_left = !settle_finalizers_stw(&by);
   if (cycle->was_left) {
-    mark_close_by_hand_stw(&collector.tracers[0].marked); /* from here on it does nothing */
+    mark_close_by_hand(&collector.tracers[0].marked); /* from here on it does nothing */
     settle_leave_stop();
     return;
   }

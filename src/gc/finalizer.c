@@ -103,12 +103,12 @@ static bool note_finalizer(struct special *record, bool marked, void *argument) 
 
 static void note_finalizers(struct special_set *set, void *argument, unsigned marker) {
   (void)marker;
-  if (set->counts[SPECIAL_FINALIZER] != 0) special_filter_stw(set, note_finalizer, argument);
+  if (set->counts[SPECIAL_FINALIZER] != 0) special_filter(set, note_finalizer, argument);
 }
 
 void finalizer_ready_all_stw(void) {
   struct call *list = NULL;
-  special_restart_stw();
+  special_restart();
   special_visit_share_stw(note_finalizers, &list, 0);
   make_ready(list);
 }

@@ -783,7 +783,7 @@ void mark_open_by_hand_stw(void) { atomic_store_relaxed(&by_hand.open, true); }
 
 void mark_shut_by_hand_stw(void) { atomic_store_relaxed(&by_hand.open, false); }
 
-void mark_close_by_hand_stw(struct tally *marked) {
+void mark_close_by_hand(struct tally *marked) {
   atomic_store_relaxed(&by_hand.open, false);
   if (marked != NULL) tally_add(marked, &by_hand.marked);
   by_hand.marked = (struct tally){0};

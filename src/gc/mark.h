@@ -71,8 +71,9 @@ void mark_address(struct midden_tracer *tracer, uintptr_t address);
 /* Marks what the aligned words of a range may refer to.  `is_stack`: a word one past the end of an object refers to it. */
 void mark_range(struct midden_tracer *tracer, struct os_range range, bool is_stack);
 
-/* A visitor of ranges that are no stacks. */
+/* Visitors of ranges: of such as are no stacks, and of stacks. */
 static inline void mark_static(void *tracer, struct os_range range) { mark_range(tracer, range, false); }
+static inline void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
 
 /* Makes sure that what was marked by the calls above has its mark bit. */
 void mark_settle(struct midden_tracer *tracer);
@@ -99,11 +100,11 @@ bool mark_rescan_overflow(struct midden_tracer *tracer);
 /* Marks the object that holds an address, not what it refers to; any thread, between open and close alone. */
 void mark_by_hand(const void *address);
 
-/* From when the world is stopped until what was marked is counted; closing adds what was marked by hand to `marked`, unless
- * that is NULL.  Shutting leaves it to be added by another close. */
+/* From when the world is stopped until what was marked is counted.  Closing, which nobody marks beside, adds what was marked by
+ * hand to `marked`, unless that is NULL; shutting leaves it to be added by another close. */
 void mark_open_by_hand_stw(void);
 void mark_shut_by_hand_stw(void);
-void mark_close_by_hand_stw(struct tally *marked);
+void mark_close_by_hand(struct tally *marked);
 
 /* The world stopped, nobody marks: from now on each object that is newly marked is asked for what follows from it
  * (settle_is_watched), which is marked too before a drain ends; or no longer. */

@@ -120,6 +120,28 @@ void rootset_visit_stw(rootset_visit_fn *visit, void *argument) {
   visit_all(roots_visit_modules, true, visit, argument);
 }
 
+/* ---- marking from them ---- */
+
+static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }
+
+static void mark_objects_in(struct midden_tracer *tracer, const struct span *span) {
+  uintptr_t end = span_end(span);
+  uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
+  for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
+    mark_address(tracer, object);
+}
+
+/* A kind that is not seen to exist was made behind this walk, as the span was. */
+static bool is_of_root_kind(const struct span *span) {
+  unsigned kind = atomic_load_relaxed(&span->kind);
+  return kind_exists(kind) && kind_table[kind].root;
+}
+
+/* All is marked where it is old, or was marked before a stop. */
+static void mark_root_span(const struct span *span, void *tracer) {
+  if (is_of_root_kind(span) && !slots_all_marked(span)) mark_objects_in(tracer, span);
+}
+
 /* ---- while the world is stopped ---- */
 
 static void add_root(void *argument, const struct root *root) {
@@ -137,18 +159,13 @@ bool rootset_collect_stw(bool written_only) {
 
 size_t rootset_bytes(void) { return set.bytes; }
 
-static void mark_objects_in(struct midden_tracer *tracer, const struct span *span) {
-  uintptr_t end = span_end(span);
-  uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
-    mark_address(tracer, object);
+void rootset_mark_share(struct midden_tracer *tracer) {
+  for (;;) {
+    size_t next = atomic_add_relaxed(&set.next, (size_t)1);
+    if (next >= set.count) return;
+    mark_range(tracer, set.jobs[next].range, set.jobs[next].is_stack);
+  }
 }
-
-/* ---- while the world runs ---- */
-
-static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
-
-static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }
 
 void rootset_mark_told_stw(struct midden_tracer *tracer) {
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
@@ -156,20 +173,35 @@ void rootset_mark_told_stw(struct midden_tracer *tracer) {
   }
 }
 
+static void mark_objects_of(struct midden_tracer *tracer, const struct list *list) {
+  for (struct link *link = list->first; link != NULL; link = link->next)
+    mark_objects_in(tracer, CONTAINER_OF(link, struct span, link));
+}
+
+void rootset_mark_root_objects_stw(struct midden_tracer *tracer) {
+  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
+    if (!kind_table[kind].root || central_if_exists(kind, 0) == NULL) continue;
+    for (unsigned size_class = 0; size_class < SIZE_CLASS_COUNT; size_class++) {
+      const struct central *central = central_if_exists(kind, size_class);
+      for (int side = 0; side < 2; side++) {
+        mark_objects_of(tracer, &central->partial[side]);
+        mark_objects_of(tracer, &central->full[side]);
+      }
+    }
+  }
+}
+
+void rootset_mark_new_stw(struct midden_tracer *tracer) {
+  for (size_t chunk = 0; chunk < arena_chunk_count(&heap_arena); chunk++) {
+    if (heap_arena.chunks[chunk].new_roots) slots_visit_spans(chunk, mark_root_span, tracer);
+  }
+}
+
+/* ---- while the world runs ---- */
+
 void rootset_mark_thread(const struct mutator *mutator, bool storage, struct midden_tracer *tracer) {
   visit_thread(mutator, mark_root, tracer);
   if (storage) visit_storage(mutator, true, mark_root, tracer);
-}
-
-/* A kind that is not seen to exist was made behind this walk, as the span was. */
-static bool is_of_root_kind(const struct span *span) {
-  unsigned kind = atomic_load_relaxed(&span->kind);
-  return kind_exists(kind) && kind_table[kind].root;
-}
-
-/* All is marked where it is old, or was marked before a stop. */
-static void mark_root_span(const struct span *span, void *tracer) {
-  if (is_of_root_kind(span) && !slots_all_marked(span)) mark_objects_in(tracer, span);
 }
 
 /* By the pages, since the central lists change.  A span that appears behind this walk, or of which its chunk does not tell yet,
@@ -186,42 +218,10 @@ void rootset_forget_new(void) {
     atomic_store_relaxed(&heap_arena.chunks[chunk].new_roots, false);
 }
 
-void rootset_mark_new_stw(struct midden_tracer *tracer) {
-  for (size_t chunk = 0; chunk < arena_chunk_count(&heap_arena); chunk++) {
-    if (heap_arena.chunks[chunk].new_roots) slots_visit_spans(chunk, mark_root_span, tracer);
-  }
-}
-
 bool rootset_mark_running(struct mutator *self, struct midden_tracer *tracer) {
   bool all = roots_visit_running(self, mark_static, tracer);
   stacks_visit_parked(mark_stack, tracer);
   visit_kinds(mark_root, tracer);
   mark_root_spans(tracer);
   return all;
-}
-
-void rootset_mark_share(struct midden_tracer *tracer) {
-  for (;;) {
-    size_t next = atomic_add_relaxed(&set.next, (size_t)1);
-    if (next >= set.count) return;
-    mark_range(tracer, set.jobs[next].range, set.jobs[next].is_stack);
-  }
-}
-
-static void mark_objects_of(struct midden_tracer *tracer, const struct list *list) {
-  for (struct link *link = list->first; link != NULL; link = link->next)
-    mark_objects_in(tracer, CONTAINER_OF(link, struct span, link));
-}
-
-void rootset_mark_root_objects(struct midden_tracer *tracer) {
-  for (unsigned kind = 0; kind < atomic_load_acquire(&kind_count); kind++) {
-    if (!kind_table[kind].root || central_if_exists(kind, 0) == NULL) continue;
-    for (unsigned size_class = 0; size_class < SIZE_CLASS_COUNT; size_class++) {
-      const struct central *central = central_if_exists(kind, size_class);
-      for (int side = 0; side < 2; side++) {
-        mark_objects_of(tracer, &central->partial[side]);
-        mark_objects_of(tracer, &central->full[side]);
-      }
-    }
-  }
 }

@@ -56,7 +56,7 @@ void rootset_mark_thread(const struct mutator *mutator, bool storage, struct mid
 /* Takes jobs until none is left; any number of markers at once. */
 void rootset_mark_share(struct midden_tracer *tracer);
 
-/* Marks the objects of root kinds. */
-void rootset_mark_root_objects(struct midden_tracer *tracer);
+/* The world stopped, no span in a cache: marks the objects of root kinds. */
+void rootset_mark_root_objects_stw(struct midden_tracer *tracer);
 
 #endif

@@ -73,7 +73,7 @@ static unsigned markers_for_sets(void) {
 }
 
 static void each_set(void (*job)(void *argument, unsigned marker)) {
-  special_restart_stw();
+  special_restart();
   markers_run(markers_for_sets(), job, NULL);
 }
 
@@ -88,7 +88,7 @@ static void push(struct special **list, struct special *record) {
 
 /* ---- roots ---- */
 
-void settle_begin_stw(void) { special_restart_stw(); }
+void settle_begin(void) { special_restart(); }
 
 void settle_mark_queue_stw(struct midden_tracer *tracer) { calls_mark_roots(tracer); }
 
@@ -105,7 +105,7 @@ static bool mark_finalizer_argument(struct special *record, bool marked, void *a
 
 static void mark_finalizer_arguments(struct special_set *set, void *argument, unsigned marker) {
   (void)marker;
-  if (set->refers && set->counts[SPECIAL_FINALIZER] != 0) special_filter_stw(set, mark_finalizer_argument, argument);
+  if (set->refers && set->counts[SPECIAL_FINALIZER] != 0) special_filter(set, mark_finalizer_argument, argument);
 }
 
 void settle_mark_share_stw(struct midden_tracer *tracer) {
@@ -128,14 +128,14 @@ static bool has_values(const struct special_set *set) {
 
 static bool mark_value(struct special *record, bool marked, void *argument) {
   if (!marked) return true;
-  if (record->kind == SPECIAL_EPHEMERON) cell_mark_values_stw(argument, record);
-  if (record->kind == SPECIAL_CLEANUP) cleanup_mark_arguments_stw(argument, record);
+  if (record->kind == SPECIAL_EPHEMERON) cell_mark_values(argument, record);
+  if (record->kind == SPECIAL_CLEANUP) cleanup_mark_arguments(argument, record);
   return true;
 }
 
 static void mark_values(struct special_set *set, void *argument, unsigned marker) {
   (void)marker;
-  if (has_values(set)) special_filter_stw(set, mark_value, argument);
+  if (has_values(set)) special_filter(set, mark_value, argument);
 }
 
 static void mark_new_values(struct special_set *set, void *argument, unsigned marker) {
@@ -159,9 +159,9 @@ void settle_mark_consequences(struct midden_tracer *tracer, uintptr_t object) {
   const struct span *span = object_span(object);
   lock_acquire(special_lock(span));
   struct special *record = special_find_locked(span, object, SPECIAL_EPHEMERON);
-  if (record != NULL) cell_mark_values_stw(tracer, record);
+  if (record != NULL) cell_mark_values(tracer, record);
   record = special_find_locked(span, object, SPECIAL_CLEANUP);
-  if (record != NULL) cleanup_mark_arguments_stw(tracer, record);
+  if (record != NULL) cleanup_mark_arguments(tracer, record);
   lock_release(special_lock(span));
 }
 
@@ -171,7 +171,7 @@ static void mark_all_values(const struct settle_markers *markers, special_visit_
   if (special_totals[SPECIAL_CLEANUP] == 0 && special_totals[SPECIAL_EPHEMERON] == 0) return;
   mark_watch(true);
   do {
-    special_restart_stw();
+    special_restart();
     work_begin();
     markers_run(settling.markers.count, values_job, &visit);
     drain();
@@ -199,7 +199,7 @@ static bool mark_dead_argument(struct special *record, bool marked, void *argume
   (void)marked; /* as of when the object was met first: it may be marked since */
   (void)argument;
   if (record->kind != SPECIAL_CLEANUP || mark_bit_get(&heap_arena, mark_side(), record->object)) return true;
-  cleanup_mark_arguments_stw(tracer_of(0), record);
+  cleanup_mark_arguments(tracer_of(0), record);
   drain();
   if (!mark_bit_get(&heap_arena, mark_side(), record->object)) return true;
   settling.cleanups_stuck++;
@@ -210,12 +210,12 @@ static bool mark_dead_argument(struct special *record, bool marked, void *argume
 static void mark_dead_arguments(struct special_set *set, void *argument, unsigned marker) {
   (void)marker;
   if (!set->refers || set->counts[SPECIAL_CLEANUP] == 0 || slots_all_marked(set->span)) return;
-  special_filter_stw(set, mark_dead_argument, argument);
+  special_filter(set, mark_dead_argument, argument);
 }
 
 static void settle_arguments(void) {
   do {
-    special_restart_stw();
+    special_restart();
     special_visit_share_stw(mark_dead_arguments, NULL, 0);
   } while (mark_watch_was_incomplete());
 }
@@ -235,10 +235,10 @@ static bool clear_unreachable(struct special *record, bool marked, void *argumen
   switch (record->kind) {
     case SPECIAL_WEAK:
     case SPECIAL_EPHEMERON:
-      cell_target_died_stw(record);
+      cell_target_died(record);
       break;
     case SPECIAL_LINK_BEFORE:
-      weak_target_died_stw(record);
+      weak_target_died(record);
       break;
     case SPECIAL_FINALIZER:
       call_from(record)->next = found->finalizers;
@@ -258,7 +258,7 @@ static void clear_set(struct special_set *set, void *argument, unsigned marker) 
   (void)argument;
   set->has_dead = false;
   if (slots_all_marked(set->span)) return; /* most spans; their bits are read sooner than their records */
-  special_filter_stw(set, clear_unreachable, &(struct clearing){&settling.found[marker], set});
+  special_filter(set, clear_unreachable, &(struct clearing){&settling.found[marker], set});
 }
 
 static void clear_job(void *argument, unsigned marker) { special_visit_share_stw(clear_set, argument, marker); }
@@ -285,13 +285,13 @@ static struct call *take_finalizers(size_t *count) {
   return all;
 }
 
-/* How many there are to settle. */
 static size_t marked_bytes(void) {
   struct tally all = {0};
   for (unsigned i = 0; i < settling.markers.count; i++) tally_add(&all, &tracer_of(i)->marked);
   return tally_bytes(&all);
 }
 
+/* How many there are to settle. */
 static size_t begin_finalizers(void) {
   size_t count;
   settling.finalizers =
@@ -321,9 +321,9 @@ static bool bury(struct special *record, bool marked, void *argument) {
   struct found *found = argument;
   if (marked) return true;
   if (record->kind == SPECIAL_LINK_AFTER) {
-    weak_target_died_stw(record);
+    weak_target_died(record);
   } else if (record->kind == SPECIAL_HOLDER) {
-    weak_holder_died_stw(record, &found->orphans);
+    weak_holder_died(record, &found->orphans);
   } else if (record->kind == SPECIAL_CLEANUP) {
     push(&found->cleanups, record);
     return false;
@@ -336,7 +336,7 @@ static bool bury(struct special *record, bool marked, void *argument) {
 
 static void bury_set(struct special_set *set, void *argument, unsigned marker) {
   (void)argument;
-  if (set->has_dead) special_filter_stw(set, bury, &settling.found[marker]);
+  if (set->has_dead) special_filter(set, bury, &settling.found[marker]);
 }
 
 static void bury_job(void *argument, unsigned marker) { special_visit_share_stw(bury_set, argument, marker); }
@@ -364,7 +364,7 @@ static void queue_cleanups(void) {
     settling.found[i].cleanups = NULL;
     for (struct special *next; first != NULL; first = next) {
       next = first->next;
-      cleanup_queue_stw(first);
+      cleanup_queue(first);
     }
   }
 }
@@ -474,7 +474,7 @@ static void mark_values_ahead(struct special_set *set, void *argument, unsigned 
   (void)marker;
   if (!has_values(set)) return;
   struct values_ahead ahead = {.tracer = argument, .all = true};
-  special_filter_stw(set, mark_value_ahead, &ahead);
+  special_filter(set, mark_value_ahead, &ahead);
   if (!ahead.all) set->marking = 0;
 }
 
@@ -514,7 +514,7 @@ static void note_suspect(uintptr_t object) {
 static void mark_argument_running(uintptr_t object, void *tracer) {
   bool was_marked = mark_bit_get(&heap_arena, mark_side(), object);
   struct special *record = lock_cleanup(object);
-  if (record != NULL) cleanup_mark_arguments_stw(tracer, record);
+  if (record != NULL) cleanup_mark_arguments(tracer, record);
   unlock_cleanup(object);
   cycle_drain_alone(tracer);
   if (!was_marked && mark_bit_get(&heap_arena, mark_side(), object)) note_suspect(object);

@@ -9,9 +9,10 @@
  *     the end    what is not marked now is dead: cells leave the lists of their targets, links of AFTER_FINALIZERS are cleared,
  *                cleanups are queued, the specials of the dead leave their sets
  *
- * "values", "clearing" and "the end" each visit the sets in parallel.  All this happens while the world is stopped; what
- * can wait (hash tables, freeing of records, watchers) is done when it runs again, by settle_finish, in short critical
- * sections and before another mark phase can begin. */
+ * "values", "clearing" and "the end" each visit the sets in parallel.  All this happens while the world is stopped; in barrier
+ * mode, and in part in dirty-page mode, beside the program, by one thread (docs/barrier-mode.md, docs/dirty-pages.md).  What can
+ * wait (hash tables, freeing of records, watchers) is done when the world runs, by settle_finish, in short critical sections
+ * and before another mark phase can begin. */
 #ifndef MIDDEN_GC_SETTLE_H
 #define MIDDEN_GC_SETTLE_H
 
@@ -32,18 +33,23 @@ extern bool settle_names_stuck;
 extern size_t settle_finalizer_cycles, settle_cleanups_stuck;
 extern uintptr_t settle_finalizer_cycle; /* ~ an object of the first of them; 0: there are none */
 
-/* A mark phase, the world stopped: first; then by one marker; then by each for its share. */
-void settle_begin_stw(void);
+/* Before a mark phase. */
+void settle_begin(void);
+
+/* ---- the world stopped ---- */
+
+/* "roots": the queue of calls, by one marker; the arguments of finalizers, by each marker for its share. */
 void settle_mark_queue_stw(struct midden_tracer *tracer);
 void settle_mark_share_stw(struct midden_tracer *tracer);
 
-/* The world stopped, the heap marked by the first `markers` of `tracers`; `drain` marks all that is grey, alone.  First
- * "values": then all is marked that is reachable.  Then the rest. */
+/* Who marked the heap: the first `count` of `tracers`; `drain` marks all that is grey, alone. */
 struct settle_markers {
   struct midden_tracer *tracers;
   unsigned count;
   void (*drain)(struct midden_tracer *tracer);
 };
+
+/* "values": then all is marked that is reachable.  And the rest. */
 void settle_values_stw(const struct settle_markers *markers);
 void settle_dead_stw(const struct settle_markers *markers);
 
@@ -54,40 +60,55 @@ bool settle_finalizers(finalizer_drain_fn *drain);
 void settle_end_stw(void);
 
 /* After "clearing": the world may run before all finalizers are settled: not where links of AFTER_FINALIZERS lead to what is not
- * marked, since the program reads those words, and must find dead objects in none.  Leaves the stop, in which case the end is this
- * one. */
+ * marked, since the program reads those words, and must find dead objects in none.  Leaves the stop; then the end is
+ * settle_end_running. */
 bool settle_may_leave_stop(void);
 void settle_leave_stop(void);
 void settle_end_running(void);
 
-/* The same while the world runs: docs/barrier-mode.md.  The roots among specials.  "Values" as of now, which are grey then, for all
- * markers to scan what they lead to; how many.  "Values" with all that follows, by one marker;
- * false if there was no memory for that: to be called again.  "Arguments", likewise, where all that is reachable is marked, and once
- * in a cycle; true if anything was marked.  If there are suspects then, and no thread has marked anything meanwhile, they are those
- * that are stuck.  And what becomes of the dead. */
+/* ---- the world running ---- */
+
+/* "roots". */
 void settle_mark_roots_running(struct midden_tracer *tracer);
+
+/* "values" as of now.  The first makes them grey, for all markers to scan what they lead to, and returns how many they are.  The
+ * second marks them with all that follows, by one marker; false where there was no memory for that: to be called again. */
 uint64_t settle_grey_values_running(struct midden_tracer *tracer);
 bool settle_mark_values_running(struct midden_tracer *tracer);
+
+/* "arguments", when all is marked that is reachable, and once in a cycle; true if anything was marked.  An object that is marked by
+ * it, as it seems by its own cleanup's argument, is a suspect.  Where no thread has marked anything meanwhile, the suspects are
+ * stuck, and are to be counted. */
 bool settle_mark_arguments_running(struct midden_tracer *tracer);
 bool settle_has_suspects_running(void);
 void settle_count_stuck_running(void);
+
+/* "clearing", "finalizers" and "the end". */
 void settle_dead_running(const struct settle_markers *markers);
 
-/* Dirty-page mode, before the stop, which settles all the same: "roots" and "values" as of now are grey then; how many.  And how many
- * specials may refer to the heap: there is news as far as they become more.  Of "roots" the stop marks what came to be since, as far as
- * that is known: nothing of the queue where no call came to it, nothing of sets whose finalizers were given no arguments.  So of
- * "values", where all objects of a set were marked. */
+/* ---- dirty-page mode: ahead of the stop, which settles all the same ---- */
+
+/* Makes "roots" and "values" as of now grey; how many. */
 uint64_t settle_grey_ahead_running(struct midden_tracer *tracer);
+
+/* How many specials may refer to the heap: there is news as far as they become more. */
 size_t settle_referring(void);
+
+/* In the stop: what came to be since, as far as that is known.  Nothing is marked of the queue where no call came to it, nor of sets
+ * whose finalizers were given no arguments; of "values", nothing of sets whose objects were all marked. */
 void settle_mark_new_queue_stw(struct midden_tracer *tracer);
 void settle_mark_new_share_stw(struct midden_tracer *tracer);
 void settle_new_values_stw(const struct settle_markers *markers);
 
-/* After settling: bytes that are marked for finalizers alone, which are to run or stand in cycles. */
+/* ---- afterwards ---- */
+
+/* Bytes that were marked for finalizers alone, which are to run or stand in cycles. */
 size_t settle_dying_bytes(void);
 
 /* The world runs again; the collector lock is held. */
 void settle_finish(struct mutator *self);
+
+/* ---- for others ---- */
 
 /* Whether there are any ephemerons or cleanups: any object that is marked may be one's. */
 bool settle_may_have_values(void);

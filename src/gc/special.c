@@ -301,7 +301,7 @@ void special_remove_locked(struct span *span, struct special *record) {
 
 /* ---- the collector's ---- */
 
-void special_restart_stw(void) { atomic_store_relaxed(&registry.next, (size_t)0); }
+void special_restart(void) { atomic_store_relaxed(&registry.next, (size_t)0); }
 
 size_t special_set_count_stw(void) { return registry.count; }
 
@@ -327,7 +327,7 @@ static void count_dropped(struct special_set *set, const uint16_t *dropped) {
   }
 }
 
-void special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument) {
+void special_filter(struct special_set *set, special_keep_fn *keep, void *argument) {
   uint16_t dropped[SPECIAL_KINDS] = {0};
   uintptr_t object = 0;
   bool marked = false;
@@ -432,7 +432,7 @@ static void find_unmarked(struct span *span, struct unmarked *unmarked) {
   unmarked->count = 0;
   lock_acquire(special_lock(span));
   struct special_set *set = span->specials;
-  if (set->refers && set->counts[unmarked->kind] != 0) special_filter_stw(set, note_unmarked, unmarked);
+  if (set->refers && set->counts[unmarked->kind] != 0) special_filter(set, note_unmarked, unmarked);
   lock_release(special_lock(span));
 }
 

@@ -101,11 +101,17 @@ void special_note_referring_locked(struct special_set *set);
 
 /* ---- the world stopped ---- */
 
-/* Each set is visited once by one marker.  `visit` may change its set by special_filter_stw alone. */
+/* Each set is visited once by one marker.  `visit` may change its set by special_filter alone. */
 typedef void special_visit_fn(struct special_set *set, void *argument, unsigned marker);
-void special_restart_stw(void);                                                         /* all sets are to be visited */
+void special_restart(void); /* before: all sets are to be visited */
 void special_visit_share_stw(special_visit_fn *visit, void *argument, unsigned marker); /* until none is left */
 size_t special_set_count_stw(void);
+
+/* Drops the sets in which nothing is left. */
+void special_drop_empty_sets_stw(void);
+
+/* Checks the invariants above, and that every object lives. */
+void special_verify_stw(void);
 
 /* ---- the world running, the collector lock held ---- */
 
@@ -124,22 +130,16 @@ bool special_visit_some_running(size_t *place, size_t most, special_visit_fn *vi
 typedef void special_object_fn(uintptr_t object, void *argument);
 void special_visit_unmarked_running(enum special_kind kind, special_object_fn *visit, void *argument);
 
-/* ---- either ---- */
+/* ---- either: the world stopped, or the stripe held ---- */
 
 /* Calls `keep` for each record in the list of a set, in order, with whether its object is marked; takes out those for
  * which it returns false.  What becomes of them, and of the ring behind them, is for `keep` to decide: it may set their
  * `next`. */
 typedef bool special_keep_fn(struct special *record, bool marked, void *argument);
-void special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument);
+void special_filter(struct special_set *set, special_keep_fn *keep, void *argument);
 
-/* Moves a record that is first of its object, and alone of its kind, to the next kind.  The stripe is held. */
+/* Moves a record that is first of its object, and alone of its kind, to the next kind. */
 void special_set_kind(struct special *record, enum special_kind kind);
-
-/* Drops the sets in which nothing is left. */
-void special_drop_empty_sets_stw(void);
-
-/* Checks the invariants above, and that every object lives. */
-void special_verify_stw(void);
 
 /* ---- watching ---- */
 

@@ -50,8 +50,6 @@ void stacks_visit_parked_stw(stacks_visit_fn *visit, void *argument) {
     visit_parked(stack_from(link), visit, argument);
 }
 
-static void mark_stack(void *tracer, struct os_range range) { mark_range(tracer, range, true); }
-
 void stacks_mark_parked(const struct midden_stack *stack, struct midden_tracer *tracer) {
   visit_parked(stack, mark_stack, tracer);
 }

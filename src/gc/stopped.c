@@ -33,7 +33,7 @@ static void mark_job(void *argument, unsigned marker) {
 static void mark_heap(struct cycle *cycle) {
   struct midden_tracer *first = &collector.tracers[0];
   uint64_t start = os_now_ns();
-  rootset_mark_root_objects(first);
+  rootset_mark_root_objects_stw(first);
   settle_mark_queue_stw(first);
   cycle_report_program_roots(first);
   rootset_mark_told_stw(first);
@@ -49,7 +49,7 @@ static void mark_heap(struct cycle *cycle) {
 static void finish(struct cycle *cycle) {
   struct tally marked = {0};
   cycle_count_marked(cycle, &marked);
-  mark_close_by_hand_stw(&marked);
+  mark_close_by_hand(&marked);
   ledger_close_cycle_stw(&marked);
   atomic_store_relaxed(&account_live_bytes, tally_bytes(&marked));
   cycle_finish(cycle, &marked, 0);
@@ -64,7 +64,7 @@ static void forget_old(void) {
 
 /* Nothing was marked yet but the slots of the caches' windows: that is taken back. */
 static void abandon(void) {
-  mark_close_by_hand_stw(NULL);
+  mark_close_by_hand(NULL);
   cycle_clear_marks();
 }
 

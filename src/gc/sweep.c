@@ -94,7 +94,7 @@ void sweep_revise(void) {
   lock_release(&sweep.lock);
 }
 
-void sweep_begin_stw(void) {
+void sweep_begin(void) {
   ASSERT(swept_pages() == sweep.before.begun_pages); /* each span once */
   struct pageheap_stats pages;
   pageheap_read_stats(&heap_pages, &pages);

@@ -1,6 +1,6 @@
 /* Sweeping policy: who sweeps what when.  How one span is swept is alloc/central.h's and span/slots.h's.
  *
- * At the end of a mark phase every span in use is unswept (sweep_begin_stw).  By the next one every span must be swept.
+ * At the end of a mark phase every span in use is unswept (sweep_begin).  By the next one every span must be swept.
  * Who does it:
  *
  *     the collecting thread   large objects, right after the cycle, a few hundred at most: their pages serve at once
@@ -46,8 +46,8 @@
 /* Some tens of microseconds at most: 64 spans of small objects that all have to be given back. */
 enum { SWEEP_STEP_PAGES = 64 };
 
-/* After marking, the world stopped, the goal set: what was swept is now unswept. */
-void sweep_begin_stw(void);
+/* After marking, the goal set, no thread in a critical section: what was swept is now unswept. */
+void sweep_begin(void);
 
 /* The goal has changed: spreads what is left to be swept over what is left to be allocated.  Critical sections. */
 void sweep_revise(void);

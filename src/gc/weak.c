@@ -249,7 +249,7 @@ void weak_object_freed(uintptr_t object) {
 void weak_lock_links(void) { lock_acquire(&links_lock); }
 void weak_unlock_links(void) { lock_release(&links_lock); }
 
-void weak_target_died_stw(struct special *first) {
+void weak_target_died(struct special *first) {
   struct weak_link *record = (struct weak_link *)first;
   do {
     /* The word may lie in an object that is dead too; its memory is still there. */
@@ -260,7 +260,7 @@ void weak_target_died_stw(struct special *first) {
   } while (&record->many.special != first);
 }
 
-void weak_holder_died_stw(struct special *special, struct weak_link **died) {
+void weak_holder_died(struct special *special, struct weak_link **died) {
   struct weak_holder *holder = (struct weak_holder *)special;
   for (struct weak_link *record = holder->first, *next; record != NULL; record = next) {
     next = record->holder_next;

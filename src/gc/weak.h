@@ -48,8 +48,8 @@ void weak_unlock_links(void);
 
 /* The world stopped, or the links locked and the stripe held.  Both are given a record that was just taken out of its
  * object's list. */
-void weak_target_died_stw(struct special *first);
-void weak_holder_died_stw(struct special *holder, struct weak_link **died);
+void weak_target_died(struct special *first);
+void weak_holder_died(struct special *holder, struct weak_link **died);
 
 /* The world running, after both; critical sections. */
 void weak_forget_died_holders(struct weak_link **died, size_t max);

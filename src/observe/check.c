@@ -324,7 +324,7 @@ static void read_specials(const struct span *span, uintptr_t object) {
   if (ephemerons != NULL) cell_visit_stw(ephemerons, key_reached, NULL);
   struct special *cleanups = special_find_locked(span, object, SPECIAL_CLEANUP);
   walk.from = object | FROM_CLEANUP;
-  if (cleanups != NULL) cleanup_mark_arguments_stw(&walk.tracer, cleanups);
+  if (cleanups != NULL) cleanup_mark_arguments(&walk.tracer, cleanups);
 }
 
 static void read_grey(void) {
@@ -373,7 +373,7 @@ static void read_roots(void) {
   walk.from = FROM_QUEUE;
   settle_mark_queue_stw(&walk.tracer);
   walk.from = FROM_FINALIZER;
-  settle_begin_stw();
+  settle_begin();
   settle_mark_share_stw(&walk.tracer);
 }
 

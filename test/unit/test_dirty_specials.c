@@ -95,8 +95,8 @@ static size_t intact;                      /* finalized objects */
 /* The names are the linker's. */
 uint64_t __real_calls_mark_roots(struct midden_tracer *tracer);
 uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer);
-void __real_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument);
-void __wrap_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument);
+void __real_special_filter(struct special_set *set, special_keep_fn *keep, void *argument);
+void __wrap_special_filter(struct special_set *set, special_keep_fn *keep, void *argument);
 void __real_rounds_run(struct cycle *running);
 void __wrap_rounds_run(struct cycle *running);
 
@@ -105,10 +105,10 @@ uint64_t __wrap_calls_mark_roots(struct midden_tracer *tracer) {
   return __real_calls_mark_roots(tracer);
 }
 
-void __wrap_special_filter_stw(struct special_set *set, special_keep_fn *keep, void *argument) {
+void __wrap_special_filter(struct special_set *set, special_keep_fn *keep, void *argument) {
   size_t *count = collector_phase() == COLLECTOR_MARK ? &sets_stopped : &sets_settled;
   if (world_is_stopped()) atomic_add_relaxed(count, (size_t)1);
-  __real_special_filter_stw(set, keep, argument);
+  __real_special_filter(set, keep, argument);
 }
 
 /* The one thread of the program waits for the collection: it is as good as stopped. */
