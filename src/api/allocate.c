@@ -52,23 +52,39 @@ static void *fail(size_t bytes) {
   return handler == NULL ? NULL : handler(bytes);
 }
 
-/* What can be tried, in this order, when there is no memory; false when nothing is left to try. */
-static bool try_harder(struct mutator *self, unsigned attempt) {
-  switch (attempt) {
-    case 0:
-      collector_collect(COLLECT_OUT_OF_MEMORY, NULL, NULL);
-      return true;
-    case 1:
-      sweep_finish(self);
-      return true;
-    case 2:
-      /* What finalizers kept may be free now. */
-      collector_collect(COLLECT_FORCED, NULL, NULL);
-      sweep_finish(self);
-      return true;
-    default:
-      return false;
-  }
+/* How often an allocation has found none, and the pages that were in use when it was done with looking for some. */
+struct shortage {
+  unsigned count;
+  size_t in_use_bytes;
+};
+
+enum { LAST_RESORTS = 3, SHORTAGES_MOST = 64 };
+
+static size_t in_use_bytes(struct mutator *self) {
+  struct pageheap_stats pages;
+  mutator_enter(self);
+  pageheap_read_stats(&heap_pages, &pages);
+  mutator_leave(self);
+  return pages.in_use_bytes;
+}
+
+/* Whether other threads may have taken what the last collection has freed: pages, or as much as `bytes` of objects. */
+static bool was_taken(struct mutator *self, size_t bytes, const struct shortage *shortage) {
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes), marked_bytes = collector_marked_bytes();
+  return in_use_bytes(self) > shortage->in_use_bytes ||
+         (live_bytes > marked_bytes && live_bytes - marked_bytes > bytes);
+}
+
+/* What can be tried, in this order, when there is no memory; false when nothing is left to try.  What is freed may be gone before this
+ * thread has its turn: as long as that may be so it tries again. */
+static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
+  unsigned count = shortage->count++;
+  if (count >= LAST_RESORTS && (count >= SHORTAGES_MOST || !was_taken(self, bytes, shortage))) return false;
+  /* The second of two collections: what finalizers kept may be free now. */
+  if (count != 1) collector_collect(count == 2 ? COLLECT_FORCED : COLLECT_OUT_OF_MEMORY, NULL, NULL);
+  if (count != 0) sweep_finish(self);
+  shortage->in_use_bytes = in_use_bytes(self);
+  return true;
 }
 
 /* ---- what is due ---- */
@@ -131,7 +147,7 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
   if (UNLIKELY(self == NULL)) return NULL;
   size_t slot_bytes = aligned_slot_bytes(guard_slot_bytes(kind, bytes), alignment);
   pay_dues(self, bytes);
-  for (unsigned attempt = 0;; attempt++) {
+  for (struct shortage shortage = {0};;) {
     bool is_sampled = false;
     mutator_enter(self);
     void *slot = take_slot(self, kind, slot_bytes, alignment, &is_sampled);
@@ -139,7 +155,7 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
     mutator_leave(self);
     if (UNLIKELY(is_sampled)) profile_record(self, slot, __builtin_return_address(0));
     if (slot != NULL) return slot;
-    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return NULL;
+    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, slot_bytes, &shortage)) return NULL;
   }
 }
 
@@ -150,13 +166,13 @@ ALWAYS_INLINE void *make_small(unsigned kind, unsigned size_class, size_t bytes)
   if (UNLIKELY(self == NULL)) return NULL;
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, GRANULE_BYTES);
   pay_dues(self, cache_window_bytes(size_class_bytes[size_class]));
-  for (unsigned attempt = 0;; attempt++) {
+  for (struct shortage shortage = {0};;) {
     mutator_enter(self);
     enum cache_filled filled = cache_refill(&self->cache, kind, size_class);
     mutator_leave(self);
     if (LIKELY(filled == CACHE_FILLED)) return bump(self, kind, size_class);
     if (filled == CACHE_SAMPLED) return profile_record(self, bump(self, kind, size_class), __builtin_return_address(0));
-    if (!try_harder(self, attempt)) return NULL;
+    if (!try_harder(self, bytes, &shortage)) return NULL;
   }
 }
 
@@ -191,7 +207,7 @@ ALWAYS_INLINE void *make_large(unsigned kind, size_t bytes, size_t alignment) {
   if (UNLIKELY(guard_active)) return alloc_guarded(kind, bytes, alignment);
   collector_press_for(self, bytes);
   pay_dues(self, bytes);
-  for (unsigned attempt = 0;; attempt++) {
+  for (struct shortage shortage = {0};;) {
     struct large large;
     mutator_enter(self);
     bool allocated = large_alloc(&self->cache, kind, bytes, alignment, &large);
@@ -202,7 +218,7 @@ ALWAYS_INLINE void *make_large(unsigned kind, size_t bytes, size_t alignment) {
       if (UNLIKELY(is_sampled)) profile_record(self, large.start, __builtin_return_address(0));
       return large.start;
     }
-    if (bytes > PTRDIFF_MAX || !try_harder(self, attempt)) return NULL;
+    if (bytes > PTRDIFF_MAX || !try_harder(self, bytes, &shortage)) return NULL;
   }
 }
 

@@ -311,6 +311,8 @@ bool collector_collect_idle(uint32_t *request) {
   return true;
 }
 
+size_t collector_marked_bytes(void) { return atomic_load_relaxed(&collector.totals.marked_bytes); }
+
 uint64_t collector_worked_until_ns(uint64_t now_ns) {
   return atomic_load_relaxed(&collector.owner) != 0 ? now_ns : atomic_load_relaxed(&collector.ended_ns);
 }

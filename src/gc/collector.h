@@ -157,6 +157,9 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
  * driver_has_served tells whether it is over. */
 bool collector_collect_idle(uint32_t *request);
 
+/* By the last cycle; any thread. */
+size_t collector_marked_bytes(void);
+
 /* When the last cycle ended; now, if there is one under way.  0: there was none. */
 uint64_t collector_worked_until_ns(uint64_t now_ns);
 

@@ -1,0 +1,78 @@
+/* Many threads in a heap that may not grow, of which most is garbage: no small allocation fails.  What a collection had freed was
+ * gone before the thread that had waited for it had its turn, and after two collections it was told that there was no memory.  (A
+ * large object may find no place between those that live.)
+ *
+ * Each mode is a child of its own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "midden/barrier.h"
+#include "support/heap_test.h"
+
+#define MIB ((size_t)1 << 20)
+
+enum { THREADS = 48, SLOTS = 2000, SMALL_BYTES = 400, LARGE_ONE_IN = 2000, STEPS = 200000, CHILD_SECONDS = 200 };
+
+static size_t steps_left, refused; /* atomic */
+
+static void *work(void *argument) {
+  struct rng rng = {test_seed_value + (uintptr_t)argument};
+  void **ring = midden_alloc(SLOTS * sizeof *ring);
+  REQUIRE(ring != NULL, "no memory");
+  while ((ptrdiff_t)__atomic_fetch_sub(&steps_left, 1, __ATOMIC_RELAXED) > 0) {
+    bool is_large = rng_one_in(&rng, LARGE_ONE_IN);
+    void *object = midden_alloc(is_large ? 4 * MIB : 16 + rng_below(&rng, SMALL_BYTES));
+    if (object != NULL && !is_large) midden_store(&ring[rng_below(&rng, SLOTS)], object);
+    if (object == NULL && !is_large) __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+  }
+  return NULL;
+}
+
+static int run_threads(void *mode) {
+  struct midden_options options = {
+      .size = sizeof options, .mode = *(enum midden_mode *)mode, .max_heap_bytes = 64 * MIB};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  pthread_t threads[THREADS];
+  steps_left = test_steps(STEPS);
+  for (uintptr_t i = 0; i < THREADS; i++)
+    REQUIRE(pthread_create(&threads[i], NULL, work, (void *)i) == 0, "pthread_create");
+  for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  REQUIRE(refused == 0, "%zu small objects of %zu were refused", refused, test_steps(STEPS));
+  midden_verify();
+  return 0;
+}
+
+static void run_mode(enum midden_mode mode) {
+  test_child_succeeds("threads in a small heap", run_threads, &mode, CHILD_SECONDS);
+}
+
+static void with_the_world_stopped(void **state) {
+  (void)state;
+  run_mode(MIDDEN_MODE_STW);
+}
+
+static void with_barrier(void **state) {
+  (void)state;
+  run_mode(MIDDEN_MODE_BARRIER);
+}
+
+static void with_written_pages(void **state) {
+  (void)state;
+  run_mode(MIDDEN_MODE_DIRTY);
+}
+
+int main(void) {
+  setenv("MIDDEN_DEBUG", "notools", 0); /* guards take memory of their own */
+  test_start("stress/shortage");
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(with_the_world_stopped),
+      cmocka_unit_test(with_barrier),
+      cmocka_unit_test(with_written_pages),
+  };
+  return test_run_group(tests);
+}
