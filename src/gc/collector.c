@@ -197,12 +197,19 @@ static void put_off(size_t live_bytes) {
   atomic_store_relaxed(&account_trigger_bytes, add_saturating(live_bytes, pacer_headroom(live_bytes)));
 }
 
+/* Where growth alone would ask for a cycle; one that is to run beside the program starts before its goal. */
+static size_t unlimited_trigger(void) {
+  size_t marked_bytes = collector.totals.marked_bytes;
+  size_t goal_bytes = pacer_unlimited_goal(&collector.pacer, marked_bytes);
+  return cycle_runs_beside(2 * marked_bytes) ? assist_trigger(goal_bytes, marked_bytes) : goal_bytes;
+}
+
 /* A cycle that growth does not ask for, only the limit, waits where the collector had its share. */
 static bool is_due(void) {
   if (!account_collection_is_due()) return false;
   if (collector.pacer.memory_limit_bytes == SIZE_MAX) return true;
   size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
-  if (live_bytes >= pacer_unlimited_goal(&collector.pacer, collector.totals.marked_bytes)) return true;
+  if (live_bytes >= unlimited_trigger()) return true;
   charge_limiter(0);
   if (limiter_allows(&collector.limiter, os_process_cpu_ns())) return true;
   put_off(live_bytes);
