@@ -1,6 +1,6 @@
 /* Many threads in a heap that may not grow, of which most is garbage: no small allocation fails.  What a collection had freed was
  * gone before the thread that had waited for it had its turn, and after two collections it was told that there was no memory.  (A
- * large object may find no place between those that live.)
+ * large object may find no place between those that live; and of those, one for each thread may be kept by a stale word.)
  *
  * Each mode is a child of its own. */
 #include <setjmp.h>
@@ -16,7 +16,15 @@
 
 #define MIB ((size_t)1 << 20)
 
-enum { THREADS = 48, SLOTS = 2000, SMALL_BYTES = 400, LARGE_ONE_IN = 2000, STEPS = 200000, CHILD_SECONDS = 200 };
+enum {
+  THREADS = 48,
+  SLOTS = 2000,
+  SMALL_BYTES = 400,
+  LARGE_BYTES = 512 << 10,
+  LARGE_ONE_IN = 500,
+  STEPS = 200000,
+  CHILD_SECONDS = 200
+};
 
 static size_t steps_left, refused; /* atomic */
 
@@ -26,7 +34,7 @@ static void *work(void *argument) {
   REQUIRE(ring != NULL, "no memory");
   while ((ptrdiff_t)__atomic_fetch_sub(&steps_left, 1, __ATOMIC_RELAXED) > 0) {
     bool is_large = rng_one_in(&rng, LARGE_ONE_IN);
-    void *object = midden_alloc(is_large ? 4 * MIB : 16 + rng_below(&rng, SMALL_BYTES));
+    void *object = midden_alloc(is_large ? LARGE_BYTES : 16 + rng_below(&rng, SMALL_BYTES));
     if (object != NULL && !is_large) midden_store(&ring[rng_below(&rng, SLOTS)], object);
     if (object == NULL && !is_large) __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
   }
