@@ -16,7 +16,7 @@
 #include "page/arena.h"
 #include "support/heap_test.h"
 
-enum { NODES = 1 << 16, FIBERS = 64, LEAST_STACK_BYTES = 1 };
+enum { NODES = 1 << 13, FIBERS = 64, LEAST_STACK_BYTES = 1 };
 #define PAGE_PLAYED_BYTES ((size_t)64 << 10)
 
 /* ---- the kernel ---- */
