@@ -5,8 +5,8 @@
  * until it is joined; a detached thread's record goes when the thread ends.
  *
  * Records are malloc memory, reported by the root callback.  The list and its records change in midden_locked_call, so
- * never beside a collection, but for `result`, which is one store.  A record is looked up by its thread's id, which
- * cannot be given to another thread before that one was joined. */
+ * never beside a collection, but for `result`, which is one store.  A record is looked up by its thread's id before that is
+ * joined or detached: from then on another thread may have the id. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -71,9 +71,10 @@ static void *spawn_finish_locked(void *argument) {
   return record;
 }
 
-static void *spawn_join_locked(void *thread) {
-  struct spawn_record *record = spawn_find_locked(*(pthread_t *)thread);
-  if (record) spawn_unlink_locked(record);
+static void *spawn_look_up_locked(void *thread) { return spawn_find_locked(*(pthread_t *)thread); }
+
+static void *spawn_join_locked(void *record) {
+  spawn_unlink_locked(record);
   return record;
 }
 
@@ -150,8 +151,9 @@ void GC_pthread_exit(void *result) {
 }
 
 int GC_pthread_join(pthread_t thread, void **result) {
+  void *record = midden_locked_call(spawn_look_up_locked, &thread);
   int error = pthread_join(thread, result);
-  if (error == 0) free(midden_locked_call(spawn_join_locked, &thread));
+  if (error == 0 && record) free(midden_locked_call(spawn_join_locked, record));
   return error;
 }
 

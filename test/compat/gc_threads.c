@@ -98,6 +98,44 @@ static void test_results(void) {
   check_count_dead();
 }
 
+/* A thread that was joined leaves its id to others, which are detached, before the call that joined it has returned: that waits
+ * for collections. */
+enum { MANY_THREADS = 600 };
+static int creators; /* atomic; that are at work */
+
+static void *return_argument(void *argument) { return argument; }
+
+static void *create_and_join(void *argument) {
+  for (int i = 0; i < MANY_THREADS; i++) {
+    pthread_t thread;
+    CHECK_EQUAL(GC_pthread_create(&thread, NULL, return_argument, NULL), 0);
+    CHECK_EQUAL(GC_pthread_join(thread, NULL), 0);
+  }
+  __atomic_fetch_sub(&creators, 1, __ATOMIC_RELAXED);
+  return argument;
+}
+
+static void *create_detached(void *attributes) {
+  for (int i = 0; i < MANY_THREADS; i++) {
+    pthread_t thread;
+    CHECK_EQUAL(GC_pthread_create(&thread, attributes, return_argument, NULL), 0);
+  }
+  __atomic_fetch_sub(&creators, 1, __ATOMIC_RELAXED);
+  return NULL;
+}
+
+static void test_ids_used_again(void) {
+  pthread_attr_t attributes;
+  pthread_t threads[THREADS];
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  creators = THREADS;
+  for (int i = 0; i < THREADS; i++)
+    CHECK_EQUAL(GC_pthread_create(&threads[i], NULL, i % 2 ? create_and_join : create_detached, &attributes), 0);
+  while (__atomic_load_n(&creators, __ATOMIC_RELAXED) > 0) GC_gcollect();
+  for (int i = 0; i < THREADS; i++) CHECK_EQUAL(GC_pthread_join(threads[i], NULL), 0);
+}
+
 static sem_t detached_done;
 
 static void *run_detached(void *argument) {
@@ -466,6 +504,7 @@ int main(void) {
   test_created();
   test_argument();
   test_results();
+  test_ids_used_again();
   test_detached();
   test_cancelled();
   test_creator_cancelled();
