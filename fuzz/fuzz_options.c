@@ -144,10 +144,13 @@ static bool reference_words(const char *name, const char *text) {
   return true;
 }
 
-/* Nobody handles these two, and the C library keeps those two to itself. */
+/* Nobody handles the first two, the C library keeps the next two to itself, and the others are for faults. */
 static bool reference_signal(const char *text) {
-  int signal = atoi(text);
-  return signal != SIGKILL && signal != SIGSTOP && signal != 32 && signal != 33;
+  static const int bad[] = {SIGKILL, SIGSTOP, 32, 33, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    if (bad[i] == atoi(text)) return false;
+  }
+  return true;
 }
 
 static bool is_good(const struct variable *variable, const char *text) {

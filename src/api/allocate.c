@@ -52,10 +52,12 @@ static void *fail(size_t bytes) {
   return handler == NULL ? NULL : handler(bytes);
 }
 
-/* How often an allocation has found none, and the pages that were in use when it was done with looking for some. */
+/* How often an allocation has found none; the pages that were in use when it was done with looking for some; and whether there was a
+ * collection: without memory there may be none. */
 struct shortage {
   unsigned count;
   size_t in_use_bytes;
+  bool has_collected;
 };
 
 enum { LAST_RESORTS = 3, SHORTAGES_MOST = 64 };
@@ -70,9 +72,7 @@ static size_t in_use_bytes(struct mutator *self) {
 
 /* Whether other threads may have taken what the last collection has freed: pages, or as much as `bytes` of objects. */
 static bool was_taken(struct mutator *self, size_t bytes, const struct shortage *shortage) {
-  size_t live_bytes = atomic_load_relaxed(&account_live_bytes), marked_bytes = collector_marked_bytes();
-  return in_use_bytes(self) > shortage->in_use_bytes ||
-         (live_bytes > marked_bytes && live_bytes - marked_bytes > bytes);
+  return shortage->has_collected && (in_use_bytes(self) > shortage->in_use_bytes || collector_new_bytes() > bytes);
 }
 
 /* What can be tried, in this order, when there is no memory; false when nothing is left to try.  What is freed may be gone before this
@@ -80,10 +80,12 @@ static bool was_taken(struct mutator *self, size_t bytes, const struct shortage 
 static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
   unsigned count = shortage->count++;
   if (count >= LAST_RESORTS && (count >= SHORTAGES_MOST || !was_taken(self, bytes, shortage))) return false;
+  uint64_t collections = collector_count();
   /* The second of two collections: what finalizers kept may be free now. */
   if (count != 1) collector_collect(count == 2 ? COLLECT_FORCED : COLLECT_OUT_OF_MEMORY, NULL, NULL);
   if (count != 0) sweep_finish(self);
   shortage->in_use_bytes = in_use_bytes(self);
+  shortage->has_collected = collector_count() != collections;
   return true;
 }
 

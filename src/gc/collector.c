@@ -318,7 +318,13 @@ bool collector_collect_idle(uint32_t *request) {
   return true;
 }
 
-size_t collector_marked_bytes(void) { return atomic_load_relaxed(&collector.totals.marked_bytes); }
+uint64_t collector_count(void) { return atomic_load_relaxed(&collector.totals.collections); }
+
+size_t collector_new_bytes(void) {
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes),
+         left_bytes = atomic_load_relaxed(&collector.totals.left_bytes);
+  return live_bytes > left_bytes ? live_bytes - left_bytes : 0;
+}
 
 uint64_t collector_worked_until_ns(uint64_t now_ns) {
   return atomic_load_relaxed(&collector.owner) != 0 ? now_ns : atomic_load_relaxed(&collector.ended_ns);

@@ -102,6 +102,7 @@ struct collector_totals {
   uint64_t by_reason[COLLECT_REASONS];
   uint64_t pauses[COLLECTOR_PAUSE_BUCKETS];
   size_t marked_bytes, marked_objects, goal_bytes;
+  size_t left_bytes; /* what counted as live when the last cycle was over: marked, or new in the cycle */
   uint64_t minor_collections;
   uint64_t limit_yields;   /* collections that the limiter put off */
   uint64_t limit_level_ns; /* what is in its bucket */
@@ -157,8 +158,9 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
  * driver_has_served tells whether it is over. */
 bool collector_collect_idle(uint32_t *request);
 
-/* By the last cycle; any thread. */
-size_t collector_marked_bytes(void);
+/* How many cycles there were, and what has been allocated since the last was over; any thread. */
+uint64_t collector_count(void);
+size_t collector_new_bytes(void);
 
 /* When the last cycle ended; now, if there is one under way.  0: there was none. */
 uint64_t collector_worked_until_ns(uint64_t now_ns);
