@@ -207,13 +207,22 @@ void cell_set_value(struct cell *cell, void *value) { midden_store(&cell->value,
 
 void cell_target_died(struct special *head) { clear_list((struct cell_head *)head); }
 
-/* A slot of which no object was made yet holds zeros. */
+static bool holds_cells(const struct span *span) { return kind_is_cell(atomic_load_relaxed(&span->kind)); }
+
+/* Whether a cell with a target died in a slot that is not free.  One of which no object was made yet holds zeros.  Where the program
+ * runs that one may be given back meanwhile, and another thread make a cell there: it is marked before it has a target, so the mark
+ * is asked for once more behind that.  The span's kind may have been read while it was made; not so behind an allocation bit. */
+static bool has_died(const struct span *span, const struct cell *cell) {
+  uintptr_t slot = (uintptr_t)cell;
+  return !is_marked(slot) && holds_cells(span) && atomic_load_acquire(&cell->target) != 0 && !is_marked(slot);
+}
+
 static void drop_dead_of(const struct span *span, void *unused) {
   (void)unused;
-  if (!kind_is_cell(atomic_load_relaxed(&span->kind)) || slots_all_marked(span)) return;
+  if (!holds_cells(span) || slots_all_marked(span)) return;
   uintptr_t end = span_end(span), cell = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
   for (; cell < end; cell = mark_bits_next(&heap_arena, alloc_side(), cell + GRANULE_BYTES, end)) {
-    if (!is_marked(cell)) detach((struct cell *)cell);
+    if (has_died(span, (const struct cell *)cell)) detach((struct cell *)cell);
   }
 }
 

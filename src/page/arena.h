@@ -108,7 +108,7 @@ static inline struct arena_chunk *arena_chunk_of(const struct arena *arena, uint
 
 /* Chunks of which some page is in the arena. */
 static inline size_t arena_chunk_count(const struct arena *arena) {
-  return (arena->used - arena->start + CHUNK_BYTES - 1) >> CHUNK_SHIFT;
+  return (atomic_load_acquire(&arena->used) - arena->start + CHUNK_BYTES - 1) >> CHUNK_SHIFT;
 }
 
 /* The size of the kernel's huge pages, which is a chunk's; 0 where there are none to be had, or of another size. */

@@ -104,17 +104,23 @@ uint32_t slots_sweep(struct span *span) {
   return span->live_count;
 }
 
+/* Where a span ends that is IN_USE and holds an address; else 0.  A span STACK may be taken back as soon as it was found, and its
+ * structure describe other pages: so the range is read behind the state. */
+static uintptr_t end_if_in_use(const struct span *span, uintptr_t address) {
+  if (span == NULL || span_state(span) != SPAN_IN_USE) return 0;
+  uintptr_t start = atomic_load_relaxed(&span->start);
+  size_t bytes = (size_t)atomic_load_relaxed(&span->page_count) << PAGE_SHIFT;
+  return address - start < bytes ? start + bytes : 0;
+}
+
 void slots_visit_spans(size_t chunk, slots_visit_fn *visit, void *argument) {
   uintptr_t at = heap_arena.start + chunk * CHUNK_BYTES;
   uintptr_t end = min_size(at + CHUNK_BYTES, atomic_load_acquire(&heap_arena.used));
   while (at < end) {
     const struct span *span = arena_span_of(&heap_arena, at);
-    if (span == NULL || span_state(span) != SPAN_IN_USE) {
-      at += PAGE_BYTES;
-      continue;
-    }
-    visit(span, argument);
-    at = atomic_load_relaxed(&span->start) + ((size_t)atomic_load_relaxed(&span->page_count) << PAGE_SHIFT);
+    uintptr_t next = end_if_in_use(span, at);
+    if (next != 0) visit(span, argument);
+    at = next != 0 ? next : at + PAGE_BYTES;
   }
 }
 
