@@ -409,7 +409,7 @@ static void visit_frames(const struct mutator *mutator, mutator_visit_fn *visit,
     return;
   }
   bool is_unknown = base == mutator->stack_base && mutator_is_on_unknown_stack(mutator);
-  if (UNLIKELY(is_unknown) && !os_stack_reaches(mutator->thread_id, mutator->stack, from)) {
+  if (UNLIKELY(is_unknown) && !os_stack_reaches(mutator->stack, from)) {
     visit(argument, os_mapped_stack(mutator->stack)); /* likewise; where the other one ends is not known either */
     return;
   }

@@ -93,9 +93,9 @@ int os_current_stack(struct os_range *stack);
 /* The part of a thread's stack that may be read.  The first thread's is mapped as it grows; how far it may can change. */
 struct os_range os_mapped_stack(struct os_range stack);
 
-/* Whether a thread's stack reaches down to an address below where it began: the first thread's grows as far as its limit allows,
- * which the program may have raised. */
-bool os_stack_reaches(uint32_t thread_id, struct os_range stack, uintptr_t address);
+/* Whether a stack reaches down to an address below where it began: that of the process's first thread grows as far as its limit
+ * allows, which the program may have raised. */
+bool os_stack_reaches(struct os_range stack, uintptr_t address);
 
 /* The calling thread's alternate signal stack, if it runs on that; else empty. */
 struct os_range os_alternate_stack_in_use(void);

@@ -337,11 +337,17 @@ struct os_range os_mapped_stack(struct os_range stack) {
   return stack;
 }
 
+/* Not by the thread's number: in a fork's child the first thread may be one whose stack does not grow. */
+static bool is_first_stack(struct os_range stack) {
+  uintptr_t frames_end = (uintptr_t)__libc_stack_end;
+  return stack.start < frames_end && frames_end <= stack.end;
+}
+
 /* The kernel keeps a gap below it, so all is mapped in between. */
-bool os_stack_reaches(uint32_t thread_id, struct os_range stack, uintptr_t address) {
+bool os_stack_reaches(struct os_range stack, uintptr_t address) {
   enum { STEP_PAGES = 256 };
   unsigned char resident[STEP_PAGES];
-  if (thread_id != (uint32_t)getpid() || address >= stack.start) return false;
+  if (!is_first_stack(stack) || address >= stack.start) return false;
   int saved_errno = errno;
   bool mapped = true;
   uintptr_t low = round_down(stack.start, os_page_bytes()), last = round_down(address, os_page_bytes());

@@ -3,7 +3,9 @@
  * back.)  And the first thread's own stack, grown beyond what it was when the library was loaded. */
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "gc_check.h"
 
@@ -29,10 +31,14 @@ static void check_all(void **slots) {
   for (int i = 0; i < COUNT; i++) CHECK(strcmp(slots[i], "held") == 0);
 }
 
-static void *run_coroutine(void *argument) {
-  void *slots[COUNT];
-  char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static char *map_stack(size_t bytes) {
+  char *stack = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(stack != MAP_FAILED);
+  return stack;
+}
+
+static void run_coroutine_on(char *stack) {
+  void *slots[COUNT];
   held = slots;
   fill(held);
   CHECK_EQUAL(getcontext(&coroutine), 0);
@@ -41,6 +47,11 @@ static void *run_coroutine(void *argument) {
   makecontext(&coroutine, collect_elsewhere, 0);
   swapcontext(&own, &coroutine);
   check_all(held);
+}
+
+static void *run_coroutine(void *argument) {
+  char *stack = map_stack(STACK_BYTES);
+  run_coroutine_on(stack);
   munmap(stack, STACK_BYTES);
   return argument;
 }
@@ -56,6 +67,33 @@ static void test_coroutines(void) {
   for (int i = 0; i < THREADS; i++) CHECK_EQUAL(GC_pthread_create(&threads[i], NULL, run_coroutine, NULL), 0);
   run_coroutine(NULL);
   for (int i = 0; i < THREADS; i++) CHECK_EQUAL(GC_pthread_join(threads[i], NULL), 0);
+}
+
+/* A fork's child has a first thread whose stack does not grow: the coroutine's may lie right below its guard. */
+enum { GUARD_BYTES = 64 << 10, THREAD_BYTES = 1 << 20 };
+
+static void *run_in_child(void *stack) {
+  int status;
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    run_coroutine_on(stack);
+    _exit(0);
+  }
+  CHECK_EQUAL(waitpid(child, &status, 0), child);
+  CHECK_EQUAL(status, 0);
+  return NULL;
+}
+
+static void test_forked(void) {
+  pthread_t thread;
+  pthread_attr_t attributes;
+  char *stacks = map_stack(STACK_BYTES + GUARD_BYTES + THREAD_BYTES), *guard = stacks + STACK_BYTES;
+  CHECK_EQUAL(mprotect(guard, GUARD_BYTES, PROT_NONE), 0);
+  CHECK_EQUAL(pthread_attr_init(&attributes), 0);
+  CHECK_EQUAL(pthread_attr_setstack(&attributes, guard + GUARD_BYTES, THREAD_BYTES), 0);
+  CHECK_EQUAL(GC_pthread_create(&thread, &attributes, run_in_child, stacks), 0);
+  CHECK_EQUAL(GC_pthread_join(thread, NULL), 0);
 }
 
 /* Each call takes 16 KiB of the stack. */
@@ -86,6 +124,7 @@ static void test_grown_stack(void) {
 int main(void) {
   GC_INIT();
   test_coroutines();
+  test_forked();
   test_grown_stack();
   return 0;
 }
