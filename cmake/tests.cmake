@@ -296,6 +296,9 @@ target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow"
 # What test_dirty_split.c looks at.
 target_link_options(test_unit_dirty_split PRIVATE "LINKER:--wrap=os_dirty_scan")
 
+# What other threads take in test_impossible.c.
+target_link_options(test_unit_impossible PRIVATE "LINKER:--wrap=pageheap_read_stats")
+
 # What test_dirty_protect.c is refused.
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
 

@@ -70,9 +70,16 @@ static size_t in_use_bytes(struct mutator *self) {
   return pages.in_use_bytes;
 }
 
-/* Whether other threads may have taken what the last collection has freed: pages, or as much as `bytes` of objects. */
+/* What the heap may hold at most. */
+static size_t capacity_bytes(void) {
+  return min_size(heap_arena.end - heap_arena.start, atomic_load_relaxed(&heap_arena.limit_bytes));
+}
+
+/* Whether other threads may have taken what the last collection has freed: pages, or as much as `bytes` of objects.  Not where
+ * there is no room for so much beside what it has marked. */
 static bool was_taken(struct mutator *self, size_t bytes, const struct shortage *shortage) {
-  return shortage->has_collected && (in_use_bytes(self) > shortage->in_use_bytes || collector_new_bytes() > bytes);
+  if (!shortage->has_collected || add_saturating(collector_marked_bytes(), bytes) > capacity_bytes()) return false;
+  return in_use_bytes(self) > shortage->in_use_bytes || collector_new_bytes() > bytes;
 }
 
 /* What can be tried, in this order, when there is no memory; false when nothing is left to try.  What is freed may be gone before this
@@ -157,7 +164,7 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
     mutator_leave(self);
     if (UNLIKELY(is_sampled)) profile_record(self, slot, __builtin_return_address(0));
     if (slot != NULL) return slot;
-    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, slot_bytes, &shortage)) return NULL;
+    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, max_size(slot_bytes, alignment), &shortage)) return NULL;
   }
 }
 
@@ -220,7 +227,7 @@ ALWAYS_INLINE void *make_large(unsigned kind, size_t bytes, size_t alignment) {
       if (UNLIKELY(is_sampled)) profile_record(self, large.start, __builtin_return_address(0));
       return large.start;
     }
-    if (bytes > PTRDIFF_MAX || !try_harder(self, bytes, &shortage)) return NULL;
+    if (bytes > PTRDIFF_MAX || !try_harder(self, max_size(bytes, alignment), &shortage)) return NULL;
   }
 }
 

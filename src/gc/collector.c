@@ -320,6 +320,8 @@ bool collector_collect_idle(uint32_t *request) {
 
 uint64_t collector_count(void) { return atomic_load_relaxed(&collector.totals.collections); }
 
+size_t collector_marked_bytes(void) { return atomic_load_relaxed(&collector.totals.marked_bytes); }
+
 size_t collector_new_bytes(void) {
   size_t live_bytes = atomic_load_relaxed(&account_live_bytes),
          left_bytes = atomic_load_relaxed(&collector.totals.left_bytes);

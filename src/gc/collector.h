@@ -158,8 +158,9 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
  * driver_has_served tells whether it is over. */
 bool collector_collect_idle(uint32_t *request);
 
-/* How many cycles there were, and what has been allocated since the last was over; any thread. */
+/* How many cycles there were, what the last has marked, and what has been allocated since it was over; any thread. */
 uint64_t collector_count(void);
+size_t collector_marked_bytes(void);
 size_t collector_new_bytes(void);
 
 /* When the last cycle ended; now, if there is one under way.  0: there was none. */
