@@ -1,6 +1,7 @@
 #include "gc/slowing.h"
 
 #include "base/attr.h"
+#include "base/bits.h"
 #include "base/wait.h"
 #include "gc/cycle.h"
 #include "gc/mark.h"
@@ -47,9 +48,9 @@ void slowing_rest(struct mutator *self, size_t bytes) {
   for (size_t i = 0; i <= bytes / REST_BYTES && slowing_is_due(); i++) rest_once(self);
 }
 
-static size_t goal_and(unsigned divisor) {
-  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes);
-  return goal_bytes == SIZE_MAX ? SIZE_MAX : goal_bytes + goal_bytes / divisor;
+static size_t goal_and(unsigned divisor, size_t begun_bytes) {
+  size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes), bytes = max_size(goal_bytes, begun_bytes);
+  return goal_bytes == SIZE_MAX ? SIZE_MAX : bytes + bytes / divisor;
 }
 
 static void stem_beyond(size_t bytes) {
@@ -59,10 +60,12 @@ static void stem_beyond(size_t bytes) {
 /* A memory limit allows none of it. */
 void slowing_stem_growth(void) {
   bool is_limited = collector.pacer.memory_limit_bytes != SIZE_MAX;
-  stem_beyond(is_limited ? atomic_load_relaxed(&collector.totals.goal_bytes) : goal_and(GROWTH_DIVISOR));
+  stem_beyond(is_limited ? atomic_load_relaxed(&collector.totals.goal_bytes) : goal_and(GROWTH_DIVISOR, 0));
 }
 
-void slowing_stem_runaway(void) { stem_beyond(goal_and(RUNAWAY_DIVISOR)); }
+void slowing_stem_runaway(void) { stem_beyond(goal_and(RUNAWAY_DIVISOR, 0)); }
+
+void slowing_stem_runaway_from(size_t begun_bytes) { stem_beyond(goal_and(RUNAWAY_DIVISOR, begun_bytes)); }
 
 void slowing_stem_all(void) { atomic_store_relaxed(&slowing_beyond_bytes, (size_t)0); }
 

@@ -33,6 +33,9 @@ void slowing_stem_growth(void);
  * to take. */
 void slowing_stem_runaway(void);
 
+/* The same in a cycle that may have begun beyond the goal (collections were disabled, or put off): then from there. */
+void slowing_stem_runaway_from(size_t begun_bytes);
+
 /* Whatever its size, until slowing_stop. */
 void slowing_stem_all(void);
 

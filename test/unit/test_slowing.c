@@ -48,6 +48,16 @@ static void a_little_beyond_the_goal_is_let_pass(void **state) {
   require_from(slowing_stem_runaway, GOAL_BYTES + GOAL_BYTES / 8);
 }
 
+static void from_below(void) { slowing_stem_runaway_from(GOAL_BYTES / 2); }
+static void from_beyond(void) { slowing_stem_runaway_from(4 * GOAL_BYTES); }
+
+static void a_cycle_that_begins_beyond_the_goal_counts_from_there(void **state) {
+  (void)state;
+  set_up(GOAL_BYTES, SIZE_MAX);
+  require_from(from_below, GOAL_BYTES + GOAL_BYTES / 8);
+  require_from(from_beyond, 4 * GOAL_BYTES + GOAL_BYTES / 2);
+}
+
 static void under_a_limit_nothing_is(void **state) {
   (void)state;
   set_up(GOAL_BYTES, 2 * GOAL_BYTES);
@@ -110,8 +120,11 @@ static void the_longest_rests_are_one_threads(void **state) {
 int main(void) {
   test_start("unit/slowing");
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_little_beyond_the_goal_is_let_pass), cmocka_unit_test(under_a_limit_nothing_is),
-      cmocka_unit_test(without_a_goal_nobody_is_slowed),      cmocka_unit_test(all_are_slowed_until_it_is_over),
+      cmocka_unit_test(a_little_beyond_the_goal_is_let_pass),
+      cmocka_unit_test(a_cycle_that_begins_beyond_the_goal_counts_from_there),
+      cmocka_unit_test(under_a_limit_nothing_is),
+      cmocka_unit_test(without_a_goal_nobody_is_slowed),
+      cmocka_unit_test(all_are_slowed_until_it_is_over),
       cmocka_unit_test(the_longest_rests_are_one_threads),
   };
   struct midden_options options = {
