@@ -207,7 +207,7 @@ void rootset_mark_thread(const struct mutator *mutator, bool storage, struct mid
 /* By the pages, since the central lists change.  A span that appears behind this walk, or of which its chunk does not tell yet,
  * holds objects only that are black, or of which new_roots tells. */
 static void mark_root_spans(struct midden_tracer *tracer) {
-  for (size_t chunk = 0; heap_arena.start + chunk * CHUNK_BYTES < atomic_load_acquire(&heap_arena.used); chunk++) {
+  for (size_t chunk = 0; chunk < arena_chunk_count(&heap_arena); chunk++) {
     if (atomic_load_relaxed(&heap_arena.chunks[chunk].root_spans) != 0)
       slots_visit_spans(chunk, mark_root_span, tracer);
   }

@@ -310,10 +310,14 @@ int os_current_stack(struct os_range *stack) {
   return 0;
 }
 
-static bool is_mapped(uintptr_t page) {
-  unsigned char resident;
-  return mincore((void *)page, 1, &resident) == 0 || errno != ENOMEM;
+enum { MAPPED_MOST_PAGES = 256 }; /* that are asked for at once */
+
+static bool are_mapped(uintptr_t start, size_t bytes) {
+  unsigned char resident[MAPPED_MOST_PAGES];
+  return mincore((void *)start, bytes, resident) == 0 || errno != ENOMEM;
 }
+
+static bool is_mapped(uintptr_t page) { return are_mapped(page, 1); }
 
 /* Halves what lies between a page that is not mapped and one that is.  In the gap below it the kernel maps nothing else. */
 static uintptr_t find_first_mapped(uintptr_t low, uintptr_t high) {
@@ -345,15 +349,13 @@ static bool is_first_stack(struct os_range stack) {
 
 /* The kernel keeps a gap below it, so all is mapped in between. */
 bool os_stack_reaches(struct os_range stack, uintptr_t address) {
-  enum { STEP_PAGES = 256 };
-  unsigned char resident[STEP_PAGES];
   if (!is_first_stack(stack) || address >= stack.start) return false;
   int saved_errno = errno;
   bool mapped = true;
   uintptr_t low = round_down(stack.start, os_page_bytes()), last = round_down(address, os_page_bytes());
   for (size_t step; mapped && low > last; low -= step) {
-    step = min_size(low - last, STEP_PAGES * os_page_bytes());
-    mapped = mincore((void *)(low - step), step, resident) == 0 || errno != ENOMEM;
+    step = min_size(low - last, MAPPED_MOST_PAGES * os_page_bytes());
+    mapped = are_mapped(low - step, step);
   }
   errno = saved_errno;
   return mapped;
