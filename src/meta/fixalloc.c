@@ -12,7 +12,8 @@ void fixalloc_init(struct fixalloc *allocator, size_t block_bytes, bool zero, en
   CHECK(block_bytes >= sizeof(void *), "fixalloc: blocks of %zu bytes are too small for a link", block_bytes);
   *allocator = (struct fixalloc){0};
   lock_init(&allocator->lock, LOCK_RANK_META);
-  allocator->alignment = block_bytes > 2 * CACHE_LINE_BYTES ? CACHE_LINE_BYTES : BLOCK_ALIGNMENT;
+  bool by_line = block_bytes > 2 * CACHE_LINE_BYTES || is_aligned(block_bytes, CACHE_LINE_BYTES);
+  allocator->alignment = by_line ? CACHE_LINE_BYTES : BLOCK_ALIGNMENT;
   allocator->block_bytes = round_up(block_bytes, allocator->alignment);
   allocator->zero = zero;
   allocator->purpose = purpose;

@@ -24,7 +24,8 @@ struct fixalloc {
 
 void fixalloc_init(struct fixalloc *allocator, size_t block_bytes, bool zero, enum persist_purpose purpose);
 
-/* A block aligned to 16 bytes, or to a cache line if it is larger than two; fresh ones zeroed; NULL where the system has no memory. */
+/* A block aligned to 16 bytes, or to a cache line if it fills some or is larger than two; fresh ones zeroed; NULL where the system
+ * has no memory. */
 void *fixalloc_alloc(struct fixalloc *allocator);
 
 /* The block must be from this allocator. */
