@@ -250,7 +250,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
              barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
-             dirty_growth dirty_specials)
+             dirty_growth dirty_specials dirty_left)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -290,6 +290,10 @@ target_link_options(test_unit_dirty_beside PRIVATE "LINKER:--wrap=rounds_run")
 target_link_options(test_unit_dirty_specials PRIVATE "LINKER:--wrap=calls_mark_roots,--wrap=special_filter"
   "LINKER:--wrap=rounds_run")
 
+# Where test_dirty_left.c has the stop left, what it counts, and where it acts.
+target_link_options(test_unit_dirty_left PRIVATE "LINKER:--wrap=settle_takes_long,--wrap=settle_find_finalizers_stw"
+  "LINKER:--wrap=settle_find_finalizers_running,--wrap=special_filter")
+
 # What test_dirty_allow.c looks at.
 target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow")
 
@@ -321,7 +325,8 @@ target_link_options(test_stress_dirty PRIVATE
 
 # Where the library leaves a stop before all is settled: test_dirty_finalizers.c makes it do so, and lingers.
 target_link_options(test_stress_dirty_finalizers PRIVATE
-  "LINKER:--wrap=settle_clear_stw,--wrap=settle_end_running")
+  "LINKER:--wrap=settle_takes_long,--wrap=settle_find_finalizers_stw"
+  "LINKER:--wrap=settle_end_stw,--wrap=settle_end_running")
 
 target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
 

@@ -9,27 +9,29 @@ enum { MARK_STEP = 256 }; /* calls that are marked with the lock held: who takes
 
 static struct {
   struct lock lock;
-  struct call *first, **last; /* under lock */
-  struct call *to_mark;       /* under lock; the next one, while the queue is marked; who takes it moves this on */
-  uint64_t appended;          /* under lock; ever */
-  size_t count;               /* those not called off; atomic, written under lock */
-} queue = {.lock = LOCK_INIT(LOCK_RANK_CALLS), .last = &queue.first};
+  struct call_list calls; /* under lock */
+  struct call *to_mark;   /* under lock; the next one, while the queue is marked; who takes it moves this on */
+  uint64_t appended;      /* under lock; ever */
+  size_t count;           /* those not called off; atomic, written under lock */
+} queue = {.lock = LOCK_INIT(LOCK_RANK_CALLS)};
 
 bool calls_may_refer(const void *argument) {
   return (uintptr_t)argument - heap_arena.start < heap_arena.end - heap_arena.start;
 }
 
-void calls_append_all(struct call *first, struct call *last, size_t count) {
+void calls_append_all(struct call_list *list) {
   lock_acquire(&queue.lock);
-  last->next = NULL;
-  *queue.last = first;
-  queue.last = &last->next;
-  queue.appended += count;
-  atomic_store_relaxed(&queue.count, queue.count + count);
+  queue.appended += list->count;
+  atomic_store_relaxed(&queue.count, queue.count + list->count);
+  call_list_join(&queue.calls, list);
   lock_release(&queue.lock);
 }
 
-void calls_append(struct call *call) { calls_append_all(call, call, 1); }
+void calls_append(struct call *call) {
+  struct call_list alone = {0};
+  call_list_append(&alone, call);
+  calls_append_all(&alone);
+}
 
 static bool is_called_off(const struct call *call) { return call->finalizer == NULL; }
 
@@ -43,10 +45,10 @@ void calls_cancel_locked(struct call *call) {
 }
 
 static struct call *pop_locked(void) {
-  struct call *call = queue.first;
+  struct call *call = queue.calls.first;
   if (call == NULL) return NULL;
-  queue.first = call->next;
-  if (queue.first == NULL) queue.last = &queue.first;
+  queue.calls.first = call->next;
+  queue.calls.count--;
   if (queue.to_mark == call) queue.to_mark = call->next;
   return call;
 }
@@ -110,7 +112,7 @@ static bool mark_some(struct midden_tracer *tracer) {
 uint64_t calls_mark_roots(struct midden_tracer *tracer) {
   lock_acquire(&queue.lock);
   uint64_t appended = queue.appended;
-  queue.to_mark = queue.first;
+  queue.to_mark = queue.calls.first;
   lock_release(&queue.lock);
   while (mark_some(tracer)) continue;
   return appended;

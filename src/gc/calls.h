@@ -29,6 +29,28 @@ struct call {
 
 static inline struct call *call_from(struct special *record) { return (struct call *)record; }
 
+/* By `next`, in order.  All zero: empty. */
+struct call_list {
+  struct call *first, *last;
+  size_t count;
+};
+
+static inline void call_list_append(struct call_list *list, struct call *call) {
+  call->next = NULL;
+  *(list->first != NULL ? &list->last->next : &list->first) = call;
+  list->last = call;
+  list->count++;
+}
+
+/* Moves all that `from` has to the end of `to`. */
+static inline void call_list_join(struct call_list *to, struct call_list *from) {
+  if (from->first == NULL) return;
+  *(to->first != NULL ? &to->last->next : &to->first) = from->first;
+  to->last = from->last;
+  to->count += from->count;
+  *from = (struct call_list){0};
+}
+
 /* Whether an argument may be an object, now or later. */
 bool calls_may_refer(const void *argument);
 
@@ -49,8 +71,8 @@ void calls_cancel_locked(struct call *call);
 /* Puts a call at the end.  Critical sections, a stripe may be held; or the world stopped. */
 void calls_append(struct call *call);
 
-/* The same for a list by `next` of so many. */
-void calls_append_all(struct call *first, struct call *last, size_t count);
+/* The same for all that a list has. */
+void calls_append_all(struct call_list *list);
 
 /* Marks arguments, and the objects of finalizers, of all calls that are in the queue now; how many were ever appended: when that is
  * the same later, these are roots no more than what the program has taken.  One thread at a time. */

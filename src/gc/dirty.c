@@ -240,13 +240,21 @@ static bool drain_beside(struct midden_tracer *tracer) {
   return done;
 }
 
+static bool settle_few_finalizers_stw(void) {
+  bool are_few = !settle_takes_long() && settle_find_finalizers_stw() <= FINALIZERS_MOST;
+  allowance_bytes = FINALIZERS_MOST_BYTES;
+  return are_few && settle_finalizers(drain_within_allowance);
+}
+
 /* False if it is to be done after the stop.  Trace functions are called in it alone. */
 static bool settle_finalizers_stw(const struct settle_markers *by) {
-  size_t count = settle_clear_stw(by);
-  if (!settle_may_leave_stop() || mark_may_postpone()) return settle_finalizers(NULL);
+  settle_clear_stw(by);
+  if (!settle_may_leave_stop() || mark_may_postpone()) {
+    settle_find_finalizers_stw();
+    return settle_finalizers(NULL);
+  }
   for (unsigned i = 0; i < by->count; i++) by->tracers[i].mode = MARK_CONCURRENT;
-  allowance_bytes = count <= FINALIZERS_MOST ? FINALIZERS_MOST_BYTES : 0;
-  return count <= FINALIZERS_MOST && settle_finalizers(drain_within_allowance);
+  return settle_few_finalizers_stw();
 }
 
 static void settle(struct cycle *cycle, unsigned markers) {
@@ -421,6 +429,7 @@ static void hand_over(struct cycle *cycle) {
 static void settle_left(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   slowing_stem_growth();
+  settle_find_finalizers_running();
   while (!settle_finalizers(drain_beside)) continue;
   settle_end_running();
   stacks_free_dead(cycle->self);

@@ -79,25 +79,24 @@ static bool is_marked(const struct call *call) {
 /* The stripe: a cycle beside the program settles too.  All of them are QUEUED before the program can take the first from the
  * queue: its finalizer may free the others' objects, or clear their finalizers, and no record may go then that is not in the
  * queue.  For the same reason nobody looks at candidates after this. */
-static void make_ready(struct call *first) {
-  struct call *last = NULL;
-  size_t count = 0;
-  for (struct call *call = first; call != NULL; call = call->next, count++) {
+static void make_ready(struct call_list *list) {
+  struct lock *held = NULL; /* neighbours have the same one */
+  for (struct call *call = list->first; call != NULL; call = call->next) {
     struct lock *stripe = special_lock(object_span(call->many.special.object));
-    lock_acquire(stripe);
+    if (stripe != held) {
+      if (held != NULL) lock_release(held);
+      lock_acquire(stripe);
+      held = stripe;
+    }
     special_set_kind(&call->many.special, SPECIAL_QUEUED);
-    lock_release(stripe);
-    last = call;
   }
-  if (first != NULL) calls_append_all(first, last, count);
+  if (held != NULL) lock_release(held);
+  calls_append_all(list);
 }
 
 static bool note_finalizer(struct special *record, bool marked, void *argument) {
-  struct call **list = argument;
   (void)marked;
-  if (record->kind != SPECIAL_FINALIZER) return true;
-  call_from(record)->next = *list;
-  *list = call_from(record);
+  if (record->kind == SPECIAL_FINALIZER) call_list_append(argument, call_from(record));
   return true;
 }
 
@@ -107,10 +106,10 @@ static void note_finalizers(struct special_set *set, void *argument, unsigned ma
 }
 
 void finalizer_ready_all_stw(void) {
-  struct call *list = NULL;
+  struct call_list list = {0};
   special_restart();
   special_visit_share_stw(note_finalizers, &list, 0);
-  make_ready(list);
+  make_ready(&list);
 }
 
 /* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself.  Marks on their way are settled before
@@ -148,41 +147,31 @@ static bool mark_all_references(struct finalizer_settling *settling, finalizer_d
   return drained(settling, drain);
 }
 
-/* Moves the unmarked candidates, of order UNREACHABLE or of the others, from one list to another. */
-static struct call *take_unmarked(struct call **candidates, bool unreachable) {
-  struct call *unmarked = NULL;
-  for (struct call **place = candidates; *place != NULL;) {
-    struct call *call = *place;
-    bool wanted = unreachable == (call->many.special.order == MIDDEN_FINALIZE_UNREACHABLE);
-    if (!wanted || is_marked(call)) {
-      place = &call->next;
-      continue;
-    }
-    *place = call->next;
-    call->next = unmarked;
-    unmarked = call;
+/* Marks the unmarked candidates, of order UNREACHABLE or of the others.  Nothing is scanned meanwhile: none is marked for the sake of
+ * another. */
+static void take_unmarked(struct finalizer_settling *settling, bool unreachable) {
+  struct call_list others = {0};
+  for (struct call *call = settling->candidates.first, *next; call != NULL; call = next) {
+    next = call->next;
+    bool wanted = unreachable == (call->many.special.order == MIDDEN_FINALIZE_UNREACHABLE) && !is_marked(call);
+    call_list_append(wanted ? &settling->ready : &others, call);
+    if (wanted) mark_address(settling->tracer, call->many.special.object);
   }
-  return unmarked;
+  settling->candidates = others;
 }
 
 /* Steps 2 and 3.  Marked with all they reach before anybody can take them from the queue. */
 static bool settle_unmarked(struct finalizer_settling *settling, finalizer_drain_fn *drain, bool unreachable) {
-  if (!settling->is_draining) {
-    struct call **last = &settling->ready;
-    while (*last != NULL) last = &(*last)->next;
-    *last = take_unmarked(&settling->candidates, unreachable);
-    for (struct call *call = *last; call != NULL; call = call->next)
-      mark_address(settling->tracer, call->many.special.object);
-  }
+  if (!settling->is_draining) take_unmarked(settling, unreachable);
   return drained(settling, drain);
 }
 
 void finalizer_settle_begin(struct finalizer_settling *settling) {
-  settling->step = settling->candidates != NULL ? FINALIZER_REFERENCES : FINALIZER_SETTLED;
-  settling->current = settling->candidates;
-  settling->ready = NULL;
+  settling->step = settling->candidates.first != NULL ? FINALIZER_REFERENCES : FINALIZER_SETTLED;
+  settling->current = settling->candidates.first;
+  settling->ready = (struct call_list){0};
   settling->is_draining = false;
-  if (settling->candidates != NULL) mark_settle(settling->tracer);
+  if (settling->candidates.first != NULL) mark_settle(settling->tracer);
 }
 
 bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *drain) {
@@ -191,7 +180,7 @@ bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *d
                     ? mark_all_references(settling, drain)
                     : settle_unmarked(settling, drain, settling->step == FINALIZER_UNREACHABLE);
     if (!done) return false;
-    if (++settling->step == FINALIZER_SETTLED) make_ready(settling->ready);
+    if (++settling->step == FINALIZER_SETTLED) make_ready(&settling->ready);
   }
   return true;
 }

@@ -40,13 +40,14 @@ enum finalizer_step { FINALIZER_REFERENCES, FINALIZER_ORDERED, FINALIZER_UNREACH
 
 struct finalizer_settling {
   struct midden_tracer *tracer;
-  struct call *candidates;                  /* a list by `next` */
+  struct call_list candidates;
   void (*in_cycle)(struct special *record); /* hears of each object that reaches itself */
   /* Where it stands. */
   enum finalizer_step step;
   struct call *current; /* whose references are being marked */
-  struct call *ready;   /* that are marked with all they reach, or being so; they join the queue when all are settled */
-  bool is_draining;     /* not all is marked that was grey */
+  struct call_list
+      ready;        /* that are marked with all they reach, or being so; they join the queue when all are settled */
+  bool is_draining; /* not all is marked that was grey */
 };
 
 /* The collector, with all marked that is reachable from elsewhere.  Those that become ready join the queue.  `drain` marks what

@@ -19,8 +19,9 @@
 enum {
   PARALLEL_LEAST_SETS = 32, /* fewer are settled before another marker has woken up */
   FINISH_STEP = 256,        /* records in one critical section */
-  LINKS_STEP = 16,          /* sets that are settled with the links locked */
-  NAMES_MAX = 16            /* stuck objects named after one cycle; the others' turn comes with the next */
+  SPECIALS_MANY = 8192,
+  LINKS_STEP = 16, /* sets that are settled with the links locked */
+  NAMES_MAX = 16   /* stuck objects named after one cycle; the others' turn comes with the next */
 };
 
 bool settle_names_stuck;
@@ -29,11 +30,11 @@ uintptr_t settle_finalizer_cycle;
 
 /* What one marker found, in lists by `next`. */
 struct found {
-  struct call *finalizers;   /* of unmarked objects */
-  struct special *cleanups;  /* of dead objects: the first of each ring */
-  struct special *dead;      /* records of dead objects: likewise */
-  struct weak_link *orphans; /* links that lay in dead objects */
-  bool has_links_after;      /* of objects that "clearing" found unmarked */
+  struct call_list finalizers; /* of unmarked objects */
+  struct special *cleanups;    /* of dead objects: the first of each ring */
+  struct special *dead;        /* records of dead objects: likewise */
+  struct weak_link *orphans;   /* links that lay in dead objects */
+  bool has_links_after;        /* of objects that "clearing" found unmarked */
 } CACHE_ALIGNED;
 
 struct stuck {
@@ -46,6 +47,7 @@ static NOT_A_ROOT struct {
   struct settle_markers markers;
   struct found found[MARKERS_MAX];
   struct finalizer_settling finalizers;
+  bool has_begun_finalizers;
   size_t next_chunk;            /* atomic; of which dead cells are looked for next */
   size_t unsettled_bytes;       /* marked before them */
   size_t dying_bytes;           /* and for them */
@@ -231,7 +233,7 @@ static bool clear_unreachable(struct special *record, bool marked, void *argumen
   struct clearing *clearing = argument;
   struct found *found = clearing->found;
   if (marked) return true;
-  clearing->set->has_dead = true;
+  clearing->set->death = DEATH_SOME;
   switch (record->kind) {
     case SPECIAL_WEAK:
     case SPECIAL_EPHEMERON:
@@ -241,8 +243,7 @@ static bool clear_unreachable(struct special *record, bool marked, void *argumen
       weak_target_died(record);
       break;
     case SPECIAL_FINALIZER:
-      call_from(record)->next = found->finalizers;
-      found->finalizers = call_from(record);
+      call_list_append(&found->finalizers, call_from(record));
       return true;
     case SPECIAL_LINK_AFTER:
       found->has_links_after = true;
@@ -256,12 +257,33 @@ static bool clear_unreachable(struct special *record, bool marked, void *argumen
 
 static void clear_set(struct special_set *set, void *argument, unsigned marker) {
   (void)argument;
-  set->has_dead = false;
+  set->death = DEATH_NONE;
   if (slots_all_marked(set->span)) return; /* most spans; their bits are read sooner than their records */
   special_filter(set, clear_unreachable, &(struct clearing){&settling.found[marker], set});
 }
 
-static void clear_job(void *argument, unsigned marker) { special_visit_share_stw(clear_set, argument, marker); }
+/* The program may come to an object of it by what is not marked. */
+static bool has_ways(const struct special_set *set) {
+  return set->counts[SPECIAL_WEAK] != 0 || set->counts[SPECIAL_EPHEMERON] != 0 ||
+         set->counts[SPECIAL_LINK_BEFORE] != 0 || set->counts[SPECIAL_LINK_AFTER] != 0;
+}
+
+static void clear_set_with_ways(struct special_set *set, void *argument, unsigned marker) {
+  set->death = DEATH_UNKNOWN;
+  if (has_ways(set)) clear_set(set, argument, marker);
+}
+
+static void clear_unknown_set(struct special_set *set, void *argument, unsigned marker) {
+  if (set->death == DEATH_UNKNOWN) clear_set(set, argument, marker);
+}
+
+static void clear_ways_job(void *argument, unsigned marker) {
+  special_visit_share_stw(clear_set_with_ways, argument, marker);
+}
+
+static void clear_rest_job(void *argument, unsigned marker) {
+  special_visit_share_stw(clear_unknown_set, argument, marker);
+}
 
 /* ---- finalizers ---- */
 
@@ -270,18 +292,9 @@ static void in_cycle(struct special *record) {
   note_stuck(record, false);
 }
 
-static struct call *take_finalizers(size_t *count) {
-  struct call *all = NULL;
-  *count = 0;
-  for (unsigned i = 0; i < settling.markers.count; i++) {
-    for (struct call *call = settling.found[i].finalizers, *next; call != NULL; call = next) {
-      next = call->next;
-      call->next = all;
-      all = call;
-      ++*count;
-    }
-    settling.found[i].finalizers = NULL;
-  }
+static struct call_list take_finalizers(void) {
+  struct call_list all = {0};
+  for (unsigned i = 0; i < settling.markers.count; i++) call_list_join(&all, &settling.found[i].finalizers);
   return all;
 }
 
@@ -293,9 +306,10 @@ static size_t marked_bytes(void) {
 
 /* How many there are to settle. */
 static size_t begin_finalizers(void) {
-  size_t count;
+  settling.has_begun_finalizers = true;
   settling.finalizers =
-      (struct finalizer_settling){.tracer = tracer_of(0), .candidates = take_finalizers(&count), .in_cycle = in_cycle};
+      (struct finalizer_settling){.tracer = tracer_of(0), .candidates = take_finalizers(), .in_cycle = in_cycle};
+  size_t count = settling.finalizers.candidates.count;
   finalizer_settle_begin(&settling.finalizers);
   settling.dying_bytes = 0;
   settling.unsettled_bytes = count == 0 ? 0 : marked_bytes();
@@ -336,7 +350,7 @@ static bool bury(struct special *record, bool marked, void *argument) {
 
 static void bury_set(struct special_set *set, void *argument, unsigned marker) {
   (void)argument;
-  if (set->has_dead) special_filter(set, bury, &settling.found[marker]);
+  if (set->death == DEATH_SOME) special_filter(set, bury, &settling.found[marker]);
 }
 
 static void bury_job(void *argument, unsigned marker) { special_visit_share_stw(bury_set, argument, marker); }
@@ -374,6 +388,7 @@ static void begin_dead(const struct settle_markers *markers) {
   settling.finalizer_cycles = 0;
   for (unsigned i = 0; i < markers->count; i++) settling.found[i].has_links_after = false;
   settling.finalizer_cycle = 0;
+  settling.has_begun_finalizers = false;
 }
 
 static void publish_counts(void) {
@@ -382,14 +397,26 @@ static void publish_counts(void) {
   atomic_store_relaxed(&settle_cleanups_stuck, settling.cleanups_stuck);
 }
 
-size_t settle_clear_stw(const struct settle_markers *markers) {
+void settle_clear_stw(const struct settle_markers *markers) {
   begin_dead(markers);
   settling.cleanups_stuck = 0;
-  if (special_set_count_stw() == 0) return begin_finalizers();
+  if (special_set_count_stw() == 0) return;
   if (special_totals[SPECIAL_CLEANUP] != 0) settle_arguments();
   mark_watch(false);
-  each_set(clear_job);
+  each_set(clear_ways_job);
+}
+
+size_t settle_find_finalizers_stw(void) {
+  if (special_set_count_stw() != 0) each_set(clear_rest_job);
   return begin_finalizers();
+}
+
+bool settle_takes_long(void) {
+  return atomic_load_relaxed(&special_totals[SPECIAL_FINALIZER]) +
+             atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) +
+             atomic_load_relaxed(&special_totals[SPECIAL_HOLDER]) +
+             atomic_load_relaxed(&special_totals[SPECIAL_WATCH]) >
+         SPECIALS_MANY;
 }
 
 void settle_end_stw(void) {
@@ -404,6 +431,7 @@ void settle_end_stw(void) {
 
 void settle_dead_stw(const struct settle_markers *markers) {
   settle_clear_stw(markers);
+  settle_find_finalizers_stw();
   settle_finalizers(NULL);
   settle_end_stw();
 }
@@ -565,6 +593,12 @@ bool settle_may_leave_stop(void) {
 }
 
 void settle_leave_stop(void) { special_freeze(); }
+
+void settle_find_finalizers_running(void) {
+  if (settling.has_begun_finalizers) return;
+  special_visit_running(clear_unknown_set, NULL);
+  begin_finalizers();
+}
 
 void settle_end_running(void) {
   bury_cells(1);

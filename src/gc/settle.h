@@ -5,7 +5,8 @@
  *                with all that follows from them (gc/cell.h)
  *     arguments  those of the other cleanups, one object at a time; what is marked now is strongly reachable
  *     clearing   weak references, ephemerons and links of BEFORE_FINALIZERS whose targets are not marked
- *     finalizers become ready; their objects are marked with all that they reach (gc/finalizer.h)
+ *     finalizers of what is not marked are found, and become ready; their objects are marked with all that they reach
+ *                (gc/finalizer.h)
  *     the end    what is not marked now is dead: cells leave the lists of their targets, links of AFTER_FINALIZERS are cleared,
  *                cleanups are queued, the specials of the dead leave their sets
  *
@@ -53,17 +54,22 @@ struct settle_markers {
 void settle_values_stw(const struct settle_markers *markers);
 void settle_dead_stw(const struct settle_markers *markers);
 
-/* The rest in steps: "arguments" and "clearing", which gives the number of finalizers to be settled; "finalizers", where
- * `drain` may say that there is more (gc/finalizer.h), NULL: all at once; and "the end". */
-size_t settle_clear_stw(const struct settle_markers *markers);
+/* The rest in steps: "arguments" and "clearing"; "finalizers", of which so many are found to be settled, and `drain` may say that
+ * there is more (gc/finalizer.h), NULL: all at once; and "the end". */
+void settle_clear_stw(const struct settle_markers *markers);
+size_t settle_find_finalizers_stw(void);
 bool settle_finalizers(finalizer_drain_fn *drain);
 void settle_end_stw(void);
 
-/* After "clearing": the world may run before all finalizers are settled: not where links of AFTER_FINALIZERS lead to what is not
- * marked, since the program reads those words, and must find dead objects in none.  Leaves the stop; then the end is
- * settle_end_running. */
+/* settle_find_finalizers_stw has much to look at, and is better left for after the stop. */
+bool settle_takes_long(void);
+
+/* After "clearing": the world may run before all finalizers are settled, or found: not where links of AFTER_FINALIZERS lead to what
+ * is not marked, since the program reads those words, and must find dead objects in none.  Leaves the stop; then those that were not
+ * looked for are found by settle_find_finalizers_running, and the end is settle_end_running. */
 bool settle_may_leave_stop(void);
 void settle_leave_stop(void);
+void settle_find_finalizers_running(void);
 void settle_end_running(void);
 
 /* ---- the world running ---- */

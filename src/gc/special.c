@@ -208,7 +208,7 @@ static void grow_if_crowded(struct span *span) {
   if (larger == NULL) return;
   memcpy(larger->counts, set->counts, sizeof set->counts);
   larger->refers = set->refers;
-  larger->has_dead = set->has_dead;
+  larger->death = set->death;
   deal(set, larger);
   reenroll(larger, set);
   atomic_store_relaxed(&span->specials, larger);
@@ -241,25 +241,31 @@ void special_note_referring_locked(struct special_set *set) {
   set->marking = 0;
 }
 
+/* In the ring of the first of its kind, or as the first. */
+static void join_kind_locked(struct special_set *set, struct special *record, struct special *first) {
+  struct special_many *many = (struct special_many *)record;
+  if (first != NULL) {
+    ring_append((struct special_many *)first, many);
+    return;
+  }
+  if (is_many(record->kind)) many->next_alike = many->previous_alike = many;
+  set->counts[record->kind]++;
+  atomic_add_relaxed(&special_totals[record->kind], (size_t)1);
+}
+
 int special_add_locked(struct span *span, struct special *record) {
   struct special_set *set = span->specials;
   if (set == NULL) set = make_set(span);
   if (set == NULL) return -ENOMEM;
   struct special **place = place_of(set, record->object, record->kind);
-  bool found = is_at(*place, record->object, record->kind);
-  if (found && !is_many(record->kind)) return -EEXIST;
+  struct special *first = is_at(*place, record->object, record->kind) ? *place : NULL;
+  if (first != NULL && !is_many(record->kind)) return -EEXIST;
   if (record->refers) special_note_referring_locked(set);
   if (record->kind == SPECIAL_EPHEMERON) set->marking = 0;
-  struct special_many *many = (struct special_many *)record;
-  if (found) {
-    ring_append((struct special_many *)*place, many);
-    return 0;
-  }
-  if (is_many(record->kind)) many->next_alike = many->previous_alike = many;
+  join_kind_locked(set, record, first);
+  if (first != NULL) return 0;
   record->next = *place;
   *place = record;
-  set->counts[record->kind]++;
-  atomic_add_relaxed(&special_totals[record->kind], (size_t)1);
   grow_if_crowded(span);
   return 0;
 }
@@ -352,19 +358,18 @@ void special_filter(struct special_set *set, special_keep_fn *keep, void *argume
 
 void special_set_kind(struct special *record, enum special_kind kind) {
   struct special_set *set = object_span(record->object)->specials;
-  struct special **place = place_of(set, record->object, record->kind);
-  ASSERT(*place == record);
-  *place = record->next;
+  struct special *first = is_at(record->next, record->object, (uint8_t)kind) ? record->next : NULL;
+  if (first != NULL) *place_of(set, record->object, record->kind) = first;
   set->counts[record->kind]--;
   atomic_sub_relaxed(&special_totals[record->kind], (size_t)1);
   record->kind = (uint8_t)kind;
-  special_add_locked(set->span, record); /* there is a set: it needs no memory */
+  join_kind_locked(set, record, first);
 }
 
 void special_drop_empty_sets_stw(void) {
   for (size_t i = registry.count; i-- > 0;) {
     struct special_set *set = registry.sets[i];
-    set->has_dead = false;
+    set->death = DEATH_UNKNOWN;
     if (count_records(set) != 0) continue;
     atomic_store_relaxed(&set->span->specials, (struct special_set *)NULL);
     strike_locked(set);
@@ -458,7 +463,7 @@ void special_thaw(void) {
     lock_acquire(special_lock(span));
     struct special_set *set = span->specials;
     if (set != NULL) {
-      set->has_dead = false;
+      set->death = DEATH_UNKNOWN;
       if (count_records(set) == 0) drop_set(span);
     }
     lock_release(special_lock(span));

@@ -71,10 +71,13 @@ struct special_set {
   uint8_t bucket_shift; /* log2 of the bytes of one part of the span */
   uint8_t size;         /* which of the sizes of sets this is */
   bool refers;          /* a record of it has, or had, `refers` */
-  bool has_dead;        /* the collector's, from pass to pass: an object of it was found unmarked */
+  uint8_t death;        /* the collector's, from pass to pass: enum special_death */
   uint32_t marking;     /* the last one beside the program that left nothing in it to be marked; 0: there is news */
   struct special *buckets[];
 };
+
+/* Whether an object of a set was found unmarked. */
+enum special_death { DEATH_UNKNOWN, DEATH_NONE, DEATH_SOME };
 
 /* Records in lists, by kind; atomic. */
 extern size_t special_totals[SPECIAL_KINDS];
