@@ -606,7 +606,10 @@ MIDDEN_API bool midden_is_disabled(void);
  * memory behind them, stacks, metadata.  Setting it below what is held gives idle memory back before this returns.  Under
  * it collections come earlier, and allocations give idle memory back before they take more.  Where that would take the
  * collector more than about half of the process's processor time, the limit yields: memory grows past it, at most to
- * what it would be without a limit. */
+ * what it would be without a limit.
+ *
+ * The largest heap is hard, and on the heap's pages: collections begin before they reach it, and an allocation that would
+ * pass it fails after collections that found no room. */
 MIDDEN_API int midden_set_percent(int percent);
 MIDDEN_API size_t midden_set_memory_limit(size_t bytes);
 MIDDEN_API size_t midden_set_max_heap(size_t bytes);

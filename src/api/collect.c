@@ -91,9 +91,18 @@ size_t midden_set_memory_limit(size_t bytes) {
   return limit_to_user(change.before);
 }
 
+static void change_max_heap(struct pacer *pacer, void *argument) {
+  struct change *change = argument;
+  change->before = pacer->max_heap_bytes;
+  pacer->max_heap_bytes = change->after;
+  atomic_store_relaxed(&heap_arena.limit_bytes, change->after);
+}
+
 size_t midden_set_max_heap(size_t bytes) {
   start_ensure();
-  return limit_to_user(atomic_exchange_acq_rel(&heap_arena.limit_bytes, limit_from_user(bytes)));
+  struct change change = {.after = limit_from_user(bytes)};
+  collector_configure(change_max_heap, &change);
+  return limit_to_user(change.before);
 }
 
 unsigned midden_set_markers(unsigned markers) {

@@ -107,7 +107,8 @@ static int start_locked(const struct midden_options *given) {
   struct pacer pacer = {.percent = options.percent,
                         .min_heap_bytes = options.min_heap_bytes,
                         .initial_heap_bytes = options.initial_heap_bytes,
-                        .memory_limit_bytes = options.memory_limit_bytes};
+                        .memory_limit_bytes = options.memory_limit_bytes,
+                        .max_heap_bytes = options.max_heap_bytes};
   uint64_t brief_stop_ns = options.brief_stop_us < 0 ? 0 : (uint64_t)options.brief_stop_us * NS_PER_US;
   collector_init(&pacer, options.markers, options.mode, options.generations, brief_stop_ns);
   background_register(sweep_background);

@@ -171,16 +171,21 @@ static size_t goal_after_minor(const struct collector_report *report, size_t new
   size_t full_bytes = collector.generation.full_bytes;
   size_t goal_bytes = pacer_goal(&collector.pacer, full_bytes, &collector.footprint);
   if (goal_bytes == SIZE_MAX) return goal_bytes;
-  return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - full_bytes) / LEAST_WAY_DIVISOR);
+  size_t now_bytes = report->marked_bytes + new_bytes;
+  goal_bytes = max_size(goal_bytes, now_bytes + (goal_bytes - full_bytes) / LEAST_WAY_DIVISOR);
+  return pacer_limited(&collector.pacer, goal_bytes, now_bytes, &collector.footprint);
 }
 
 /* The heap has grown by what is new already: from there to the goal some of the way must be left. */
 static size_t goal_after(const struct collector_report *report, size_t new_bytes) {
   if (report->minor) return goal_after_minor(report, new_bytes);
   size_t live_bytes = report->marked_bytes + expected_survivors(report, new_bytes);
-  size_t goal_bytes = pacer_goal(&collector.pacer, live_bytes, &collector.footprint);
-  if (new_bytes == 0 || goal_bytes == SIZE_MAX || collector.pacer.memory_limit_bytes != SIZE_MAX) return goal_bytes;
-  return max_size(goal_bytes, report->marked_bytes + new_bytes + (goal_bytes - live_bytes) / LEAST_WAY_DIVISOR);
+  size_t goal_bytes = pacer_unlimited_goal(&collector.pacer, live_bytes);
+  if (new_bytes != 0 && goal_bytes != SIZE_MAX) {
+    size_t least_way_bytes = (goal_bytes - live_bytes) / LEAST_WAY_DIVISOR;
+    goal_bytes = max_size(goal_bytes, report->marked_bytes + new_bytes + least_way_bytes);
+  }
+  return pacer_limited(&collector.pacer, goal_bytes, live_bytes, &collector.footprint);
 }
 
 /* In a stop, of all markers: that one waits for another counts.  Beside the program how long they worked is all that tells. */

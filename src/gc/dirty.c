@@ -440,9 +440,11 @@ static void settle_left(struct cycle *cycle) {
   if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 
-/* Under a memory limit, what old garbage holds is wanted. */
+/* Under a memory limit, what old garbage holds is wanted; and where the heap has nearly become as large as it may. */
 static bool minor_is_wanted(void) {
-  return collector.pacer.memory_limit_bytes == SIZE_MAX && generation_wants_minor(&collector.generation);
+  if (collector.pacer.memory_limit_bytes != SIZE_MAX) return false;
+  if (collector.totals.goal_bytes >= pacer_room(&collector.pacer, &collector.footprint)) return false;
+  return generation_wants_minor(&collector.generation);
 }
 
 /* Only growth is content with the young. */

@@ -38,13 +38,22 @@ size_t pacer_pages_bytes(const struct pacer_footprint *footprint, size_t object_
   return bytes < (double)(SIZE_MAX / 2) ? (size_t)bytes : SIZE_MAX;
 }
 
-static size_t limited(const struct pacer *pacer, size_t goal, size_t live_bytes,
-                      const struct pacer_footprint *footprint) {
-  if (pacer->memory_limit_bytes == SIZE_MAX) return goal;
-  size_t limit = pacer->memory_limit_bytes - pacer->memory_limit_bytes / MARGIN_DIVISOR;
-  size_t room = limit > footprint->fixed_bytes ? limit - footprint->fixed_bytes : 0;
-  room = (size_t)((double)room / expansion(footprint));
-  return min_size(goal, max_size(room, add_saturating(live_bytes, pacer_headroom(live_bytes))));
+/* For objects, of so many bytes. */
+static size_t room_in(size_t limit_bytes, size_t fixed_bytes, const struct pacer_footprint *footprint) {
+  if (limit_bytes == SIZE_MAX) return SIZE_MAX;
+  size_t limit = limit_bytes - limit_bytes / MARGIN_DIVISOR;
+  return limit > fixed_bytes ? (size_t)((double)(limit - fixed_bytes) / expansion(footprint)) : 0;
+}
+
+size_t pacer_room(const struct pacer *pacer, const struct pacer_footprint *footprint) {
+  return min_size(room_in(pacer->memory_limit_bytes, footprint->fixed_bytes, footprint),
+                  room_in(pacer->max_heap_bytes, 0, footprint));
+}
+
+size_t pacer_limited(const struct pacer *pacer, size_t goal, size_t live_bytes,
+                     const struct pacer_footprint *footprint) {
+  size_t least = add_saturating(live_bytes, pacer_headroom(live_bytes));
+  return min_size(goal, max_size(pacer_room(pacer, footprint), least));
 }
 
 /* What is dying has room, and none to grow by: it is garbage when its finalizers have run.  Else a program of whose garbage most has
@@ -56,11 +65,11 @@ size_t pacer_unlimited_goal(const struct pacer *pacer, size_t live_bytes) {
 }
 
 size_t pacer_goal(const struct pacer *pacer, size_t live_bytes, const struct pacer_footprint *footprint) {
-  return limited(pacer, pacer_unlimited_goal(pacer, live_bytes), live_bytes, footprint);
+  return pacer_limited(pacer, pacer_unlimited_goal(pacer, live_bytes), live_bytes, footprint);
 }
 
 size_t pacer_first_goal(const struct pacer *pacer) {
   static const struct pacer_footprint unknown;
-  if (pacer->percent < 0) return limited(pacer, SIZE_MAX, 0, &unknown);
-  return limited(pacer, max_size(pacer->min_heap_bytes, pacer->initial_heap_bytes), 0, &unknown);
+  if (pacer->percent < 0) return pacer_limited(pacer, SIZE_MAX, 0, &unknown);
+  return pacer_limited(pacer, max_size(pacer->min_heap_bytes, pacer->initial_heap_bytes), 0, &unknown);
 }

@@ -338,7 +338,8 @@ static struct simulation start(const struct program *program) {
                                   .pacer = {.percent = program->percent,
                                             .min_heap_bytes = (size_t)(4 * MIB),
                                             .initial_heap_bytes = (size_t)(4 * MIB),
-                                            .memory_limit_bytes = SIZE_MAX}};
+                                            .memory_limit_bytes = SIZE_MAX,
+                                            .max_heap_bytes = SIZE_MAX}};
   if (program->limit_bytes != 0) simulation.pacer.memory_limit_bytes = (size_t)program->limit_bytes;
   pacer_cycle_init(&simulation.cycle);
   pacer_share_adjust(&simulation.share, program->cpus, program->markers,

@@ -73,8 +73,11 @@ struct outcome {
 /* The collector's rules (gc/collector.c): a cycle at the goal; where only the limit asks for it, if the limiter allows it,
  * else a little later again. */
 static struct outcome simulate(const struct program *program, size_t limit_bytes, uint64_t until_ns) {
-  const struct pacer pacer = {
-      .percent = 100, .min_heap_bytes = 4 * MIB, .initial_heap_bytes = 4 * MIB, .memory_limit_bytes = limit_bytes};
+  const struct pacer pacer = {.percent = 100,
+                              .min_heap_bytes = 4 * MIB,
+                              .initial_heap_bytes = 4 * MIB,
+                              .memory_limit_bytes = limit_bytes,
+                              .max_heap_bytes = SIZE_MAX};
   enum { WINDOW = 4096 };
   static uint64_t window_at[WINDOW], window_gc[WINDOW];
   const struct pacer_footprint footprint = {.fixed_bytes = MIB};

@@ -10,8 +10,11 @@
 
 #define MIB ((size_t)1 << 20)
 
-static const struct pacer standard = {
-    .percent = 100, .min_heap_bytes = 4 * MIB, .initial_heap_bytes = 4 * MIB, .memory_limit_bytes = SIZE_MAX};
+static const struct pacer standard = {.percent = 100,
+                                      .min_heap_bytes = 4 * MIB,
+                                      .initial_heap_bytes = 4 * MIB,
+                                      .memory_limit_bytes = SIZE_MAX,
+                                      .max_heap_bytes = SIZE_MAX};
 
 static const struct pacer_footprint empty;
 
@@ -60,6 +63,23 @@ static void limits(void **state) {
   assert_int_equal(pacer_unlimited_goal(&limited, 100 * MIB), (200 + PACER_SMALL_FACTOR * 8) * MIB);
 }
 
+/* It is on pages: what lies beside them does not count. */
+static void largest_heap(void **state) {
+  (void)state;
+  struct pacer limited = standard;
+  limited.max_heap_bytes = 64 * 3 * MIB;
+  struct pacer_footprint footprint = {
+      .fixed_bytes = 90 * MIB, .in_use_bytes = 150 * MIB, .object_bytes = 125 * MIB}; /* 1.2 bytes a byte */
+  assert_int_equal(pacer_goal(&limited, 60 * MIB, &footprint), (120 + PACER_SMALL_FACTOR * 8) * MIB);
+  assert_in_range(pacer_goal(&limited, 100 * MIB, &footprint), 189 * MIB / 12 * 10 - 1, 189 * MIB / 12 * 10);
+  assert_int_equal(pacer_goal(&limited, 192 * MIB, &footprint), 198 * MIB); /* headroom remains */
+  limited.memory_limit_bytes = 64 * 2 * MIB;
+  assert_int_equal(pacer_goal(&limited, 20 * MIB, &footprint) / MIB, 30); /* the tighter one counts */
+  limited.percent = -1;
+  limited.memory_limit_bytes = SIZE_MAX;
+  assert_true(pacer_goal(&limited, 100 * MIB, &footprint) < 192 * MIB);
+}
+
 static void pages_of_objects(void **state) {
   (void)state;
   const struct pacer_footprint footprint = {.in_use_bytes = 150 * MIB, .object_bytes = 125 * MIB};
@@ -80,8 +100,8 @@ static void extremes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(growth_and_extra_room), cmocka_unit_test(what_is_dying),
-                                     cmocka_unit_test(limits), cmocka_unit_test(pages_of_objects),
-                                     cmocka_unit_test(extremes)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(growth_and_extra_room), cmocka_unit_test(what_is_dying),    cmocka_unit_test(limits),
+      cmocka_unit_test(largest_heap),          cmocka_unit_test(pages_of_objects), cmocka_unit_test(extremes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
