@@ -11,6 +11,8 @@
 #include "observe/trace.h"
 #include "page/pageheap.h"
 
+#define RELEASE_STEP_BYTES ((size_t)16 << 20)
+
 void midden_collect(void) {
   start_self();
   collector_collect(COLLECT_FORCED, NULL, NULL);
@@ -61,6 +63,18 @@ static void change_limit(struct pacer *pacer, void *argument) {
   pacer->memory_limit_bytes = change->after;
 }
 
+/* In sections of their own, since a collection waits for each: no more than so much in all, which others may free meanwhile. */
+static size_t release_idle(struct mutator *self, size_t most_bytes) {
+  size_t released_bytes = 0, last_bytes = RELEASE_STEP_BYTES;
+  while (released_bytes < most_bytes && last_bytes >= RELEASE_STEP_BYTES) {
+    mutator_leave(self);
+    mutator_enter(self);
+    last_bytes = pageheap_release(&heap_pages, min_size(most_bytes - released_bytes, RELEASE_STEP_BYTES), 0);
+    released_bytes += last_bytes;
+  }
+  return released_bytes;
+}
+
 /* Leaves the critical section in which memory was given back. */
 static void end_release(struct mutator *self, uint64_t start_ns, size_t released_bytes) {
   struct pageheap_stats pages;
@@ -80,7 +94,7 @@ static void release_to_limit(size_t limit_bytes) {
     return;
   }
   uint64_t start_ns = os_now_ns();
-  end_release(self, start_ns, pageheap_release(&heap_pages, held_bytes - limit_bytes, 0));
+  end_release(self, start_ns, release_idle(self, held_bytes - limit_bytes));
 }
 
 size_t midden_set_memory_limit(size_t bytes) {
@@ -132,7 +146,7 @@ size_t midden_release_memory(void) {
   mutator_enter(self);
   uint64_t start_ns = os_now_ns();
   size_t released_bytes = stacks_trim_all();
-  released_bytes += pageheap_release(&heap_pages, SIZE_MAX, 0);
+  released_bytes += release_idle(self, pageheap_held_bytes(&heap_pages));
   end_release(self, start_ns, released_bytes);
   return released_bytes;
 }

@@ -53,6 +53,10 @@ void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_acquire_slow(struct lock *lock);
 void lock_release_slow(struct lock *lock);
 
+/* Between the steps of a long work: releases the lock and acquires it again, and where threads wait for it lets one of them have
+ * it first.  A thread that releases it only to acquire it is always quicker than one that must wake up. */
+void lock_pass(struct lock *lock);
+
 /* Debug builds keep the locks that a thread holds; both do nothing in release builds. */
 #ifdef MIDDEN_ASSERTS
 void lock_note_acquired(struct lock *lock);

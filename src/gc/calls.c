@@ -100,21 +100,18 @@ static void mark_call(struct midden_tracer *tracer, const struct call *call) {
 }
 
 /* False at the end. */
-static bool mark_some(struct midden_tracer *tracer) {
-  lock_acquire(&queue.lock);
+static bool mark_some_locked(struct midden_tracer *tracer) {
   for (unsigned i = 0; i < MARK_STEP && queue.to_mark != NULL; i++, queue.to_mark = queue.to_mark->next)
     mark_call(tracer, queue.to_mark);
-  bool has_more = queue.to_mark != NULL;
-  lock_release(&queue.lock);
-  return has_more;
+  return queue.to_mark != NULL;
 }
 
 uint64_t calls_mark_roots(struct midden_tracer *tracer) {
   lock_acquire(&queue.lock);
   uint64_t appended = queue.appended;
   queue.to_mark = queue.calls.first;
+  while (mark_some_locked(tracer)) lock_pass(&queue.lock);
   lock_release(&queue.lock);
-  while (mark_some(tracer)) continue;
   return appended;
 }
 

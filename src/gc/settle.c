@@ -578,12 +578,9 @@ void settle_count_stuck_running(void) {
 /* A thread that wants the links locked waits for a step. */
 static void visit_links_locked(special_visit_fn *visit) {
   size_t place = 0;
-  bool has_more;
-  do {
-    weak_lock_links();
-    has_more = special_visit_some_running(&place, LINKS_STEP, visit, NULL);
-    weak_unlock_links();
-  } while (has_more);
+  weak_lock_links();
+  while (special_visit_some_running(&place, LINKS_STEP, visit, NULL)) weak_pass_links();
+  weak_unlock_links();
 }
 
 bool settle_may_leave_stop(void) {

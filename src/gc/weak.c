@@ -247,6 +247,7 @@ void weak_object_freed(uintptr_t object) {
 /* ---- the collector's ---- */
 
 void weak_lock_links(void) { lock_acquire(&links_lock); }
+void weak_pass_links(void) { lock_pass(&links_lock); }
 void weak_unlock_links(void) { lock_release(&links_lock); }
 
 void weak_target_died(struct special *first) {

@@ -44,6 +44,7 @@ void weak_object_freed(uintptr_t object);
 
 /* Keeps links from changing while the collector settles them beside the program. */
 void weak_lock_links(void);
+void weak_pass_links(void); /* lock_pass */
 void weak_unlock_links(void);
 
 /* The world stopped, or the links locked and the stripe held.  Both are given a record that was just taken out of its

@@ -91,12 +91,10 @@ static bool release_slice_locked(struct pageheap *heap, size_t goal_bytes, uint6
 size_t pageheap_release(struct pageheap *heap, size_t goal_bytes, uint64_t unused_ns) {
   uint64_t now_ns = heap->hooks.now_ns(); /* spans freed from here on are left alone, so that this ends */
   size_t released_bytes = 0;
-  bool has_more = true;
-  while (has_more && released_bytes < goal_bytes) {
-    lock_acquire(&heap->lock);
-    has_more = release_slice_locked(heap, goal_bytes, now_ns, unused_ns, &released_bytes);
-    lock_release(&heap->lock);
-  }
+  lock_acquire(&heap->lock);
+  while (released_bytes < goal_bytes && release_slice_locked(heap, goal_bytes, now_ns, unused_ns, &released_bytes))
+    lock_pass(&heap->lock);
+  lock_release(&heap->lock);
   return released_bytes;
 }
 

@@ -1,4 +1,5 @@
 /* lock: mutual exclusion under contention, waiters that sleep and are woken, and the ranks that debug builds check. */
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -90,6 +91,31 @@ static void test_sleeping_waiters_are_woken(void **state) {
   lock_release(&contest.lock);
   for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
   assert_int_equal(contest.plain_count, THREADS);
+}
+
+/* Whoever works in steps passes the lock to one that sleeps, which is slower to wake up than the holder is to come back.  On a busy
+ * machine it may take long for it to run: of some attempts one succeeds at once. */
+static void test_pass(void **state) {
+  (void)state;
+  enum { ATTEMPTS = 50, PASSES_MOST = 3 };
+  unsigned least = UINT_MAX;
+  for (int i = 0; i < ATTEMPTS && least > PASSES_MOST; i++) {
+    struct contest contest = {.lock = LOCK_INIT(LOCK_RANK_LEAF)};
+    lock_acquire(&contest.lock);
+    pthread_t waiter;
+    assert_int_equal(pthread_create(&waiter, NULL, hold_once, &contest), 0);
+    while (atomic_load_relaxed(&contest.lock.word) != 2) usleep(1000);
+    usleep(1000); /* it sleeps */
+    unsigned passes = 0;
+    while (contest.plain_count == 0) {
+      lock_pass(&contest.lock);
+      passes++;
+    }
+    lock_release(&contest.lock);
+    pthread_join(waiter, NULL);
+    least = passes < least ? passes : least;
+  }
+  assert_in_range(least, 1, PASSES_MOST);
 }
 
 /* ---- ranks ---- */
@@ -202,6 +228,7 @@ int main(void) {
       cmocka_unit_test(test_mutual_exclusion),
       cmocka_unit_test(test_try),
       cmocka_unit_test(test_sleeping_waiters_are_woken),
+      cmocka_unit_test(test_pass),
 #ifdef MIDDEN_ASSERTS
       cmocka_unit_test(test_rank_order),
       cmocka_unit_test(test_held_by_me),
