@@ -46,9 +46,7 @@ struct visit {
 };
 
 static void visit_span(const struct span *span, const struct visit *visit) {
-  uintptr_t end = span_end(span);
-  uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
+  FOR_EACH_BIT (object, alloc_side(), span->start, span_end(span))
     visit->function((void *)object, guard_active ? guard_size(span, object) : span_slot_bytes(span),
                     (unsigned)kind_for_program(span->kind), visit->argument);
 }

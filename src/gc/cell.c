@@ -220,8 +220,7 @@ static bool has_died(const struct span *span, const struct cell *cell) {
 static void drop_dead_of(const struct span *span, void *unused) {
   (void)unused;
   if (!holds_cells(span) || slots_all_marked(span)) return;
-  uintptr_t end = span_end(span), cell = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
-  for (; cell < end; cell = mark_bits_next(&heap_arena, alloc_side(), cell + GRANULE_BYTES, end)) {
+  FOR_EACH_BIT (cell, alloc_side(), span->start, span_end(span)) {
     if (has_died(span, (const struct cell *)cell)) detach((struct cell *)cell);
   }
 }

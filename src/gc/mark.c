@@ -602,9 +602,7 @@ static bool is_marked_object(uintptr_t slot) {
 }
 
 static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
-  uintptr_t end = span_end(span);
-  uintptr_t object = mark_bits_next(&heap_arena, mark_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, mark_side(), object + GRANULE_BYTES, end)) {
+  FOR_EACH_BIT (object, mark_side(), span->start, span_end(span)) {
     if (is_marked_object(object)) scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
   }
 }

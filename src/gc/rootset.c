@@ -125,10 +125,7 @@ void rootset_visit_stw(rootset_visit_fn *visit, void *argument) {
 static void mark_root(void *tracer, const struct root *root) { mark_range(tracer, root->range, root_is_stack(root)); }
 
 static void mark_objects_in(struct midden_tracer *tracer, const struct span *span) {
-  uintptr_t end = span_end(span);
-  uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end))
-    mark_address(tracer, object);
+  FOR_EACH_BIT (object, alloc_side(), span->start, span_end(span)) mark_address(tracer, object);
 }
 
 /* A kind that is not seen to exist was made behind this walk, as the span was. */

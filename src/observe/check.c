@@ -349,9 +349,7 @@ static void read_root(void *argument, const struct root *root) {
 }
 
 static void read_root_objects_of(const struct span *span) {
-  uintptr_t end = span_end(span);
-  uintptr_t object = mark_bits_next(&heap_arena, alloc_side(), span->start, end);
-  for (; object < end; object = mark_bits_next(&heap_arena, alloc_side(), object + GRANULE_BYTES, end)) {
+  FOR_EACH_BIT (object, alloc_side(), span->start, span_end(span)) {
     walk.from = object | FROM_ITSELF;
     visit_exact(object);
   }

@@ -28,9 +28,7 @@ static void verify_pages(const struct span *span) {
 /* Every bit stands at the start of a slot. */
 static void verify_bits(const struct span *span, unsigned side) {
   size_t slot_bytes = span_slot_bytes(span);
-  uintptr_t end = span_end(span);
-  uintptr_t bit = mark_bits_next(&heap_arena, side, span->start, end);
-  for (; bit < end; bit = mark_bits_next(&heap_arena, side, bit + GRANULE_BYTES, end)) {
+  FOR_EACH_BIT (bit, side, span->start, span_end(span)) {
     size_t offset = bit - span->start;
     CHECK(offset % slot_bytes == 0 && offset / slot_bytes < span->slot_count,
           "verify: a bit at %p, in the middle of a slot of span %p", (void *)bit, (void *)span->start);
@@ -55,9 +53,7 @@ static void verify_marks(const struct span *span, struct tally *old) {
     return;
   }
   verify_bits(span, mark_side());
-  uintptr_t end = span_end(span);
-  uintptr_t bit = mark_bits_next(&heap_arena, mark_side(), span->start, end);
-  for (; bit < end; bit = mark_bits_next(&heap_arena, mark_side(), bit + GRANULE_BYTES, end))
+  FOR_EACH_BIT (bit, mark_side(), span->start, span_end(span))
     CHECK(mark_bit_get(&heap_arena, alloc_side(), bit), "verify: slot %p is free and marked as old", (void *)bit);
   count_span(span, mark_side(), old);
 }

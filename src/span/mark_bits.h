@@ -71,6 +71,11 @@ bool mark_bits_cover(const struct arena *arena, unsigned side, unsigned other, u
 /* The first address in [from, end) whose bit is set, or `end`.  An acquire of those before it. */
 uintptr_t mark_bits_next(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end);
 
+/* A loop over the addresses in [from, end) whose bits are set in a side of the heap's; mark_bits_next for each. */
+#define FOR_EACH_BIT(address, side, from, end)                                                            \
+  for (uintptr_t address##_end = (end), address = mark_bits_next(&heap_arena, side, from, address##_end); \
+       address < address##_end; address = mark_bits_next(&heap_arena, side, address + GRANULE_BYTES, address##_end))
+
 /* The first slot in [from, end) whose bit is not set, or `end`; slots start `slot_bytes` apart, the first at `from`.  An
  * acquire of the bits up to it. */
 uintptr_t mark_bits_next_free(const struct arena *arena, unsigned side, uintptr_t from, uintptr_t end,
