@@ -21,7 +21,7 @@ static size_t grown(size_t live_bytes, int percent) {
   if (percent < 0) return SIZE_MAX;
   size_t growth = percent_of(live_bytes, percent);
   size_t extra = percent_of(PACER_SMALL_FACTOR * min_size(live_bytes, PACER_SMALL_BYTES), percent);
-  return add_saturating(live_bytes, add_saturating(growth, extra));
+  return add_saturating(live_bytes, max_size(add_saturating(growth, extra), HEADROOM_BYTES)); /* also of 0 percent */
 }
 
 size_t pacer_headroom(size_t live_bytes) { return max_size(live_bytes / HEADROOM_DIVISOR, HEADROOM_BYTES); }

@@ -26,6 +26,8 @@ static void growth_and_extra_room(void **state) {
   half.percent = 50;
   assert_int_equal(pacer_goal(&half, 100 * MIB, &empty) / MIB,
                    150 + PACER_SMALL_FACTOR * 4 - 1); /* rounded down by less than 1 KiB */
+  half.percent = 0;
+  assert_int_equal(pacer_goal(&half, 100 * MIB, &empty), 100 * MIB + MIB / 4); /* or nothing else would be done */
   half.percent = 250;
   assert_true(pacer_goal(&half, 100 * MIB, &empty) > 350 * MIB);
 }
