@@ -33,12 +33,10 @@ void cycle_expect_stops(void) {
   atomic_store_relaxed(&collector.brief_most_bytes, none ? 0 : brief_most_bytes(&collector.brief, markers));
 }
 
-static bool can_be_settled_later(void) { return settle_takes_long() && !mark_may_postpone(); }
-
 bool cycle_runs_beside(size_t expected_bytes) {
   if (!collector.dirty) return collector.concurrent;
   return dirty_is_possible() && expected_bytes >= DIRTY_LEAST_BYTES &&
-         (expected_bytes > atomic_load_relaxed(&collector.brief_most_bytes) || can_be_settled_later());
+         (expected_bytes > atomic_load_relaxed(&collector.brief_most_bytes) || settle_takes_long());
 }
 
 /* ---- phases and events ---- */

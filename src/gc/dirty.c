@@ -111,7 +111,8 @@ static unsigned markers_of_stop(const struct cycle *cycle) {
  * all of them again, and finds little that is new.  Where looking ahead takes longer than it spares the last stop, some cycles
  * do without. */
 
-static void call_stw(void) {
+static void call_stw(bool roots_known) {
+  if (!roots_known) return;
   struct midden_tracer *first = &collector.tracers[0];
   mark_open_by_hand_stw();
   first->calls_traces = true;
@@ -122,16 +123,20 @@ static void call_stw(void) {
   mark_postpone_all();
 }
 
-/* By the driver: the program's callbacks are not called, nor does it hear of this stop.  Its processor time. */
-static uint64_t stop_and_call(struct cycle *cycle) {
+/* By the driver: the program's callbacks are not called, nor does it hear of this stop.  Its processor time.  Of two in a cycle the
+ * longer one is reported. */
+static uint64_t stop_and(struct cycle *cycle, void (*act_stw)(bool roots_known)) {
   struct os_signals before;
   os_block_signals(&before);
   uint64_t start_ns = os_now_ns(), cpu_ns = cycle_begin_share(0);
-  if (collector_stop_world(cycle->self)) call_stw();
+  act_stw(collector_stop_world(cycle->self));
   cycle_end_share(0, cpu_ns);
-  cycle->report.ahead_start_ns = start_ns - collector.start_ns;
-  cycle->report.ahead_ns = os_now_ns() - start_ns;
-  cycle_count_pause(cycle->report.ahead_ns);
+  uint64_t pause_ns = os_now_ns() - start_ns;
+  if (pause_ns > cycle->report.ahead_ns) {
+    cycle->report.ahead_start_ns = start_ns - collector.start_ns;
+    cycle->report.ahead_ns = pause_ns;
+  }
+  cycle_count_pause(pause_ns);
   collector_resume_world();
   os_restore_signals(&before);
   return os_thread_cpu_ns() - cpu_ns;
@@ -147,7 +152,7 @@ static void look_ahead(struct cycle *cycle) {
     barred--;
     return;
   }
-  uint64_t cpu_ns = stop_and_call(cycle);
+  uint64_t cpu_ns = stop_and(cycle, call_stw);
   size_t before_bytes = assist_scanned_bytes();
   rounds_drain(cycle);
   if (!was_worth_it(cpu_ns, assist_scanned_bytes() - before_bytes)) barred = AHEAD_BARRED_CYCLES;
@@ -221,7 +226,8 @@ static void mark_rest(struct cycle *cycle, unsigned markers) {
 /* ---- finalizers ----
  *
  * What only they reach may be much.  Nobody but the collector can get at it, so it stands still, and nothing has to be scanned
- * twice: beyond an allowance it is marked after the stop. */
+ * twice: beyond an allowance it is marked after the stop.  Where a trace function is met there, which is called in stops alone, all
+ * that is left is settled in another one. */
 
 static NOT_A_ROOT size_t allowance_bytes; /* that may still be marked in the stop */
 
@@ -237,7 +243,20 @@ static bool drain_beside(struct midden_tracer *tracer) {
   uint64_t cpu_ns = cycle_begin_share(0);
   bool done = mark_drain_some(tracer, FINALIZERS_SLICE_BYTES) && !mark_rescan_overflow(tracer);
   cycle_end_share(0, cpu_ns);
-  return done;
+  return done && !mark_has_postponed();
+}
+
+static void settle_rest_stw(bool roots_known) {
+  (void)roots_known; /* none is read */
+  struct midden_tracer *first = &collector.tracers[0];
+  mark_open_by_hand_stw();
+  first->calls_traces = true;
+  mark_postponed_stw(first);
+  cycle_drain_alone(first);
+  settle_finalizers_again();
+  settle_finalizers(NULL);
+  first->calls_traces = false;
+  mark_close_by_hand(&first->marked);
 }
 
 static bool settle_few_finalizers_stw(void) {
@@ -246,15 +265,19 @@ static bool settle_few_finalizers_stw(void) {
   return are_few && settle_finalizers(drain_within_allowance);
 }
 
-/* False if it is to be done after the stop.  Trace functions are called in it alone. */
+/* False if it is to be done after the stop. */
 static bool settle_finalizers_stw(const struct settle_markers *by) {
   settle_clear_stw(by);
-  if (!settle_may_leave_stop() || mark_may_postpone()) {
+  if (!settle_may_leave_stop()) {
     settle_find_finalizers_stw();
     return settle_finalizers(NULL);
   }
   for (unsigned i = 0; i < by->count; i++) by->tracers[i].mode = MARK_CONCURRENT;
-  return settle_few_finalizers_stw();
+  mark_forget_postponed();
+  by->tracers[0].calls_traces = true;
+  bool done = settle_few_finalizers_stw();
+  by->tracers[0].calls_traces = false;
+  return done;
 }
 
 static void settle(struct cycle *cycle, unsigned markers) {
@@ -430,7 +453,9 @@ static void settle_left(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   slowing_stem_growth();
   settle_find_finalizers_running();
-  while (!settle_finalizers(drain_beside)) continue;
+  bool done = false;
+  while (!done && !mark_has_postponed()) done = settle_finalizers(drain_beside);
+  if (!done) stop_and(cycle, settle_rest_stw);
   settle_end_running();
   stacks_free_dead(cycle->self);
   cycle->report.left_ns = os_now_ns() - start_ns;

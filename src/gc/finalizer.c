@@ -174,6 +174,12 @@ void finalizer_settle_begin(struct finalizer_settling *settling) {
   if (settling->candidates.first != NULL) mark_settle(settling->tracer);
 }
 
+void finalizer_settle_again(struct finalizer_settling *settling) {
+  if (settling->step != FINALIZER_REFERENCES) return;
+  settling->current = settling->candidates.first;
+  settling->is_draining = false;
+}
+
 bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *drain) {
   while (settling->step != FINALIZER_SETTLED) {
     bool done = settling->step == FINALIZER_REFERENCES

@@ -54,6 +54,10 @@ struct finalizer_settling {
  * is grey; where it returns false there is more, and so does this: it is to be called again.  Between two calls the program
  * may run, with the tracer's mode changed to CONCURRENT. */
 void finalizer_settle_begin(struct finalizer_settling *settling);
+
+/* All is marked that was grey, and trace functions are called from here on, as they were not before: what candidates refer to is
+ * marked once more. */
+void finalizer_settle_again(struct finalizer_settling *settling);
 typedef bool finalizer_drain_fn(struct midden_tracer *tracer);
 bool finalizer_settle(struct finalizer_settling *settling, finalizer_drain_fn *drain);
 

@@ -327,6 +327,8 @@ bool settle_finalizers(finalizer_drain_fn *drain_some) {
   return done;
 }
 
+void settle_finalizers_again(void) { finalizer_settle_again(&settling.finalizers); }
+
 size_t settle_dying_bytes(void) { return settling.dying_bytes; }
 
 /* ---- the end ---- */

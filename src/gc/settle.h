@@ -55,10 +55,11 @@ void settle_values_stw(const struct settle_markers *markers);
 void settle_dead_stw(const struct settle_markers *markers);
 
 /* The rest in steps: "arguments" and "clearing"; "finalizers", of which so many are found to be settled, and `drain` may say that
- * there is more (gc/finalizer.h), NULL: all at once; and "the end". */
+ * there is more (gc/finalizer.h), NULL: all at once; and "the end".  settle_finalizers_again: finalizer_settle_again. */
 void settle_clear_stw(const struct settle_markers *markers);
 size_t settle_find_finalizers_stw(void);
 bool settle_finalizers(finalizer_drain_fn *drain);
+void settle_finalizers_again(void);
 void settle_end_stw(void);
 
 /* settle_find_finalizers_stw has much to look at, and is better left for after the stop. */

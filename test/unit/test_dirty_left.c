@@ -195,6 +195,81 @@ static void a_set_that_was_not_settled_is_not_forgotten(void **state) {
   unlink_root();
 }
 
+/* ---- trace functions, which are called in stops alone ---- */
+
+enum { MAGIC = 0x600d, FILL = 0xdd };
+
+static midden_kind traced;
+static size_t last_finalized; /* the value of what `look_at` saw last */
+
+static void trace(void *object, size_t bytes, struct midden_tracer *tracer, void *argument) {
+  (void)bytes, (void)argument;
+  REQUIRE(world_is_stopped(), "a trace function is called beside the program");
+  midden_trace(tracer, *(void **)object);
+}
+
+struct chain {
+  struct chain *next;
+  size_t value;
+};
+
+NOINLINE_TEST static struct chain *new_chain(midden_kind kind, struct chain *next, size_t value) {
+  struct chain *chain = midden_alloc_kind(kind, BYTES);
+  REQUIRE(chain != NULL, "out of memory");
+  *chain = (struct chain){next, value};
+  return chain;
+}
+
+static void look_at(void *object, void *argument) {
+  (void)argument;
+  struct chain *chain = object;
+  last_finalized = chain->value;
+  for (; chain != NULL; chain = chain->next) REQUIRE(chain->value != 0 && chain->value <= MAGIC, "it is lost");
+  finalized++;
+}
+
+static void finalize_chain(struct chain *chain) {
+  int error = midden_finalizer_set(chain, look_at, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL);
+  REQUIRE(error == 0, "midden_finalizer_set: %d", error);
+}
+
+NOINLINE_TEST static void fill_free_memory(void) {
+  for (size_t i = 0; i < MANY; i++) memset(midden_alloc(BYTES), FILL, BYTES);
+}
+
+NOINLINE_TEST static void drop_traced(void) {
+  struct chain *last = new_chain(MIDDEN_CONSERVATIVE, NULL, MAGIC);
+  finalize_chain(new_chain(MIDDEN_CONSERVATIVE, new_chain(traced, last, MAGIC), MAGIC));
+}
+
+static void what_trace_functions_lead_to_is_marked(void **state) {
+  (void)state;
+  drop_traced();
+  test_scrub_stack();
+  collect_with(true, NULL);
+  assert_int_equal(searched_left, 1);
+  fill_free_memory();
+  require_finalized(1);
+}
+
+NOINLINE_TEST static void drop_two(void) {
+  struct chain *second = new_chain(MIDDEN_CONSERVATIVE, NULL, 2);
+  finalize_chain(new_chain(traced, second, 1));
+  finalize_chain(second);
+}
+
+static void what_a_trace_function_of_another_leads_to_waits(void **state) {
+  (void)state;
+  drop_two();
+  test_scrub_stack();
+  for (size_t i = 1; i <= 2; i++) {
+    collect_with(true, NULL);
+    require_finalized(i);
+    assert_int_equal(last_finalized, i);
+    test_scrub_stack();
+  }
+}
+
 /* ---- many ---- */
 
 NOINLINE_TEST static void make_many(void) {
@@ -248,6 +323,10 @@ int main(void) {
   static void *large;
   large = midden_alloc(HEAP_BYTES); /* smaller heaps are marked in a stop */
   links = midden_alloc_data(2 * sizeof *links);
+  struct midden_kind_options options = {.size = sizeof options, .name = "traced", .trace = trace};
+  int number = midden_kind_new(&options);
+  REQUIRE(number >= MIDDEN_KINDS_BUILT_IN, "midden_kind_new: %d", number);
+  traced = (midden_kind)number;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(links_are_cleared_in_the_stop, begin),
       cmocka_unit_test_setup(weak_references_are_cleared_in_the_stop, begin),
@@ -255,6 +334,8 @@ int main(void) {
       cmocka_unit_test_setup(the_stop_is_not_left_for_links_that_outlive_finalizers, begin),
       cmocka_unit_test_setup(a_set_that_was_settled_is_not_settled_twice, begin),
       cmocka_unit_test_setup(a_set_that_was_not_settled_is_not_forgotten, begin),
+      cmocka_unit_test_setup(what_trace_functions_lead_to_is_marked, begin),
+      cmocka_unit_test_setup(what_a_trace_function_of_another_leads_to_waits, begin),
       cmocka_unit_test_setup(many_are_not_looked_at_in_the_stop, begin),
       cmocka_unit_test_setup(many_that_are_due_are_found_in_the_stop_and_settled_after_it, begin),
       cmocka_unit_test_setup(few_are_settled_in_the_stop, begin),
