@@ -10,6 +10,7 @@
 
 #include "base/atomic.h"
 #include "base/attr.h"
+#include "page/span.h"
 
 /* Bytes marked by the last collection plus allocated since, less freed since.  Atomic. */
 extern size_t account_live_bytes;
@@ -48,6 +49,10 @@ static inline void account_add(size_t bytes) {
 
 /* Explicit frees may outrun the count of what is still on its way from the caches: the figure stops at 0. */
 void account_subtract(size_t bytes);
+
+/* What was added in one period is subtracted in that one alone: when a cycle is over, what it has marked stands in the place of all
+ * that was in the account when it began, be it subtracted meanwhile or not.  Critical sections. */
+static inline uint32_t account_period(void) { return span_generation_now() | atomic_load_relaxed(&span_marking); }
 
 static inline bool account_collection_is_due(void) {
   return atomic_load_relaxed(&account_live_bytes) >= atomic_load_relaxed(&account_trigger_bytes);

@@ -405,6 +405,7 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
     cache_give_spans(&mutator_from(link)->cache);
   assist_end(&cycle->report); /* it measures by the live bytes how much was allocated */
   size_t marked_bytes = tally_bytes(&marked);
+  ASSERT(atomic_load_relaxed(&account_live_bytes) >= concurrent.live_bytes_begun); /* account_period */
   size_t new_bytes = atomic_load_relaxed(&account_live_bytes) - concurrent.live_bytes_begun;
   atomic_add_relaxed(&account_live_bytes, marked_bytes - concurrent.live_bytes_begun);
   cycle_finish(cycle, &marked, new_bytes);

@@ -27,9 +27,9 @@ struct crossing {
 
 static void run(void *arrival);
 
-/* What was charged before the last collection is not part of the account any more. */
+/* What was charged in an earlier period is not part of the account any more, or will not be when the cycle is over. */
 static void discharge(const struct midden_stack *stack) {
-  if (stack->generation == span_generation_now()) account_subtract(STACK_CHARGE_BYTES);
+  if (stack->charged_in == account_period()) account_subtract(STACK_CHARGE_BYTES);
 }
 
 int fiber_init(struct midden_fiber *fiber, midden_fiber_fn *function, void *argument, size_t stack_bytes) {

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "alloc/account.h"
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -242,7 +243,7 @@ struct midden_stack *stack_take(size_t bytes, struct midden_fiber *fiber) {
   struct midden_stack *stack = take_memory(bytes);
   if (stack == NULL) return NULL;
   stack->fiber = fiber;
-  stack->generation = span_generation_now();
+  stack->charged_in = account_period();
   lock_acquire(&lock);
   list_push_front(&stacks_of_fibers, &stack->link);
   lock_release(&lock);

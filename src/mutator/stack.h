@@ -44,7 +44,7 @@ struct midden_stack {
   struct span *span;          /* NULL: the program's own memory */
   uintptr_t low, high;        /* what may be used; the guard lies below */
   struct midden_fiber *fiber; /* whose it is; NULL: none's */
-  uint32_t generation;        /* the heap's when it was taken */
+  uint32_t charged_in;        /* the period of the account when it was taken */
   void *thread_state;      /* of the context that ran on it, to be destroyed before it is used again; see os_switch.h */
   unsigned checker_number; /* what a memory checker knows it by; see base/memcheck.h */
   /* Registered stacks only. */
