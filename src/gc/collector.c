@@ -85,12 +85,14 @@ void collector_resume_world(void) {
 
 void collector_call_stopped(struct mutator *self, void (*function)(void *argument), void *argument) {
   bool mine = collector_is_mine(self);
+  int cancellation = os_forbid_cancellation(); /* `function` may call the program */
   if (!mine) collector_acquire(self);
   bool stopped = world_is_stopped();
   if (!stopped) collector_stop_world(self);
   function(argument);
   if (!stopped) collector_resume_world();
   if (!mine) collector_release();
+  os_restore_cancellation(cancellation);
 }
 
 /* A thread that is told to stop again before it ran gets nowhere, however often it is resumed: who collects back to back
@@ -257,42 +259,51 @@ static void copy_marker_reports(struct collector_report *report, struct marker_r
   report->marker = copy;
 }
 
-/* The collector lock is held; it is not when this returns. */
-static bool run_locked(struct cycle *cycle, uint64_t collections_before) {
+/* The collector lock is held; it is not when this returns: whether there was a cycle. */
+static bool run_and_release(struct cycle *cycle, uint64_t collections_before, struct marker_report *marker) {
   bool ran = is_called_for(cycle->report.reason, collections_before) && run_cycle(cycle);
-  struct marker_report marker[MARKERS_MAX];
   copy_marker_reports(&cycle->report, marker);
   /* Or each allocation would ask for the next, which would fail alike. */
   if (cycle->given_up && cycle->report.reason == COLLECT_HEAP) put_off(atomic_load_relaxed(&account_live_bytes));
   atomic_store_relaxed(&collector.ended_ns, os_now_ns());
   collector_release();
-  if (!ran || cycle->given_up) return false;
+  return ran && !cycle->given_up;
+}
+
+static void tell(const struct cycle *cycle) {
   ahead_cycle_ended();
   if (cycle->has_memory_to_release || sweep_wants_background() || idle_wants_background()) background_wake();
   if (collector_reporter != NULL) collector_reporter(&cycle->report);
   if (!cycle->was_handed_over) collector_notify_finalizers();
-  return true;
+}
+
+/* The program's callbacks may do what is a cancellation point: a thread that were cancelled there would take the lock with it.  What
+ * is told of the cycle afterwards, finalizers among it, is the program's own affair. */
+static void run(struct mutator *self, struct cycle *cycle) {
+  uint64_t collections = atomic_load_relaxed(&collector.totals.collections);
+  struct marker_report marker[MARKERS_MAX];
+  int cancellation = os_forbid_cancellation();
+  collector_acquire(self);
+  bool ran = run_and_release(cycle, collections, marker);
+  os_restore_cancellation(cancellation);
+  if (ran) tell(cycle);
 }
 
 static void collect(uintptr_t stack_pointer, void *argument) {
   struct request *request = argument;
   struct mutator *self = mutator_self();
-  uint64_t collections = atomic_load_relaxed(&collector.totals.collections);
-  collector_acquire(self);
   struct cycle cycle = {.self = self,
                         .stack_pointer = stack_pointer,
                         .stop = request->stop,
                         .stop_argument = request->argument,
                         .report = {.reason = request->reason}};
-  run_locked(&cycle, collections);
+  run(self, &cycle);
   request->given_up = cycle.given_up;
 }
 
 void collector_run_concurrently(struct mutator *self, enum collector_reason reason) {
-  uint64_t collections = atomic_load_relaxed(&collector.totals.collections);
-  collector_acquire(self);
   struct cycle cycle = {.self = self, .concurrent = true, .report = {.reason = reason}};
-  run_locked(&cycle, collections);
+  run(self, &cycle);
 }
 
 /* The registers are saved first of all: the frames of the collector lie below them and are not scanned.  Stale words in

@@ -43,11 +43,13 @@ bool handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
   uint32_t offered = HANDOVER_OFFERED;
   if (!handover_is_offered() || self->critical != 0) return false;
   if (!atomic_cas_acq_rel(&handover_state, &offered, (uint32_t)HANDOVER_TAKEN)) return false;
+  int cancellation = os_forbid_cancellation(); /* it calls the program */
   uint32_t driver = atomic_exchange_acq_rel(&collector.owner, self->thread_id);
   offer.step(self, stack_pointer, offer.argument);
   atomic_store_relaxed(&collector.owner, driver);
   atomic_store_release(&handover_state, (uint32_t)HANDOVER_NONE);
   wake_all(&handover_state);
+  os_restore_cancellation(cancellation);
   return true;
 }
 

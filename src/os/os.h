@@ -176,6 +176,10 @@ struct os_signals {
 void os_block_signals(struct os_signals *before);
 void os_restore_signals(const struct os_signals *before);
 
+/* From here on the calling thread is not cancelled, until what this returned is restored. */
+int os_forbid_cancellation(void);
+void os_restore_cancellation(int before);
+
 /* Makes sure that the calling thread does not block `signal`. */
 void os_unblock_signal(int signal);
 

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,12 +58,22 @@ int os_absolute_path(const char *path, char *absolute, size_t capacity) {
   return 0;
 }
 
+/* The C library's open, close and write are cancellation points.  A thread is not cancelled where it writes for the library: it may
+ * be in the middle of its start, or at the end of a cycle. */
+
 /* O_NONBLOCK: of a pipe that nobody reads nothing is waited for. */
-int os_create_file(const char *path) {
+static int create_file(const char *path) {
   int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
   if (file < 0) return -errno;
   close(file);
   return 0;
+}
+
+int os_create_file(const char *path) {
+  int cancellation = os_forbid_cancellation();
+  int error = create_file(path);
+  os_restore_cancellation(cancellation);
+  return error;
 }
 
 static int write_all(int file, const char *data, size_t bytes, off_t offset) {
@@ -87,12 +96,10 @@ static int write_file(const char *path, const void *data, size_t bytes, uint64_t
   return error;
 }
 
-/* A thread that ends a cycle is not cancelled here. */
 int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
-  int state;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  int cancellation = os_forbid_cancellation();
   int error = write_file(path, data, bytes, offset);
-  pthread_setcancelstate(state, NULL);
+  os_restore_cancellation(cancellation);
   return error;
 }
 
@@ -115,13 +122,20 @@ static int copy_all(int from, int to, off_t offset) {
   }
 }
 
-int os_write_mappings(const char *path, uint64_t offset) {
+static int write_mappings(const char *path, uint64_t offset) {
   int from = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (from < 0) return -errno;
   int to = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
   int error = to < 0 ? -errno : copy_all(from, to, (off_t)offset);
   if (to >= 0) close(to);
   close(from);
+  return error;
+}
+
+int os_write_mappings(const char *path, uint64_t offset) {
+  int cancellation = os_forbid_cancellation();
+  int error = write_mappings(path, offset);
+  os_restore_cancellation(cancellation);
   return error;
 }
 

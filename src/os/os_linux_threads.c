@@ -155,6 +155,14 @@ void os_restore_signals(const struct os_signals *before) {
   pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+int os_forbid_cancellation(void) {
+  int before;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+  return before;
+}
+
+void os_restore_cancellation(int before) { pthread_setcancelstate(before, NULL); }
+
 /* Set before the signal can arrive. */
 static void (*suspend_handler)(const struct os_interruption *interruption);
 

@@ -1,5 +1,7 @@
 /* What the event callback hears, in each mode: every step in its order, and nothing more where it disables collections at the first
- * one.  Then nothing is collected either, and the next collection is whole. */
+ * one.  Then nothing is collected either, and the next collection is whole.  And a thread is not cancelled in its callbacks. */
+#include <pthread.h>
+
 #include "support/heap_test.h"
 
 /* As many as are marked beside the program in dirty-page mode. */
@@ -67,10 +69,57 @@ static int hear(void *mode) {
   return 0;
 }
 
+/* ---- a thread that is to be cancelled ---- */
+
+/* As most calls of the C library are that write or wait. */
+static void be_cancellation_point(enum midden_event event, void *argument) {
+  (void)event, (void)argument;
+  pthread_testcancel();
+}
+
+static void be_cancellation_point_for_roots(struct midden_tracer *tracer, void *argument) {
+  (void)tracer, (void)argument;
+  pthread_testcancel();
+}
+
+static bool has_collected;
+
+static void *collect_when_cancelled(void *unused) {
+  REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
+  pthread_cancel(pthread_self());
+  midden_collect();
+  has_collected = true;
+  pthread_testcancel();
+  return unused;
+}
+
+static int cancel(void *mode) {
+  struct midden_options options = {
+      .size = sizeof options, .mode = *(const enum midden_mode *)mode, .percent = -1, .idle_collect_ms = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  struct node *volatile first = build();
+  midden_set_event_callback(be_cancellation_point, NULL);
+  midden_set_root_callback(be_cancellation_point_for_roots, NULL);
+  pthread_t thread;
+  void *result;
+  REQUIRE(pthread_create(&thread, NULL, collect_when_cancelled, NULL) == 0, "pthread_create");
+  midden_blocking_enter();
+  pthread_join(thread, &result);
+  midden_blocking_leave();
+  REQUIRE(has_collected, "it was cancelled in the collection");
+  REQUIRE(result == PTHREAD_CANCELED, "it was not cancelled behind it");
+  midden_collect();
+  REQUIRE(first->number == NODES - 1, "the list is damaged");
+  return 0;
+}
+
 int main(void) {
   test_start("test_events");
   static enum midden_mode modes[] = {MIDDEN_MODE_STW, MIDDEN_MODE_BARRIER, MIDDEN_MODE_DIRTY};
   static const char *const names[] = {"world stopped", "barrier mode", "dirty-page mode"};
-  for (size_t i = 0; i < TEST_COUNT_OF(modes); i++) test_child_succeeds(names[i], hear, &modes[i], SECONDS);
+  for (size_t i = 0; i < TEST_COUNT_OF(modes); i++) {
+    test_child_succeeds(names[i], hear, &modes[i], SECONDS);
+    test_child_succeeds(names[i], cancel, &modes[i], SECONDS);
+  }
   return 0;
 }
