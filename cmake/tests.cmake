@@ -238,6 +238,10 @@ foreach(folder unit model fault stress compat)
   endforeach()
 endforeach()
 
+# Where test_start_loading.c has the start wait, and what it has a loaded object call.
+target_link_options(test_unit_start_loading PRIVATE "LINKER:--wrap=os_init")
+set_target_properties(test_unit_start_loading PROPERTIES ENABLE_EXPORTS ON)
+
 # What test_world.c does behind the release of the collector's lock.
 target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 

@@ -119,6 +119,7 @@ static int start_locked(const struct midden_options *given) {
 }
 
 static int start(const struct midden_options *given) {
+  os_ask_loader();
   lock_acquire(&start_lock);
   int error = -EALREADY;
   if (!atomic_load_relaxed(&has_started)) {

@@ -19,8 +19,12 @@ struct os_range {
 
 /* ---- start ---- */
 
-/* Reads what never changes (page size, processors, C library facts).  Called once, before anything else here; may
- * allocate and take locks. */
+/* Asks the loader for what os_init wants to know of the C library; any thread, again and again.  The loader's lock may be held by a thread
+ * that is in the midst of dlopen, and runs constructors, which may use the library: so whoever asks holds no lock of ours. */
+void os_ask_loader(void);
+
+/* Reads what never changes (page size, processors, C library facts).  Called once, before anything else here but os_ask_loader, which it
+ * calls where nobody has; may allocate and take locks. */
 void os_init(void);
 
 /* ---- memory ---- */

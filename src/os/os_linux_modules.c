@@ -59,14 +59,56 @@ struct dtv_entry {
   void *allocation;
 };
 
-static bool find_field(const char *name, struct field *field) {
-  const struct field *found = dlsym(RTLD_DEFAULT, name);
+enum symbol {
+  LOADER_GLOBALS,
+  SLOT_LIST,
+  SLOT_LIST_COUNT,
+  SLOT_LIST_NEXT,
+  SLOT_LIST_SLOTS,
+  SLOT_BYTES,
+  SLOT_GENERATION,
+  SLOT_LINK_MAP,
+  LINK_MAP_TLS_OFFSET,
+  CONTROL_BLOCK_BYTES,
+  CONTROL_BLOCK_SPECIFIC,
+  SPECIFIC_ARRAY_BYTES,
+  SYMBOLS
+};
+
+static const char *const symbol_names[SYMBOLS] = {
+    [LOADER_GLOBALS] = "_rtld_global",
+    [SLOT_LIST] = "_thread_db_rtld_global__dl_tls_dtv_slotinfo_list",
+    [SLOT_LIST_COUNT] = "_thread_db_dtv_slotinfo_list_len",
+    [SLOT_LIST_NEXT] = "_thread_db_dtv_slotinfo_list_next",
+    [SLOT_LIST_SLOTS] = "_thread_db_dtv_slotinfo_list_slotinfo",
+    [SLOT_BYTES] = "_thread_db_sizeof_dtv_slotinfo",
+    [SLOT_GENERATION] = "_thread_db_dtv_slotinfo_gen",
+    [SLOT_LINK_MAP] = "_thread_db_dtv_slotinfo_map",
+    [LINK_MAP_TLS_OFFSET] = "_thread_db_link_map_l_tls_offset",
+    [CONTROL_BLOCK_BYTES] = "_thread_db_sizeof_pthread",
+    [CONTROL_BLOCK_SPECIFIC] = "_thread_db_pthread_specific",
+    [SPECIFIC_ARRAY_BYTES] = "_thread_db_sizeof_pthread_key_data_level2",
+};
+
+/* Their addresses, or NULL.  Atomic: whoever asks is answered the same. */
+static const void *symbols[SYMBOLS];
+static bool has_asked; /* atomic */
+
+void os_ask_loader(void) {
+  if (atomic_load_acquire(&has_asked)) return;
+  for (unsigned i = 0; i < SYMBOLS; i++)
+    atomic_store_relaxed(&symbols[i], (const void *)dlsym(RTLD_DEFAULT, symbol_names[i]));
+  atomic_store_release(&has_asked, true);
+}
+
+static bool find_field(enum symbol symbol, struct field *field) {
+  const struct field *found = atomic_load_relaxed(&symbols[symbol]);
   if (found != NULL) *field = *found;
   return found != NULL;
 }
 
-static size_t find_size(const char *name, size_t otherwise) {
-  const uint32_t *found = dlsym(RTLD_DEFAULT, name);
+static size_t find_size(enum symbol symbol, size_t otherwise) {
+  const uint32_t *found = atomic_load_relaxed(&symbols[symbol]);
   return found != NULL ? *found : otherwise;
 }
 
@@ -77,29 +119,27 @@ static bool module_table_is_as_declared(void) {
   struct field first;
   struct field generation;
   struct field link_map;
-  return find_field("_thread_db_dtv_slotinfo_list_len", &count) && count.offset == 0 &&
-         find_field("_thread_db_dtv_slotinfo_list_next", &next) && next.offset == sizeof(size_t) &&
-         find_field("_thread_db_dtv_slotinfo_list_slotinfo", &first) && first.offset == 2 * sizeof(size_t) &&
-         find_field("_thread_db_dtv_slotinfo_gen", &generation) && generation.offset == 0 &&
-         find_field("_thread_db_dtv_slotinfo_map", &link_map) && link_map.offset == sizeof(size_t) &&
-         find_size("_thread_db_sizeof_dtv_slotinfo", 0) == 2 * sizeof(size_t);
+  return find_field(SLOT_LIST_COUNT, &count) && count.offset == 0 && find_field(SLOT_LIST_NEXT, &next) &&
+         next.offset == sizeof(size_t) && find_field(SLOT_LIST_SLOTS, &first) && first.offset == 2 * sizeof(size_t) &&
+         find_field(SLOT_GENERATION, &generation) && generation.offset == 0 && find_field(SLOT_LINK_MAP, &link_map) &&
+         link_map.offset == sizeof(size_t) && find_size(SLOT_BYTES, 0) == 2 * sizeof(size_t);
 }
 
 void os_linux_init_thread_storage(void) {
+  os_ask_loader();
   enum { USUAL_CONTROL_BLOCK_BYTES = 2304 };
-  glibc.control_block_bytes = find_size("_thread_db_sizeof_pthread", USUAL_CONTROL_BLOCK_BYTES);
-  glibc.specific_array_bytes = find_size("_thread_db_sizeof_pthread_key_data_level2", 0);
+  glibc.control_block_bytes = find_size(CONTROL_BLOCK_BYTES, USUAL_CONTROL_BLOCK_BYTES);
+  glibc.specific_array_bytes = find_size(SPECIFIC_ARRAY_BYTES, 0);
   struct field specific;
-  if (find_field("_thread_db_pthread_specific", &specific)) {
+  if (find_field(CONTROL_BLOCK_SPECIFIC, &specific)) {
     glibc.specific_offset = specific.offset;
     glibc.specific_array_count = (size_t)specific.bits * specific.count / (8 * sizeof(void *));
   }
 
   struct field head;
-  const char *loader = dlsym(RTLD_DEFAULT, "_rtld_global");
-  bool known = loader != NULL && find_field("_thread_db_rtld_global__dl_tls_dtv_slotinfo_list", &head) &&
-               find_field("_thread_db_link_map_l_tls_offset", &glibc.module_tls_offset) &&
-               module_table_is_as_declared();
+  const char *loader = atomic_load_relaxed(&symbols[LOADER_GLOBALS]);
+  bool known = loader != NULL && find_field(SLOT_LIST, &head) &&
+               find_field(LINK_MAP_TLS_OFFSET, &glibc.module_tls_offset) && module_table_is_as_declared();
   glibc.slots = known ? loader + head.offset : NULL;
 }
 
