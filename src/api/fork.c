@@ -53,20 +53,22 @@ void midden_fork_manual(bool by_hand) {
 
 static bool is_automatic(void) { return !atomic_load_acquire(&manual); }
 
-/* The choice at prepare holds for the whole fork.  Where the library has failed to start there is nothing to prepare. */
-static bool prepared;
+/* The choice at prepare holds for the whole fork.  Where the library has not started there is nothing to prepare. */
+static THREAD_LOCAL bool prepared;
 
 static void prepare(void) {
-  prepared = start_await() && is_automatic();
+  prepared = start_hold() && is_automatic();
   if (prepared) midden_fork_prepare();
 }
 
 static void parent(void) {
   if (prepared) midden_fork_parent();
+  start_let_go();
 }
 
 static void child(void) {
   if (prepared) midden_fork_child();
+  start_let_go();
 }
 
 int fork_init(void) {
@@ -75,3 +77,6 @@ int fork_init(void) {
   is_known = error == 0;
   return error;
 }
+
+/* A fork that has called its handlers before the start makes them known would not wait for it. */
+__attribute__((constructor)) static void know_early(void) { (void)fork_init(); }

@@ -29,6 +29,7 @@
 
 static bool has_started; /* atomic; release at the end of the start, acquire by who relies on it */
 static struct lock start_lock = LOCK_INIT(LOCK_RANK_INIT);
+static THREAD_LOCAL bool is_held; /* that lock, by this thread, which forks */
 
 unsigned start_stress_interval;
 
@@ -119,15 +120,16 @@ static int start_locked(const struct midden_options *given) {
 }
 
 static int start(const struct midden_options *given) {
+  bool locks = !is_held; /* other handlers of a fork may use the library */
   os_ask_loader();
-  lock_acquire(&start_lock);
+  if (locks) lock_acquire(&start_lock);
   int error = -EALREADY;
   if (!atomic_load_relaxed(&has_started)) {
     error = start_locked(given);
     /* The first thread is attached before others can start using the heap. */
     if (error == 0) atomic_store_release(&has_started, true);
   }
-  lock_release(&start_lock);
+  if (locks) lock_release(&start_lock);
   if (error == 0) error = mutator_attach(0);
   if (error == 0) profile_start_by_options();
   return error;
@@ -139,11 +141,18 @@ void start_ensure(void) {
   CHECK(error == 0 || error == -EALREADY, "cannot start: error %d", error);
 }
 
-bool start_await(void) {
+bool start_hold(void) {
   if (LIKELY(atomic_load_acquire(&has_started))) return true;
   lock_acquire(&start_lock);
+  is_held = !atomic_load_relaxed(&has_started);
+  if (!is_held) lock_release(&start_lock);
+  return !is_held;
+}
+
+void start_let_go(void) {
+  if (!is_held) return;
+  is_held = false;
   lock_release(&start_lock);
-  return atomic_load_acquire(&has_started);
 }
 
 struct mutator *start_self_slow(void) {

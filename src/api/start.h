@@ -23,8 +23,10 @@ static inline struct mutator *start_self_or_null(void) {
 /* Starts the library if that has not happened. */
 void start_ensure(void);
 
-/* Whether it has started; waits for a start that is under way. */
-bool start_await(void);
+/* Around a fork, by who forks.  Whether it has started; a start that is under way is waited for, and where there is none no other thread
+ * begins one, until it is let go: in the parent, and in the child. */
+bool start_hold(void);
+void start_let_go(void);
 
 /* Debug: collect at every so many allocations; 0: off.  Constant after start. */
 extern unsigned start_stress_interval;

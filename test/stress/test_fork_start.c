@@ -87,6 +87,36 @@ static void fork_while_the_library_starts(void) {
   is_slow = is_forking = false;
 }
 
+/* A start that begins when a fork has called the first of its handlers: those of the program's come first. */
+static pthread_t late_start;
+
+static void *start_late(void *unused) {
+  start(NULL);
+  return unused;
+}
+
+static void begin_start(void) {
+  REQUIRE(pthread_create(&late_start, NULL, start_late, NULL) == 0, "pthread_create");
+  while (__atomic_load_n(&starting, __ATOMIC_ACQUIRE) == 0) continue;
+  __atomic_store_n(&is_forking, true, __ATOMIC_RELEASE);
+}
+
+static int fork_before_the_library_starts(void *unused) {
+  (void)unused;
+  REQUIRE(pthread_atfork(begin_start, NULL, NULL) == 0, "pthread_atfork");
+  pid_t child = fork();
+  REQUIRE(child >= 0, "fork: %s", strerror(errno));
+  if (child == 0) {
+    alarm(20);
+    _exit(use(NULL));
+  }
+  int status;
+  while (waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR, "waitpid: %s", strerror(errno));
+  REQUIRE(status == 0, "the child: status 0x%x", (unsigned)status);
+  pthread_join(late_start, NULL);
+  return 0;
+}
+
 static void *collect(void *over) {
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   __atomic_store_n(&is_slow, true, __ATOMIC_RELEASE);
@@ -112,6 +142,7 @@ int main(void) {
 #if defined(__SANITIZE_THREAD__)
   return 77; /* threads are stopped by polls there, and the first one makes none */
 #endif
+  test_child_succeeds("a fork before the library started", fork_before_the_library_starts, NULL, 30);
   fork_while_the_library_starts();
   bool is_over = false;
   pthread_t collecting;
