@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "base/lock.h"
 #include "gc/table.h"
 #include "span/object.h"
@@ -27,7 +28,11 @@ int deferred_add(uintptr_t object) {
 
 size_t deferred_bytes(void) { return atomic_load_relaxed(&waiting_bytes); }
 
-enum { STEP = 64 };
+/* In one critical section so many are freed at most, and of the table so much is looked through. */
+enum { STEP = 64, LOOK = 4096 };
+
+/* A table that is so much larger than the objects of a cycle call for was made by another one. */
+enum { SPARE_FACTOR = 16 };
 
 struct batch {
   uintptr_t objects[STEP];
@@ -39,7 +44,8 @@ struct batch {
 static void take_batch(struct batch *batch) {
   batch->count = 0;
   lock_acquire(&lock);
-  while (batch->place < waiting.capacity && batch->count < STEP) {
+  size_t end = min_size(waiting.capacity, batch->place + LOOK);
+  while (batch->place < end && batch->count < STEP) {
     uintptr_t object = waiting.entries[batch->place].key;
     if (object == 0) {
       batch->place++;
@@ -53,12 +59,23 @@ static void take_batch(struct batch *batch) {
   lock_release(&lock);
 }
 
+/* `most` waited. */
+static void release_spare(struct mutator *self, size_t most) {
+  mutator_enter(self);
+  lock_acquire(&lock);
+  if (waiting.count == 0 && waiting.capacity > LOOK && waiting.capacity / SPARE_FACTOR > most) table_release(&waiting);
+  lock_release(&lock);
+  mutator_leave(self);
+}
+
 void deferred_run(struct mutator *self) {
   struct batch batch = {.place = 0};
+  size_t most = atomic_load_relaxed(&count);
   while (atomic_load_relaxed(&count) != 0) {
     mutator_enter(self);
     take_batch(&batch);
     for (unsigned i = 0; i < batch.count; i++) deferred_free(self, batch.objects[i]);
     mutator_leave(self);
   }
+  release_spare(self, most);
 }

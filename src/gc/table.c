@@ -81,6 +81,15 @@ void *table_remove(struct table *table, uintptr_t key) {
   return value;
 }
 
+void table_release(struct table *table) {
+  ASSERT(table->count == 0);
+  if (table->capacity == 0) return;
+  size_t bytes = table->capacity * sizeof *table->entries;
+  os_unmap(table->entries, bytes);
+  persist_charge(PERSIST_SPECIAL, -(ptrdiff_t)bytes);
+  *table = (struct table){0};
+}
+
 static size_t some_free_place(const struct table *table) {
   size_t place = 0;
   while (table->entries[place].key != 0) place++; /* at most half of them are in use */

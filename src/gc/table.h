@@ -1,7 +1,7 @@
 /* A hash table from addresses to records, by open addressing with linear probing.
  *
  * Addresses are not 0.  Removal moves later entries up, so there are no tombstones and a lookup costs what the load
- * factor (at most one half) says.  Memory comes from the system; a table never shrinks. */
+ * factor (at most one half) says.  Memory comes from the system; a table shrinks by table_release alone. */
 #ifndef MIDDEN_GC_TABLE_H
 #define MIDDEN_GC_TABLE_H
 
@@ -29,6 +29,9 @@ void table_replace(struct table *table, uintptr_t key, void *value);
 
 /* Returns the value, NULL where the key was not there. */
 void *table_remove(struct table *table, uintptr_t key);
+
+/* Gives back the memory of a table without entries. */
+void table_release(struct table *table);
 
 /* Visits every entry: `keep` returns false for those to be removed. */
 void table_filter(struct table *table, int (*keep)(uintptr_t key, void *value, void *argument), void *argument);
