@@ -32,6 +32,7 @@
 #include "midden/barrier.h"
 #include "mutator/barrier.h"
 #include "mutator/handshake.h"
+#include "mutator/stack.h"
 #include "page/pageheap.h"
 #include "span/guard.h"
 #include "span/mark_bits.h"
@@ -60,7 +61,7 @@ struct shortage {
   bool has_collected;
 };
 
-enum { LAST_RESORTS = 3, SHORTAGES_MOST = 64 };
+enum { LAST_RESORTS = 3, SHORTAGES_MOST = 64, STACKS_AT_ONCE = 16 };
 
 static size_t in_use_bytes(struct mutator *self) {
   struct pageheap_stats pages;
@@ -82,6 +83,20 @@ static bool was_taken(struct mutator *self, size_t bytes, const struct shortage 
   return in_use_bytes(self) > shortage->in_use_bytes || collector_new_bytes() > bytes;
 }
 
+/* Stacks of fibers that have ended wait to be used again.  Not those that others put back meanwhile. */
+static void give_idle_stacks_back(struct mutator *self) {
+  struct stacks_figures idle;
+  size_t freed_bytes = 1;
+  mutator_enter(self);
+  stacks_read(&idle);
+  mutator_leave(self);
+  for (size_t left = idle.idle_bytes; left != 0 && freed_bytes != 0; left -= min_size(left, freed_bytes)) {
+    mutator_enter(self);
+    freed_bytes = stacks_trim_some(STACKS_AT_ONCE);
+    mutator_leave(self);
+  }
+}
+
 /* What can be tried, in this order, when there is no memory; false when nothing is left to try.  What is freed may be gone before this
  * thread has its turn: as long as that may be so it tries again. */
 static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
@@ -91,6 +106,7 @@ static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shor
   /* The second of two collections: what finalizers kept may be free now. */
   if (count != 1) collector_collect(count == 2 ? COLLECT_FORCED : COLLECT_OUT_OF_MEMORY, NULL, NULL);
   if (count != 0) sweep_finish(self);
+  if (count != 0) give_idle_stacks_back(self);
   shortage->in_use_bytes = in_use_bytes(self);
   shortage->has_collected = collector_count() != collections;
   return true;

@@ -202,6 +202,12 @@ size_t stacks_trim_all(void) {
   return freed;
 }
 
+size_t stacks_trim_some(size_t most) {
+  size_t freed = 0;
+  for (unsigned i = 0; i < LISTS && freed == 0 && !is_marking(); i++) freed = trim_list(i, most);
+  return freed;
+}
+
 static bool has_larger_locked(void) { return idle[LARGER].list.count != 0; }
 
 /* Stacks of unusual sizes are not kept longer than they must be. */

@@ -71,10 +71,11 @@ struct midden_stack *stack_register_new(size_t bytes);
 struct midden_stack *stack_register(uintptr_t low, uintptr_t high);
 void stack_unregister(struct midden_stack *stack);
 
-/* Critical sections.  Gives back what was idle for long; or all that is idle.  Returns bytes.  The first form does nothing
- * when the last was less than a second ago. */
+/* Critical sections.  Gives back what was idle for long; or all that is idle, or `most` of them at most.  Returns bytes.  The first form
+ * does nothing when the last was less than a second ago, the last one returns 0 when none is idle. */
 size_t stacks_trim(void);
 size_t stacks_trim_all(void);
+size_t stacks_trim_some(size_t most);
 
 /* In the child of a fork: visits every stack that a fiber has. */
 void stacks_visit_fibers(void (*visit)(struct midden_fiber *fiber));
