@@ -3,6 +3,7 @@
 size_t account_live_bytes;
 size_t account_trigger_bytes = SIZE_MAX;
 uint64_t account_work_ns[ACCOUNT_WORKS];
+uint32_t account_period;
 uint32_t account_watch = ACCOUNT_WATCH_NONE;
 void (*account_waker)(void);
 

@@ -10,7 +10,6 @@
 
 #include "base/atomic.h"
 #include "base/attr.h"
-#include "page/span.h"
 
 /* Bytes marked by the last collection plus allocated since, less freed since.  Atomic. */
 extern size_t account_live_bytes;
@@ -50,9 +49,12 @@ static inline void account_add(size_t bytes) {
 /* Explicit frees may outrun the count of what is still on its way from the caches: the figure stops at 0. */
 void account_subtract(size_t bytes);
 
-/* What was added in one period is subtracted in that one alone: when a cycle is over, what it has marked stands in the place of all
- * that was in the account when it began, be it subtracted meanwhile or not.  Critical sections. */
-static inline uint32_t account_period(void) { return span_generation_now() | atomic_load_relaxed(&span_marking); }
+/* What was added in one period is subtracted in that one alone.  Another one begins with a cycle beside the program: when that is over,
+ * what it has marked stands in the place of all that was in the account then, be it subtracted meanwhile or not.  So it does where the
+ * world is stopped, as soon as the account is what was marked.  Written while no thread is in a critical section; read in those. */
+extern uint32_t account_period;
+
+static inline void account_begin_period(void) { atomic_store_relaxed(&account_period, account_period + 1); }
 
 static inline bool account_collection_is_due(void) {
   return atomic_load_relaxed(&account_live_bytes) >= atomic_load_relaxed(&account_trigger_bytes);

@@ -263,6 +263,7 @@ void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   if (++concurrent.cycle == 0) concurrent.cycle = 1;
   concurrent.added_up = (struct tally){0};
   concurrent.live_bytes_begun = atomic_load_relaxed(&account_live_bytes);
+  account_begin_period();
   ledger_open_notes_locked();
   if (sticky_marks && !cycle->report.minor) sticky_reset();
   cycle_set_phase(COLLECTOR_ARM);
@@ -310,6 +311,7 @@ void concurrent_blacken_stw(struct cycle *cycle) {
   }
   cycle->report.live_before_ns = cycle_now_ns();
   concurrent.live_bytes_begun = cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
+  account_begin_period();
 }
 
 /* ---- marking ---- */

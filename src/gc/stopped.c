@@ -52,6 +52,7 @@ static void finish(struct cycle *cycle) {
   mark_close_by_hand(&marked);
   ledger_close_cycle_stw(&marked);
   atomic_store_relaxed(&account_live_bytes, tally_bytes(&marked));
+  account_begin_period();
   cycle_finish(cycle, &marked, 0);
 }
 

@@ -29,7 +29,7 @@ static void run(void *arrival);
 
 /* What was charged in an earlier period is not part of the account any more, or will not be when the cycle is over. */
 static void discharge(const struct midden_stack *stack) {
-  if (stack->charged_in == account_period()) account_subtract(STACK_CHARGE_BYTES);
+  if (stack->charged_in == atomic_load_relaxed(&account_period)) account_subtract(STACK_CHARGE_BYTES);
 }
 
 int fiber_init(struct midden_fiber *fiber, midden_fiber_fn *function, void *argument, size_t stack_bytes) {

@@ -249,7 +249,7 @@ struct midden_stack *stack_take(size_t bytes, struct midden_fiber *fiber) {
   struct midden_stack *stack = take_memory(bytes);
   if (stack == NULL) return NULL;
   stack->fiber = fiber;
-  stack->charged_in = account_period();
+  stack->charged_in = atomic_load_relaxed(&account_period);
   lock_acquire(&lock);
   list_push_front(&stacks_of_fibers, &stack->link);
   lock_release(&lock);

@@ -32,6 +32,7 @@ static struct {
   struct cycle_step armed;   /* all stores are told of; no stack is scanned */
   struct cycle_step scanned; /* all stacks are; roots are not read, nor is the heap */
   struct cycle_step read;    /* the roots are; the heap is not */
+  bool gives_up;             /* the next cycle, there: as if there were no memory to learn them all */
   bool is_over;              /* atomic */
   sem_t over;
   pthread_t thread;
@@ -78,7 +79,9 @@ bool __wrap_roots_visit_running(struct mutator *self, roots_visit_fn *visit, voi
   cycle_wait_at(&cycle.scanned);
   bool all = __real_roots_visit_running(self, visit, argument);
   cycle_wait_at(&cycle.read);
-  return all;
+  if (!cycle.gives_up) return all;
+  cycle.gives_up = false;
+  return false;
 }
 
 static inline void *cycle_collect(void *unused) {

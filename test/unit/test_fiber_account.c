@@ -63,10 +63,27 @@ static void stacks_come_and_go_beside_a_cycle(void **state) {
   check_account();
 }
 
+/* A cycle that was given up, and the next one: no other was over in between. */
+static void stacks_of_a_cycle_that_was_given_up_end_in_the_next(void **state) {
+  (void)state;
+  midden_collect();
+  cycle.gives_up = true;
+  cycle_begin(&cycle.read);
+  make_fibers();
+  cycle_go_on(&cycle.read);
+  cycle_end();
+  cycle_begin(&cycle.read);
+  run_fibers();
+  cycle_go_on(&cycle.read);
+  cycle_end();
+  check_account();
+}
+
 int main(void) {
   test_start("unit/fiber_account");
   cycle_init();
   const struct CMUnitTest tests[] = {cmocka_unit_test(stacks_of_before_end_beside_a_cycle),
-                                     cmocka_unit_test(stacks_come_and_go_beside_a_cycle)};
+                                     cmocka_unit_test(stacks_come_and_go_beside_a_cycle),
+                                     cmocka_unit_test(stacks_of_a_cycle_that_was_given_up_end_in_the_next)};
   return test_run_group(tests);
 }
