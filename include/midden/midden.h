@@ -3,7 +3,7 @@
  * Objects are allocated with midden_alloc and its kin and live for as long as the program can reach them from a root: a
  * thread's stack and registers, thread-local storage, static data, a range given to midden_root_add, an object of a root
  * kind.  An object is reached by any address inside it, and by the address one past its end where that is held in a
- * stack or register (objects of at most 32 bytes that have pointers excepted).  Objects never move.
+ * stack or register (objects of at most 32 bytes that have pointers excepted, and fibers).  Objects never move.
  *
  * Conventions.  Sizes are in bytes.  Functions return 0 or a negative errno, pointers or NULL.  Unless a function says
  * otherwise it may be called by any attached thread at any time, but not from a signal handler, not from a trace

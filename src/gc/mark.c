@@ -544,16 +544,21 @@ void mark_address(struct midden_tracer *tracer, uintptr_t address) {
 
 void mark_settle(struct midden_tracer *tracer) { settle_candidates(tracer, shared_mode(tracer)); }
 
+/* Small objects with pointers, which are nodes rather than arrays; and those of which the program knows nothing but the address. */
+static bool is_no_array(uintptr_t last_byte, uint16_t info) {
+  if (page_info_scan(info) == SCAN_NONE || page_info_class(info) == 0) return false;
+  if (size_class_bytes[page_info_class(info)] <= NODE_BYTES_MAX) return true;
+  return page_info_scan(info) == SCAN_TRACE && kind_is_own(atomic_load_relaxed(&object_span(last_byte)->kind));
+}
+
 /* All that a compiler kept of an object may be the address one past its end, which is where the next slot starts.  To
  * keep both is right, but costs: where neighbours were allocated one after the other, a live node would keep the root of
- * a dead tree beside it.  A compiler forms such addresses to walk an array, so small objects with pointers, which are
- * nodes rather than arrays, are left out. */
+ * a dead tree beside it, and a fiber, whose address lies on its own stack, the fiber beside it with all that hangs on that one's, and so
+ * on.  A compiler forms such addresses to walk an array; so what is none is left out. */
 static void mark_object_before(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word) {
   uintptr_t last_byte = word - 1;
-  uint16_t info = info_of(heap, last_byte);
-  bool is_node = page_info_scan(info) != SCAN_NONE && page_info_class(info) != 0 &&
-                 size_class_bytes[page_info_class(info)] <= NODE_BYTES_MAX;
-  if (info != 0 && !is_node) mark_word(tracer, heap, last_byte, shared_mode(tracer));
+  uint16_t info = info_acquired(heap, last_byte);
+  if (info != 0 && !is_no_array(last_byte, info)) mark_word(tracer, heap, last_byte, shared_mode(tracer));
 }
 
 /* `word` is an address in the heap, or its end. */

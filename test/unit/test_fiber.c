@@ -197,6 +197,31 @@ static void test_unreachable_fiber_dies(void) {
   REQUIRE(test_stats().fibers == before, "%zu fibers", test_stats().fibers);
 }
 
+enum { BESIDE = 60, BESIDE_FEW = 10 };
+
+static void *wait_once(void *argument) {
+  yield(0);
+  return argument;
+}
+
+/* One after the other; a stale word may keep a few.  The last is kept. */
+NOINLINE_TEST static void park_many(void) {
+  for (size_t i = 0; i < BESIDE; i++) {
+    kept = new_fiber(wait_once, NULL);
+    resume(kept, 0);
+  }
+}
+
+/* Its address, which lies on its own stack, is also where the one before it ends. */
+static void test_keeps_none_beside(void) {
+  test_collect_clean();
+  size_t before = test_stats().fibers;
+  park_many();
+  test_collect_clean();
+  REQUIRE(test_stats().fibers < before + BESIDE_FEW, "%zu fibers live for one", test_stats().fibers - before);
+  kept = NULL;
+}
+
 /* A word below the saved stack pointer is no reference. */
 NOINLINE_TEST static void leave_in_dead_frame(uintptr_t hidden) {
   void *volatile words[64];
@@ -657,6 +682,7 @@ int main(void) {
                TEST(depth),
                TEST(kept_by_stack),
                TEST(unreachable_fiber_dies),
+               TEST(keeps_none_beside),
                TEST(only_used_part_counts),
                TEST(used_part_is_scanned),
                TEST(stacks_are_reused),
