@@ -242,6 +242,9 @@ endforeach()
 target_link_options(test_unit_start_loading PRIVATE "LINKER:--wrap=os_init")
 set_target_properties(test_unit_start_loading PROPERTIES ENABLE_EXPORTS ON)
 
+# Where test_ahead.c has the background thread wait.
+target_link_options(test_unit_ahead PRIVATE "LINKER:--wrap=os_populate")
+
 # What test_world.c does behind the release of the collector's lock.
 target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
 

@@ -15,6 +15,8 @@ enum { READY_FRACTION = 4, MOST_FRACTION = 32, LEAST_CHUNKS = 8, METADATA_BYTES 
 static bool is_active; /* constant after start */
 static bool is_called; /* atomic; the task has been poked and not yet looked */
 
+static struct span *in_work; /* atomic; a chunk that is being faulted in; written in critical sections */
+
 void ahead_init(void) {
   is_active = true;
   background_register(ahead_task);
@@ -64,6 +66,7 @@ static void populate_tables(struct mutator *self) {
 static bool populate_chunk(struct mutator *self) {
   mutator_enter(self);
   struct span *span = pageheap_take_absent(&heap_pages);
+  atomic_store_relaxed(&in_work, span);
   mutator_leave(self);
   if (span == NULL) return false;
   mutator_enter_safe(self, self->stack_base); /* nor for this */
@@ -71,8 +74,15 @@ static bool populate_chunk(struct mutator *self) {
   mutator_leave_safe(self);
   mutator_enter(self);
   pageheap_free_unused(&heap_pages, span);
+  atomic_store_relaxed(&in_work, (struct span *)NULL);
   mutator_leave(self);
   return true;
+}
+
+void ahead_forked(void) {
+  struct span *span = atomic_load_relaxed(&in_work);
+  if (span != NULL) pageheap_free_unused(&heap_pages, span);
+  atomic_store_relaxed(&in_work, (struct span *)NULL);
 }
 
 uint64_t ahead_task(struct mutator *self, uint64_t now_ns) {

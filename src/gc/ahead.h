@@ -33,4 +33,7 @@ void ahead_low(void);
 /* The background thread's task. */
 uint64_t ahead_task(struct mutator *self, uint64_t now_ns);
 
+/* In a fork's child: what the task was at is the heap's again. */
+void ahead_forked(void);
+
 #endif

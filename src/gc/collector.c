@@ -469,6 +469,7 @@ void collector_read_totals(struct collector_totals *totals) {
 void collector_forked(void) {
   markers_forget();
   background_forget();
+  ahead_forked();
   driver_forget();
   handover_forget();
   scavenger_forget(&heap_scavenger);

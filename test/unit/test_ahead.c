@@ -1,6 +1,7 @@
 /* Memory ahead of the program: how much is wanted, and that it is there until the heap has grown to its goal, and beyond; and its
  * tables. */
 #define _GNU_SOURCE
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -80,6 +81,56 @@ static void growth_past_the_goal_finds_memory_ready(void **state) {
   midden_enable();
 }
 
+/* ---- a fork while a chunk is being made ready ---- */
+
+static struct {
+  bool waits; /* atomic; the next one */
+  sem_t reached, goes_on;
+} chunk;
+
+void __real_os_populate(void *start, size_t bytes);
+void __wrap_os_populate(void *start, size_t bytes);
+
+void __wrap_os_populate(void *start, size_t bytes) {
+  bool waits = true;
+  if (bytes == CHUNK_BYTES && atomic_cas_acq_rel(&chunk.waits, &waits, false)) {
+    sem_post(&chunk.reached);
+    while (sem_wait(&chunk.goes_on) != 0) continue;
+  }
+  __real_os_populate(start, bytes);
+}
+
+static int has_no_stacks(void *unused) {
+  (void)unused;
+  REQUIRE(midden_alloc(64) != NULL, "out of memory");
+  REQUIRE(test_stats().stacks == 0, "%zu bytes belong to nobody", (size_t)test_stats().stacks);
+  midden_verify();
+  return 0;
+}
+
+/* It is nobody's in the child. */
+static void a_child_has_the_chunk_that_was_being_made_ready(void **state) {
+  (void)state;
+  sem_init(&chunk.reached, 0, 0);
+  sem_init(&chunk.goes_on, 0, 0);
+  allocate(0, LIVE_BLOCKS);
+  midden_collect();
+  midden_disable();
+  atomic_store_release(&chunk.waits, true);
+  bool reached = false;
+  for (unsigned i = LIVE_BLOCKS; i < LIVE_BLOCKS + MORE_BLOCKS && !reached; i++) {
+    allocate(i, i + 1);
+    for (unsigned ms = 0; ms < PATIENCE_MS / MORE_BLOCKS && !reached; ms++) {
+      reached = sem_trywait(&chunk.reached) == 0;
+      if (!reached) test_sleep_ms(1);
+    }
+  }
+  REQUIRE(reached, "nothing was made ready");
+  test_child_succeeds("a fork while a chunk was being made ready", has_no_stacks, NULL, PATIENCE_MS / 1000);
+  sem_post(&chunk.goes_on);
+  midden_enable();
+}
+
 static bool is_in_memory(const void *address) {
   unsigned char state = 0;
   uintptr_t page = round_down((uintptr_t)address, os_page_bytes());
@@ -136,6 +187,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_quarter_of_what_is_left_is_wanted),
                                      cmocka_unit_test(a_large_heap_has_a_few_chunks_ready_near_its_goal),
                                      cmocka_unit_test(a_small_heap_does_not_call),
+                                     cmocka_unit_test(a_child_has_the_chunk_that_was_being_made_ready),
                                      cmocka_unit_test(growth_past_the_goal_finds_memory_ready),
                                      cmocka_unit_test(the_tables_of_the_next_growth_are_in_memory),
                                      cmocka_unit_test(nothing_is_made_ready_beyond_the_limit)};
