@@ -50,7 +50,7 @@ void slowing_rest(struct mutator *self, size_t bytes) {
 
 static size_t goal_and(unsigned divisor, size_t begun_bytes) {
   size_t goal_bytes = atomic_load_relaxed(&collector.totals.goal_bytes), bytes = max_size(goal_bytes, begun_bytes);
-  return goal_bytes == SIZE_MAX ? SIZE_MAX : bytes + bytes / divisor;
+  return goal_bytes == SIZE_MAX ? SIZE_MAX : add_saturating(bytes, bytes / divisor);
 }
 
 static void stem_beyond(size_t bytes) {
