@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /* From the folder of installed programs to that of the drop-in.  Relative, so that a whole installation can be moved. */
@@ -11,10 +12,17 @@
 #define MIDDEN_DROPIN_FROM_BIN "../lib/midden"
 #endif
 
+/* Where /proc is not there, as in a bare chroot, by the name that this command was started by. */
+static bool own_path(char path[PATH_MAX]) {
+  ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+  const char *name = (const char *)getauxval(AT_EXECFN);
+  if (length <= 0) return name != NULL && realpath(name, path) != NULL;
+  path[length] = '\0';
+  return true;
+}
+
 static bool own_folder(char folder[PATH_MAX]) {
-  ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
-  if (length <= 0) return false;
-  folder[length] = '\0';
+  if (!own_path(folder)) return false;
   char *slash = strrchr(folder, '/');
   if (slash == NULL) return false;
   *slash = '\0';

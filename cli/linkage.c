@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "dropin.h"
@@ -41,21 +44,15 @@ static bool read_at(int file, void *to, size_t bytes, off_t offset) {
   return pread(file, to, bytes, offset) == (ssize_t)bytes;
 }
 
-static bool read_own_header(ElfW(Ehdr) * header) {
-  int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  bool got = read_at(file, header, sizeof *header, 0);
-  close(file);
-  return got;
-}
+/* This command's own, where the linker has put it. */
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
 /* NULL where the header is that of a program which this machine's loader can list; else what is in the way. */
 static const char *judge_header(const ElfW(Ehdr) * header) {
-  ElfW(Ehdr) own;
   if (memcmp(header->e_ident, "#!", 2) == 0) return "it is a script";
   if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return "it is no ELF file";
-  if (!read_own_header(&own)) return "/proc is not there";
-  bool is_alike = header->e_ident[EI_CLASS] == own.e_ident[EI_CLASS] && header->e_machine == own.e_machine;
+  bool is_alike =
+      header->e_ident[EI_CLASS] == __ehdr_start.e_ident[EI_CLASS] && header->e_machine == __ehdr_start.e_machine;
   return is_alike ? NULL : "it is for another kind of machine";
 }
 
@@ -74,9 +71,22 @@ static bool read_interpreter(int file, const ElfW(Ehdr) * header, char interpret
   return true;
 }
 
+/* Whose a program is once it runs: the file's, where it is so marked and that is allowed. */
+static bool changes_user(int file, const struct stat *status) {
+  struct statvfs system;
+  bool may =
+      fstatvfs(file, &system) == 0 && (system.f_flag & ST_NOSUID) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0;
+  mode_t group = S_ISGID | S_IXGRP; /* the one without the other is no request for the group */
+  uid_t user = may && (status->st_mode & S_ISUID) != 0 ? status->st_uid : geteuid();
+  gid_t users = may && (status->st_mode & group) == group ? status->st_gid : getegid();
+  return user != getuid() || users != getgid();
+}
+
+/* As the kernel sees it, and tells the loader (AT_SECURE): root has other privileges too where it runs a program of another user. */
 static bool runs_privileged(int file) {
   struct stat status;
-  return fstat(file, &status) == 0 && (status.st_mode & (S_ISUID | S_ISGID)) != 0 && geteuid() != 0;
+  if (fstat(file, &status) != 0) return false;
+  return changes_user(file, &status) || (getuid() != 0 && fgetxattr(file, "security.capability", NULL, 0) > 0);
 }
 
 /* As judge_header, for the open file; fills in the loader. */

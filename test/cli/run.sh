@@ -89,6 +89,22 @@ check "the same, by PATH" 3 "" "it is a script" env PATH="$work:$PATH" "$midden"
 other=$("$pinned" library)
 check "a program with a path inside" 0 "$other" "loads .*, not midden" "$midden" run "$pinned" library
 
+# Where the loader ignores LD_LIBRARY_PATH: also for root, who runs a program of another group.
+privileged="it runs with other privileges"
+if [ "$(id -u)" -eq 0 ] && cp /bin/true "$work/of_group" && chgrp 65534 "$work/of_group" && chmod 2755 "$work/of_group"; then
+  check "a program of another group" 0 "" "$privileged" "$midden" run "$work/of_group"
+  chmod 2745 "$work/of_group"
+  check "that bit without the other" 0 "" "not linked to libgc" "$midden" run "$work/of_group"
+  chmod 2755 "$work/of_group" && chown 65534 "$work/of_group" && chmod 4755 "$work/of_group"
+  check "a program of another user" 0 "" "$privileged" "$midden" run "$work/of_group"
+fi
+
+# Where nothing tells which file this command is; not with sanitizers, which want that themselves.
+without_proc='umount -l /proc && exec "$0" "$@"'
+if [ "$(id -u)" -eq 0 ] && unshare -m sh -c "$without_proc" "$midden" version >/dev/null 2>&1; then
+  check "no /proc" 0 "$dropin" "" unshare -m sh -c "$without_proc" "$midden" run "$probe" library
+fi
+
 # The program is given neither the closed descriptors nor the signal in another state than the command was.
 check "no standard input and output" 7 "" "" sh -c '"$0" "$@" <&- >&-' "$midden" run "$probe" exit 7
 check "no descriptors at all" 7 "" "" sh -c '"$0" "$@" <&- >&- 2>&-' "$midden" run "$probe" exit 7
