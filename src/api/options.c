@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "alloc/sample.h"
 #include "base/bits.h"
@@ -49,6 +48,9 @@ bool options_parse_size(const char *text, size_t *bytes) {
   return true;
 }
 
+/* Not as the program's locale has it: in Turkish I is not the capital of i. */
+static char to_lower(char letter) { return letter >= 'A' && letter <= 'Z' ? (char)(letter + ('a' - 'A')) : letter; }
+
 static bool parse_count(const char *text, long low, long high, long *count) {
   char *end;
   errno = 0;
@@ -60,14 +62,20 @@ static bool parse_count(const char *text, long low, long high, long *count) {
 
 /* ---- words ---- */
 
+static bool begins_with(const char *text, size_t length, const char *word) {
+  size_t i = 0;
+  while (i < length && word[i] != '\0' && to_lower(text[i]) == word[i]) i++;
+  return word[i] == '\0';
+}
+
 static bool is_word(const char *text, size_t length, const char *word) {
-  return strlen(word) == length && strncasecmp(text, word, length) == 0;
+  return strlen(word) == length && begins_with(text, length, word);
 }
 
 static bool parse_stress(const char *text, size_t length, struct midden_options *options) {
   char number[16];
   if (is_word(text, length, "stress")) return true;
-  if (length < 8 || strncasecmp(text, "stress:", 7) != 0 || length - 7 >= sizeof number) return false;
+  if (!begins_with(text, length, "stress:") || length - 7 >= sizeof number) return false;
   memcpy(number, text + 7, length - 7);
   number[length - 7] = '\0';
   long interval;
@@ -114,7 +122,7 @@ static bool parse_trace_word(const char *text, size_t length, struct midden_opti
     options->trace = 1;
     return true;
   }
-  if (length >= 5 && strncasecmp(text, "file:", 5) == 0) return parse_trace_file(text + 5, length - 5, options);
+  if (begins_with(text, length, "file:")) return parse_trace_file(text + 5, length - 5, options);
   return is_word(text, length, "none") || is_word(text, length, "0");
 }
 
@@ -181,11 +189,11 @@ static bool parse_words(const char *text, parse_word_fn *parse, void (*clear)(st
 #define generations_words parse_generations_word
 
 #define PARSE_WORDS(field, low, high) ok = parse_words(text, field##_words, clear_##field, options)
-#define PARSE_SIZE(field, low, high)                                       \
-  do {                                                                     \
-    size_t bytes = 0;                                                      \
-    ok = strcasecmp(text, "off") == 0 || options_parse_size(text, &bytes); \
-    if (ok) options->field = max_size(bytes, low);                         \
+#define PARSE_SIZE(field, low, high)                                             \
+  do {                                                                           \
+    size_t bytes = 0;                                                            \
+    ok = is_word(text, strlen(text), "off") || options_parse_size(text, &bytes); \
+    if (ok) options->field = max_size(bytes, low);                               \
   } while (0)
 #define PARSE_COUNT(field, low, high)                           \
   do {                                                          \
@@ -205,14 +213,14 @@ static bool parse_words(const char *text, parse_word_fn *parse, void (*clear)(st
     static char copy[PATH_BYTES];                              \
     ok = keep_path(text, strlen(text), copy, &options->field); \
   } while (0)
-#define PARSE_PERCENT(field, low, high) \
-  do {                                  \
-    if (strcasecmp(text, "off") == 0) { \
-      options->field = -1;              \
-      ok = true;                        \
-    } else {                            \
-      PARSE_COUNT(field, low, high);    \
-    }                                   \
+#define PARSE_PERCENT(field, low, high)       \
+  do {                                        \
+    if (is_word(text, strlen(text), "off")) { \
+      options->field = -1;                    \
+      ok = true;                              \
+    } else {                                  \
+      PARSE_COUNT(field, low, high);          \
+    }                                         \
   } while (0)
 
 static bool is_usable(int signal) { return signal == 0 || os_can_suspend_by(signal); }
