@@ -229,7 +229,9 @@ int os_at_exit(void (*function)(void));
 /* As pthread_atfork. */
 int os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
-/* ---- files that the library writes ---- */
+/* ---- files that the library writes ----
+ *
+ * No thread is cancelled in these calls, and no signal comes of them: -EFBIG where a file may not grow as large. */
 
 /* The absolute form of a path.  0; -ENAMETOOLONG where it does not fit; -errno. */
 int os_absolute_path(const char *path, char *absolute, size_t capacity);

@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,21 +60,44 @@ int os_absolute_path(const char *path, char *absolute, size_t capacity) {
   return 0;
 }
 
-/* The C library's open, close and write are cancellation points.  A thread is not cancelled where it writes for the library: it may
- * be in the middle of its start, or at the end of a cycle. */
+/* While the library creates or writes a file its thread, which may be the program's in the middle of an allocation, is not
+ * cancelled; and where the file would grow beyond what the process may write (RLIMIT_FSIZE) that is an error, not the
+ * signal that ends the process. */
+struct writing {
+  int cancellation;
+  sigset_t too_large; /* that signal alone */
+  sigset_t before;
+  bool was_pending;
+};
 
-/* O_NONBLOCK: of a pipe that nobody reads nothing is waited for. */
-static int create_file(const char *path) {
-  int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
-  if (file < 0) return -errno;
-  close(file);
-  return 0;
+static bool is_pending(int signal) {
+  sigset_t pending;
+  return sigpending(&pending) == 0 && sigismember(&pending, signal) == 1;
 }
 
+static void begin_writing(struct writing *writing) {
+  writing->cancellation = os_forbid_cancellation();
+  sigemptyset(&writing->too_large);
+  sigaddset(&writing->too_large, SIGXFSZ);
+  pthread_sigmask(SIG_BLOCK, &writing->too_large, &writing->before);
+  writing->was_pending = is_pending(SIGXFSZ);
+}
+
+static void end_writing(const struct writing *writing) {
+  if (!writing->was_pending && is_pending(SIGXFSZ))
+    sigtimedwait(&writing->too_large, NULL, &(struct timespec){.tv_sec = 0});
+  pthread_sigmask(SIG_SETMASK, &writing->before, NULL);
+  os_restore_cancellation(writing->cancellation);
+}
+
+/* O_NONBLOCK: of a pipe that nobody reads nothing is waited for. */
 int os_create_file(const char *path) {
-  int cancellation = os_forbid_cancellation();
-  int error = create_file(path);
-  os_restore_cancellation(cancellation);
+  struct writing writing;
+  begin_writing(&writing);
+  int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
+  int error = file < 0 ? -errno : 0;
+  if (file >= 0) close(file);
+  end_writing(&writing);
   return error;
 }
 
@@ -97,9 +122,10 @@ static int write_file(const char *path, const void *data, size_t bytes, uint64_t
 }
 
 int os_write_file(const char *path, const void *data, size_t bytes, uint64_t offset) {
-  int cancellation = os_forbid_cancellation();
+  struct writing writing;
+  begin_writing(&writing);
   int error = write_file(path, data, bytes, offset);
-  os_restore_cancellation(cancellation);
+  end_writing(&writing);
   return error;
 }
 
@@ -133,9 +159,10 @@ static int write_mappings(const char *path, uint64_t offset) {
 }
 
 int os_write_mappings(const char *path, uint64_t offset) {
-  int cancellation = os_forbid_cancellation();
+  struct writing writing;
+  begin_writing(&writing);
   int error = write_mappings(path, offset);
-  os_restore_cancellation(cancellation);
+  end_writing(&writing);
   return error;
 }
 
