@@ -290,22 +290,18 @@ NO_SANITIZE uint32_t os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); 
 /* The end of the first thread's stack frames, set by the loader.  Above lie only the program's arguments. */
 extern void *__libc_stack_end;
 
-/* The C library finds the first thread's stack by reading /proc/self/maps.  Where the limit is an ordinary one that
- * stack is known without: the kernel maps nothing else within 128 MiB below its end. */
-static bool find_first_stack(struct os_range *stack) {
-  enum { ORDINARY_LIMIT_BYTES = 64 << 20 };
-  struct rlimit limit;
-  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur > ORDINARY_LIMIT_BYTES) return false;
+/* Where the first thread's stack lies, if it is no larger than this and the calling one is that thread: the kernel maps nothing
+ * else within 128 MiB below its end. */
+static bool find_first_stack(size_t bytes, struct os_range *stack) {
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   uintptr_t end = round_up((uintptr_t)__libc_stack_end, os_page_bytes());
-  uintptr_t start = round_down(end - limit.rlim_cur, os_page_bytes());
+  uintptr_t start = round_down(end - bytes, os_page_bytes());
   if (here < start || here >= end) return false;
   *stack = (struct os_range){start, end};
   return true;
 }
 
-int os_current_stack(struct os_range *stack) {
-  if (find_first_stack(stack)) return 0;
+static int ask_for_stack(struct os_range *stack) {
   pthread_attr_t attributes;
   int error = pthread_getattr_np(pthread_self(), &attributes);
   if (error != 0) return -error;
@@ -316,6 +312,18 @@ int os_current_stack(struct os_range *stack) {
   if (error != 0) return -error;
   *stack = (struct os_range){(uintptr_t)start, (uintptr_t)start + bytes};
   return 0;
+}
+
+/* The C library reads /proc/self/maps for the first thread's stack.  Where the limit is an ordinary one that stack is known
+ * without.  So it is where there is no such file, or no descriptor to read it by: what lies below is mapped as the stack
+ * grows (os_stack_reaches). */
+int os_current_stack(struct os_range *stack) {
+  enum { ORDINARY_LIMIT_BYTES = 64 << 20 };
+  struct rlimit limit;
+  bool is_ordinary = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur <= ORDINARY_LIMIT_BYTES;
+  if (is_ordinary && find_first_stack(limit.rlim_cur, stack)) return 0;
+  int error = ask_for_stack(stack);
+  return error != 0 && find_first_stack(ORDINARY_LIMIT_BYTES, stack) ? 0 : error;
 }
 
 enum { MAPPED_MOST_PAGES = 256 }; /* that are asked for at once */

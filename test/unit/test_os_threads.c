@@ -440,16 +440,38 @@ static int unlimited_main_stack_is_right(void) {
   return here > stack.start && here < stack.end && stack.end == expected.end ? 0 : 2;
 }
 
-static void test_main_stack_without_limit(void **state) {
-  (void)state;
+static void run_in_child(int (*body)(void)) {
   pid_t child = fork();
   assert_true(child >= 0);
-  if (child == 0) _exit(unlimited_main_stack_is_right());
+  if (child == 0) _exit(body());
   int status;
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_true(WIFEXITED(status));
   if (WEXITSTATUS(status) == 77) skip();
   assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_main_stack_without_limit(void **state) {
+  (void)state;
+  run_in_child(unlimited_main_stack_is_right);
+}
+
+/* Without descriptors the C library cannot read /proc/self/maps, as where there is none. */
+static int main_stack_is_found_in_the_dark(void) {
+  struct rlimit limit;
+  struct os_range stack, expected = stack_of_attributes();
+  if (getrlimit(RLIMIT_STACK, &limit) != 0) return 3;
+  limit.rlim_cur = RLIM_INFINITY;
+  if (setrlimit(RLIMIT_STACK, &limit) != 0) return 77;
+  if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0}) != 0) return 4;
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  if (os_current_stack(&stack) != 0) return 5;
+  return here > stack.start && here < stack.end && stack.end == expected.end ? 0 : 6;
+}
+
+static void test_main_stack_in_the_dark(void **state) {
+  (void)state;
+  run_in_child(main_stack_is_found_in_the_dark);
 }
 
 struct stack_report {
@@ -753,6 +775,7 @@ int main(void) {
       cmocka_unit_test(test_signal_to_no_thread),
       cmocka_unit_test(test_main_stack),
       cmocka_unit_test(test_main_stack_without_limit),
+      cmocka_unit_test(test_main_stack_in_the_dark),
       cmocka_unit_test(test_thread_stack_also_after_fork),
       cmocka_unit_test(test_start_thread),
       cmocka_unit_test(test_long_name_is_cut),
