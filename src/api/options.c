@@ -266,13 +266,27 @@ static void read_environment(struct midden_options *options) {
   (unsigned)(MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_REDZONE | \
              MIDDEN_DEBUG_NO_TOOLS | MIDDEN_DEBUG_CHECK)
 
+/* What the environment may say a field may be as well; 0 stands for the default, -1 for what is off. */
+#define WITHIN(value, low, high) ((value) == 0 || ((long)(value) >= (low) && (long)(value) <= (high)))
+#define WITHIN_COUNT(field, low, high) WITHIN(options->field, low, high)
+#define WITHIN_SWITCH(field, low, high) (options->field == -1 || WITHIN(options->field, low, high))
+#define WITHIN_PERCENT(field, low, high) WITHIN_SWITCH(field, low, high)
+#define WITHIN_SIZE(field, low, high) true
+#define WITHIN_WORDS(field, low, high) true
+#define WITHIN_PATH(field, low, high) true
+
+static bool are_numbers_within(const struct midden_options *options) {
+#define AND_WITHIN(field, variable, type, low, high, standard, help) &&WITHIN_##type(field, low, high)
+  return true MIDDEN_OPTIONS(AND_WITHIN);
+#undef AND_WITHIN
+}
+
 static bool is_valid(const struct midden_options *options) {
-  return options->percent >= -1 && options->markers <= MARKERS_MAX && is_usable(options->suspend_signal) &&
-         options->background >= -1 && options->background <= 1 && options->scavenge_after_ms >= -1 &&
-         options->idle_collect_ms >= -1 && options->brief_stop_us >= -1 &&
-         options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX && options->mode >= MIDDEN_MODE_AUTO &&
-         options->mode <= MIDDEN_MODE_DIRTY && options->generations >= MIDDEN_GENERATIONS_AUTO &&
-         options->generations <= MIDDEN_GENERATIONS_ALWAYS && (options->debug & ~DEBUG_ALL) == 0;
+  return are_numbers_within(options) && options->markers <= MARKERS_MAX && options->trace <= 1 &&
+         is_usable(options->suspend_signal) && options->profile_sample_bytes <= SAMPLE_DISTANCE_MAX &&
+         options->mode >= MIDDEN_MODE_AUTO && options->mode <= MIDDEN_MODE_DIRTY &&
+         options->generations >= MIDDEN_GENERATIONS_AUTO && options->generations <= MIDDEN_GENERATIONS_ALWAYS &&
+         (options->debug & ~DEBUG_ALL) == 0;
 }
 
 static void fill_defaults(struct midden_options *options) {

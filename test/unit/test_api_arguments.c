@@ -5,6 +5,7 @@
  * children. */
 #include "support/heap_test.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <sys/mman.h>
@@ -417,12 +418,24 @@ static int start_with(void *argument) {
   return 0;
 }
 
+static int start_widely(void *argument) { return midden_init(argument) == 0 ? 0 : 1; }
+
 static void test_options(void **state) {
   (void)state;
   struct midden_options bad[] = {
       {.size = 0},
       {.size = sizeof(bad[0]), .mode = (enum midden_mode)77},
       {.size = sizeof(bad[0]), .percent = -2},
+      {.size = sizeof(bad[0]), .percent = 100001},
+      {.size = sizeof(bad[0]), .markers = 65},
+      {.size = sizeof(bad[0]), .trace = 2},
+      {.size = sizeof(bad[0]), .background = 2},
+      {.size = sizeof(bad[0]), .background = -2},
+      {.size = sizeof(bad[0]), .scavenge_after_ms = -2},
+      {.size = sizeof(bad[0]), .idle_collect_ms = INT_MAX},
+      {.size = sizeof(bad[0]), .profile_sample_bytes = SIZE_MAX},
+      {.size = sizeof(bad[0]), .generations = (enum midden_generations)7},
+      {.size = sizeof(bad[0]), .brief_stop_us = 1000001},
       {.size = sizeof(bad[0]), .suspend_signal = 1000},
       {.size = sizeof(bad[0]), .suspend_signal = -1},
       {.size = sizeof(bad[0]), .suspend_signal = SIGKILL},
@@ -430,7 +443,15 @@ static void test_options(void **state) {
       {.size = sizeof(bad[0]), .suspend_signal = 32}, /* the C library's own */
       {.size = sizeof(bad[0]), .debug = 1u << 30},
   };
+  struct midden_options widest = {.size = sizeof(widest),
+                                  .percent = 100000,
+                                  .markers = 64,
+                                  .background = -1,
+                                  .scavenge_after_ms = 1000000000,
+                                  .idle_collect_ms = -1,
+                                  .brief_stop_us = 1000000};
   test_child_succeeds("start twice", start_twice, NULL, CHILD_SECONDS);
+  test_child_succeeds("the widest", start_widely, &widest, CHILD_SECONDS);
   for (size_t i = 0; i < TEST_COUNT_OF(bad); i++) {
     char what[40];
     snprintf(what, sizeof(what), "options %zu", i);
