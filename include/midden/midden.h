@@ -593,8 +593,8 @@ MIDDEN_API void midden_collect(void);
  * given up; true also while collections are disabled, when nothing is done. */
 MIDDEN_API bool midden_collect_unless(bool (*stop)(void *argument), void *argument);
 
-/* Collections are disabled while disable was called more often than enable.  Except inside midden_locked_call, disable waits
- * until a collection that is under way beside the program is over. */
+/* Collections are disabled while disable was called more often than enable; an enable too many does nothing.  Except inside
+ * midden_locked_call, disable waits until a collection that is under way beside the program is over. */
 MIDDEN_API void midden_disable(void);
 MIDDEN_API void midden_enable(void);
 MIDDEN_API bool midden_is_disabled(void);
