@@ -51,7 +51,7 @@ aarch64:
 	@tools/aarch64.sh
 
 install:
-	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(abspath $(PREFIX))
+	@cmake --preset release "-DCMAKE_INSTALL_PREFIX=$$(realpath -ms -- "$(PREFIX)")"
 	@cmake --build --preset release -j$(JOBS)
 	@cmake --install $(RELEASE)
 
