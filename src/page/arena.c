@@ -12,7 +12,8 @@ NOT_A_ROOT struct arena heap_arena;
 
 #define ARENA_ALIGNMENT ((size_t)4 << 20)
 #define ARENA_GAP_BYTES ARENA_ALIGNMENT
-#define ARENA_MIN_BYTES ((size_t)64 << 20)
+#define ARENA_MIN_BYTES ((size_t)16 << 20)
+#define ARENA_MODEST_BYTES ((size_t)64 << 20)
 
 /* Tables grow in steps of this, to spare system calls; a step of the largest covers 4 MiB of pages. */
 #define TABLE_STEP_BYTES ((size_t)64 << 10)
@@ -102,11 +103,12 @@ static int reserve(struct arena *arena, size_t bytes) {
   return error;
 }
 
-/* Where the process may not map much (RLIMIT_AS), half of what is left stays with the program's own needs. */
+/* Where the process may not map much (RLIMIT_AS), half of what is left stays with the program's own needs; less where that would
+ * be a small heap. */
 static size_t reasonable_bytes(size_t bytes) {
   uint64_t left = os_address_space_left_bytes();
-  while (bytes > ARENA_MIN_BYTES && bytes > left / 2) bytes /= 2;
-  return max_size(round_down(bytes, ARENA_ALIGNMENT), ARENA_MIN_BYTES);
+  while (bytes > ARENA_MODEST_BYTES && bytes > left / 2) bytes /= 2;
+  return max_size(round_down(bytes, ARENA_ALIGNMENT), ARENA_MODEST_BYTES);
 }
 
 int arena_init(struct arena *arena, size_t bytes) {

@@ -179,10 +179,23 @@ static int init_with_little_address_space(void *argument) {
   return arena_grow_locked(&arena, 32 * MIB) != 0 ? 0 : 5;
 }
 
+/* Room for a small heap alone. */
+static int init_with_hardly_any(void *argument) {
+  (void)argument;
+  struct rlimit limit = {64 * (size_t)GIB, RLIM_INFINITY};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;
+  limit.rlim_cur -= os_address_space_left_bytes() - 36 * MIB;
+  if (setrlimit(RLIMIT_AS, &limit) != 0) return 2;
+  struct arena arena;
+  if (arena_init(&arena, (size_t)64 << 30) != 0) return 3;
+  return arena_grow_locked(&arena, 12 * MIB) != 0 ? 0 : 4;
+}
+
 static void little_address_space_is_shared_with_the_program(void **state) {
   (void)state;
   if (UNDER_SANITIZER) skip();
   test_child_succeeds("arena under RLIMIT_AS", init_with_little_address_space, NULL, 10);
+  test_child_succeeds("arena where 36 MiB are left", init_with_hardly_any, NULL, 10);
 }
 
 /* A span that the table names for its pages, as the page heap would have written it. */
