@@ -8,6 +8,7 @@
 #   test/unit/dl_NAME.c    a library for dlopen; unit tests find its path in the macro DL_NAME_PATH
 #   test/checkers/         a program that misuses objects, under each memory checker
 #   test/cli/*.sh          the `midden` command, with the program of probe.c
+#   test/cli/unload.c      the shared libraries as a plugin's, which is opened and closed
 #   test/support/*.c       linked to every test
 #
 # Tests that keep to the rule of midden/barrier.h run once more, as NAME.barrier, with MIDDEN_MODE=barrier; and most of
@@ -98,6 +99,19 @@ if(TARGET libgc AND TARGET midden)
     "${CMAKE_INSTALL_LIBDIR}" "$<TARGET_FILE:cli_probe>" ${plain_compiler})
   midden_test_properties(cli/run cli)
   midden_test_properties(cli/install cli)
+endif()
+
+# ---- libraries that are opened and closed ----
+
+add_executable(cli_unload EXCLUDE_FROM_ALL test/cli/unload.c)
+set_target_properties(cli_unload PROPERTIES RUNTIME_OUTPUT_DIRECTORY test/cli)
+target_link_libraries(cli_unload PRIVATE midden_flags ${CMAKE_DL_LIBS})
+add_dependencies(tests cli_unload)
+add_test(NAME cli/unload_midden COMMAND cli_unload "$<TARGET_FILE:midden_shared>" midden_alloc midden_collect)
+midden_test_properties(cli/unload_midden cli)
+if(TARGET libgc)
+  add_test(NAME cli/unload_libgc COMMAND cli_unload "$<TARGET_FILE:libgc>" GC_malloc GC_gcollect)
+  midden_test_properties(cli/unload_libgc cli)
 endif()
 
 # ---- programs of the system ----
