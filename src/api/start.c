@@ -1,6 +1,7 @@
 #include "api/start.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "api/allocate.h"
 #include "api/fork.h"
@@ -138,7 +139,7 @@ static int start(const struct midden_options *given) {
 void start_ensure(void) {
   if (LIKELY(atomic_load_acquire(&has_started))) return;
   int error = start(NULL);
-  CHECK(error == 0 || error == -EALREADY, "cannot start: error %d", error);
+  CHECK(error == 0 || error == -EALREADY, "cannot start: %s", strerror(-error));
 }
 
 bool start_hold(void) {

@@ -1,6 +1,7 @@
 #include "mutator/mutator.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "alloc/central.h"
 #include "base/atomic.h"
@@ -181,7 +182,7 @@ struct mutator *mutator_self(void) {
   struct mutator *self = mutator_self_if_attached();
   if (LIKELY(self != NULL)) return self;
   int error = mutator_attach(0);
-  CHECK(error == 0, "cannot attach thread %u: error %d", os_thread_id(), error);
+  CHECK(error == 0, "cannot attach thread %u: %s", os_thread_id(), strerror(-error));
   return mutator_self_if_attached();
 }
 
