@@ -78,5 +78,6 @@ int fork_init(void) {
   return error;
 }
 
-/* A fork that has called its handlers before the start makes them known would not wait for it. */
-__attribute__((constructor)) static void know_early(void) { (void)fork_init(); }
+/* Before there are threads: a fork that had called its first handlers before the start makes these known would not wait for it.  And
+ * handlers of the program, which come later, run before the heap is brought to rest, and after it is let go: they may use it. */
+__attribute__((constructor(101))) static void know_early(void) { (void)fork_init(); }
