@@ -46,8 +46,10 @@ static struct {
   uint32_t process;      /* that was started with it */
 } wanted;
 
+/* Nothing where there is no profile: it could not begin, which was said, or the process was forked off before it had. */
 static void write_at_exit(void) {
   char path[PATH_BYTES + 16];
+  if (profile_distance(start_self()) == 0) return;
   bool is_child = os_process_id() != wanted.process;
   snprintf(path, sizeof path, is_child ? "%s.%u" : "%s", wanted.path, os_process_id());
   int error = midden_profile_write(path);

@@ -73,6 +73,9 @@ check "a trace file that is a pipe" 0 "$dropin" "cannot be made" \
 check "a profile that is a pipe" 0 "$dropin" "cannot be written" \
   timeout 20 "$midden" run --profile-file="$work/pipe" "$probe" library
 
+said=$("$midden" run --profile-sample=2T --profile-file="$work/profile" "$probe" library 2>&1 >/dev/null | grep -c heap)
+[ "$said" -eq 1 ] || { echo "a profile that cannot begin: $said messages"; failures=$((failures + 1)); }
+
 check "an unknown option" 125 "" "unrecognized option" "$midden" run --no-such-thing "$probe" library
 check "no program" 125 "" "which program" "$midden" run
 check "a program that is not there" 127 "" "no-such-program" "$midden" run no-such-program
