@@ -136,8 +136,10 @@ static int open_tracker(void) {
   return errno == EINVAL ? -ENOSYS : -errno;
 }
 
+/* It is not there in a bare chroot; and root's alone where the process has given up other privileges. */
 static int open_pagemap(void) {
-  return adopt(&dirty.pagemap, syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  int error = adopt(&dirty.pagemap, syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  return error == -ENOENT ? -ENOSYS : error == -EACCES ? -EPERM : error;
 }
 
 /* ---- scanning ---- */

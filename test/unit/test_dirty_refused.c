@@ -1,5 +1,5 @@
 /* Dirty-page mode where the system will not tell what is written, as in most containers: a filter of system calls forbids
- * userfaultfd.  The world is stopped for all of each marking, which is said once, and nothing is lost. */
+ * userfaultfd; or /proc is not there, of which a filter of openat makes the impression.  The world is stopped for all of each marking, which is said once, and nothing is lost. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -50,8 +50,13 @@ static struct node *build(void) {
   return first;
 }
 
-static int collect_refused(void *error) {
-  if (!forbid(__NR_userfaultfd, *(const uint32_t *)error)) return TEST_SKIPPED;
+struct refusal {
+  uint32_t number, error;
+};
+
+static int collect_refused(void *argument) {
+  const struct refusal *refusal = argument;
+  if (!forbid(refusal->number, refusal->error)) return TEST_SKIPPED;
   struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .trace = 1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   collector_reporter = note_report;
@@ -116,19 +121,23 @@ static int fork_meanwhile(void *argument) {
   return 0;
 }
 
-static void refused_with(uint32_t error) {
+static void refused_with(uint32_t number, uint32_t error) {
   static const char said[] = "does not tell which pages were written";
-  struct test_outcome outcome = test_child(collect_refused, &error, SECONDS);
+  struct refusal refusal = {number, error};
+  struct test_outcome outcome = test_child(collect_refused, &refusal, SECONDS);
   if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == TEST_SKIPPED) exit(TEST_SKIPPED);
-  REQUIRE(outcome.status == 0, "error %u: status 0x%x: %s", error, (unsigned)outcome.status, outcome.message);
+  REQUIRE(outcome.status == 0, "system call %u, error %u: status 0x%x: %s", number, error, (unsigned)outcome.status,
+          outcome.message);
   const char *first = strstr(outcome.message, said);
   REQUIRE(first != NULL && strstr(first + 1, said) == NULL, "it was not said once: %s", outcome.message);
 }
 
 int main(void) {
   test_start("test_dirty_refused");
-  refused_with(ENOSYS);
-  refused_with(EPERM);
+  refused_with(__NR_userfaultfd, ENOSYS);
+  refused_with(__NR_userfaultfd, EPERM);
+  refused_with(__NR_openat, ENOENT);
+  refused_with(__NR_openat, EACCES);
   test_child_succeeds("a cycle that nobody ends", collect_later, NULL, SECONDS);
   test_child_succeeds("a fork before a cycle's end", fork_meanwhile, NULL, SECONDS);
   return 0;
