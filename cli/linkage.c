@@ -113,17 +113,19 @@ static _Noreturn void become_loader(const char *interpreter, const char *program
   _exit(127);
 }
 
-/* From a line "\tlibgc.so.1 => /path (0x...)", the path. */
+/* From a line "\tlibgc.so.1 => /path (0x...)", the path; or "\t/path/libgc.so.1 (0x...)", where it is named by that (LD_PRELOAD). */
 static bool parse_line(const char *line, char path[PATH_MAX]) {
-  static const char name[] = DROPIN_NAME " => ";
   line += strspn(line, " \t");
-  if (strncmp(line, name, sizeof name - 1) != 0) return false;
-  line += sizeof name - 1;
-  const char *end = strstr(line, " (0x");
-  size_t length = end != NULL ? (size_t)(end - line) : strcspn(line, "\n");
-  if (length >= PATH_MAX) return false;
-  memcpy(path, line, length);
-  path[length] = '\0';
+  const char *end = strstr(line, " (0x"), *arrow = strstr(line, " => ");
+  if (end == NULL) end = line + strcspn(line, "\n");
+  const char *name_end = arrow != NULL ? arrow : end, *name = name_end;
+  while (name > line && name[-1] != '/') name--;
+  if (name_end - name != sizeof DROPIN_NAME - 1 || strncmp(name, DROPIN_NAME, sizeof DROPIN_NAME - 1) != 0)
+    return false;
+  if (arrow != NULL) line = arrow + 4;
+  if (end < line || end - line >= PATH_MAX) return false;
+  memcpy(path, line, (size_t)(end - line));
+  path[end - line] = '\0';
   return true;
 }
 

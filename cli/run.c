@@ -122,8 +122,8 @@ static void warn_if_in_vain(const char *program, const char *folder) {
     case LINKAGE_DROPIN:
       return;
     case LINKAGE_OTHER:
-      complain("run", "%s loads %s, not midden: a path inside the program comes before LD_LIBRARY_PATH", program,
-               answer.path);
+      complain("run", "%s loads %s, not midden: a path inside the program, or LD_PRELOAD, comes before LD_LIBRARY_PATH",
+               program, answer.path);
       return;
     case LINKAGE_NONE:
       complain("run", "%s is not linked to " DROPIN_NAME ": unless it loads it by itself, it runs without midden",

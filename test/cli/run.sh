@@ -12,7 +12,7 @@ pinned=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
-unset LD_LIBRARY_PATH MIDDEN_PERCENT MIDDEN_SMALL_PAGES MIDDEN_MEMORY_LIMIT MIDDEN_TRACE GC_MARKERS GC_NPROCS GC_PRINT_STATS
+unset LD_LIBRARY_PATH LD_PRELOAD MIDDEN_PERCENT MIDDEN_SMALL_PAGES MIDDEN_MEMORY_LIMIT MIDDEN_TRACE GC_MARKERS GC_NPROCS GC_PRINT_STATS
 
 # check NAME STATUS OUTPUT MESSAGE COMMAND...: MESSAGE is a pattern for standard error, "" for nothing said.
 check() {
@@ -91,6 +91,10 @@ check "a script" 3 "" "cannot tell whether .* it is a script" "$midden" run "$wo
 check "the same, by PATH" 3 "" "it is a script" env PATH="$work:$PATH" "$midden" run script
 other=$("$pinned" library)
 check "a program with a path inside" 0 "$other" "loads .*, not midden" "$midden" run "$pinned" library
+if LD_PRELOAD=$dropin "$probe" library >/dev/null 2>&1; then # not with a sanitizer, which wants to come first
+  check "the drop-in is loaded before" 0 "$dropin" "" env LD_PRELOAD="$dropin" "$midden" run "$probe" library
+  check "another one is" 0 "$other" "loads .*, not midden" env LD_PRELOAD="$other" "$midden" run "$probe" library
+fi
 
 # Where the loader ignores LD_LIBRARY_PATH: also for root, who runs a program of another group.
 privileged="it runs with other privileges"
