@@ -120,7 +120,7 @@ static int start_locked(const struct midden_options *given) {
   return 0;
 }
 
-static int start(const struct midden_options *given) {
+static int start(const struct midden_options *given, uintptr_t stack_base) {
   bool locks = !is_held; /* other handlers of a fork may use the library */
   os_ask_loader();
   if (locks) lock_acquire(&start_lock);
@@ -131,15 +131,22 @@ static int start(const struct midden_options *given) {
     if (error == 0) atomic_store_release(&has_started, true);
   }
   if (locks) lock_release(&start_lock);
-  if (error == 0) error = mutator_attach(0);
+  if (error == 0) error = mutator_attach(stack_base);
   if (error == 0) profile_start_by_options();
   return error;
 }
 
-void start_ensure(void) {
+static void ensure(uintptr_t stack_base) {
   if (LIKELY(atomic_load_acquire(&has_started))) return;
-  int error = start(NULL);
+  int error = start(NULL, stack_base);
   CHECK(error == 0 || error == -EALREADY, "cannot start: %s", strerror(-error));
+}
+
+void start_ensure(void) { ensure(0); }
+
+int start_attach(uintptr_t stack_base) {
+  ensure(stack_base);
+  return mutator_attach(stack_base);
 }
 
 bool start_hold(void) {
@@ -166,6 +173,6 @@ struct mutator *start_self_or_null_slow(void) {
   return mutator_attach(0) == 0 ? mutator_self_if_attached() : NULL;
 }
 
-int midden_init(const struct midden_options *options) { return start(options); }
+int midden_init(const struct midden_options *options) { return start(options, 0); }
 
 unsigned midden_version(void) { return MIDDEN_VERSION_MAJOR << 16 | MIDDEN_VERSION_MINOR << 8 | MIDDEN_VERSION_PATCH; }

@@ -23,6 +23,9 @@ static inline struct mutator *start_self_or_null(void) {
 /* Starts the library if that has not happened. */
 void start_ensure(void);
 
+/* The same, and attaches the calling thread as mutator_attach does: also the one that starts it. */
+int start_attach(uintptr_t stack_base);
+
 /* Around a fork, by who forks.  Whether it has started; a start that is under way is waited for, and where there is none no other thread
  * begins one, until it is let go: in the parent, and in the child. */
 bool start_hold(void);

@@ -14,10 +14,7 @@
 
 int midden_thread_attach(void) { return midden_thread_attach_at(NULL); }
 
-int midden_thread_attach_at(void *stack_base) {
-  start_ensure();
-  return mutator_attach((uintptr_t)stack_base);
-}
+int midden_thread_attach_at(void *stack_base) { return start_attach((uintptr_t)stack_base); }
 
 int midden_thread_detach(void) { return mutator_detach(); }
 

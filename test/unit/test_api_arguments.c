@@ -409,6 +409,13 @@ static int start_twice(void *argument) {
   return 0;
 }
 
+/* The first call of all. */
+static int start_by_attaching(void *base) {
+  REQUIRE(midden_thread_attach_at(base) == 0, "midden_thread_attach_at");
+  REQUIRE(midden_thread_stack_base() == base, "the base is %p, not %p", midden_thread_stack_base(), base);
+  return 0;
+}
+
 static int start_with(void *argument) {
   int error = midden_init(argument);
   REQUIRE(error == -EINVAL, "midden_init: %d", error);
@@ -451,6 +458,7 @@ static void test_options(void **state) {
                                   .idle_collect_ms = -1,
                                   .brief_stop_us = 1000000};
   test_child_succeeds("start twice", start_twice, NULL, CHILD_SECONDS);
+  test_child_succeeds("start by attaching", start_by_attaching, bad + TEST_COUNT_OF(bad), CHILD_SECONDS);
   test_child_succeeds("the widest", start_widely, &widest, CHILD_SECONDS);
   for (size_t i = 0; i < TEST_COUNT_OF(bad); i++) {
     char what[40];
