@@ -271,7 +271,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
              barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
-             dirty_growth dirty_specials dirty_left fiber_account deferred)
+             dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
