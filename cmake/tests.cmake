@@ -271,7 +271,8 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
              barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
-             dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values barrier_last_look)
+             dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values barrier_last_look
+             barrier_given_up)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -296,6 +297,9 @@ target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drai
 
 # Where test_barrier_last_look.c has it wait besides.
 target_link_options(test_unit_barrier_last_look PRIVATE "LINKER:--wrap=mutator_close_gate")
+
+# What test_barrier_given_up.c has fail, and where it forks.
+target_link_options(test_unit_barrier_given_up PRIVATE "LINKER:--wrap=rootset_mark_running,--wrap=assist_drain")
 
 # What test_barrier_races.c does behind the marking of the roots, and between a handshake and a large object that is made.
 target_link_options(test_unit_barrier_races PRIVATE
