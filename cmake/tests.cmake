@@ -272,7 +272,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
              barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
              dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values barrier_last_look
-             barrier_given_up)
+             barrier_given_up dirty_lost)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -331,8 +331,9 @@ target_link_options(test_unit_dirty_split PRIVATE "LINKER:--wrap=os_dirty_scan")
 # What other threads take in test_impossible.c.
 target_link_options(test_unit_impossible PRIVATE "LINKER:--wrap=pageheap_read_stats")
 
-# What test_dirty_protect.c is refused.
+# What test_dirty_protect.c and test_dirty_lost.c are refused.
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
+target_link_options(test_unit_dirty_lost PRIVATE "LINKER:--wrap=os_dirty_scan,--wrap=rounds_run")
 
 # The kernel that test_page_size.c plays.
 target_link_options(test_unit_page_size PRIVATE "LINKER:--wrap=os_page_bytes,--wrap=os_commit,--wrap=os_release"
