@@ -298,6 +298,9 @@ target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drai
 # Where test_barrier_last_look.c has it wait besides.
 target_link_options(test_unit_barrier_last_look PRIVATE "LINKER:--wrap=mutator_close_gate")
 
+# What test_barrier_overflow.c has fail.
+target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=fixalloc_alloc")
+
 # What test_barrier_given_up.c has fail, and where it forks.
 target_link_options(test_unit_barrier_given_up PRIVATE "LINKER:--wrap=rootset_mark_running,--wrap=assist_drain")
 

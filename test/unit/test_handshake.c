@@ -208,10 +208,50 @@ static void a_held_thread_does_not_leave(void **state) {
   assert_true(flips != 0);
 }
 
+/* A thread that is to leave while it is held sleeps until it is let go. */
+
+static void let_go_and_linger(struct mutator *mutator) {
+  if (mutator != atomic_load_acquire(&subjects[BLOCKS].mutator)) return;
+  atomic_store_release(&finished, true);
+  test_sleep_ms(20); /* it sleeps by then, as a rule */
+  atomic_add_acq_rel(&subjects[BLOCKS].answers, 1u);
+}
+
+static bool has_left; /* atomic */
+
+static void *block_until_finished(void *unused) {
+  midden_thread_attach();
+  midden_blocking_enter();
+  atomic_store_release(&subjects[BLOCKS].mutator, mutator_self());
+  wait_for(&finished);
+  midden_blocking_leave();
+  atomic_store_release(&has_left, true);
+  return unused;
+}
+
+static void one_that_was_held_goes_on(void **state) {
+  enum { PATIENT_MS = 10000 };
+  (void)state;
+  pthread_t thread;
+  atomic_store_release(&finished, false);
+  for (int i = 0; i < STATES; i++) subjects[i] = (struct subject){.state = (enum state)i};
+  REQUIRE(pthread_create(&thread, NULL, block_until_finished, NULL) == 0, "no thread");
+  while (atomic_load_acquire(&subjects[BLOCKS].mutator) == NULL) test_sleep_ms(1);
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  handshake_run(self, let_go_and_linger);
+  collector_release();
+  assert_int_equal(subjects[BLOCKS].answers, 1);
+  for (int ms = 0; ms < PATIENT_MS && !atomic_load_acquire(&has_left); ms++) test_sleep_ms(1);
+  REQUIRE(atomic_load_acquire(&has_left), "it was not woken");
+  pthread_join(thread, NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_answers_once_and_when_it_may), cmocka_unit_test(rounds_follow_each_other),
-      cmocka_unit_test(the_handler_is_installed_again), cmocka_unit_test(a_held_thread_does_not_leave)};
+      cmocka_unit_test(the_handler_is_installed_again), cmocka_unit_test(a_held_thread_does_not_leave),
+      cmocka_unit_test(one_that_was_held_goes_on)};
   midden_thread_attach();
   return test_run_group(tests);
 }
