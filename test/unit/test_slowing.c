@@ -120,6 +120,40 @@ static void the_longest_rests_are_one_threads(void **state) {
   account_live_bytes = 0;
 }
 
+/* It may be in a callback of the program's, with the world stopped, and would wait for itself. */
+static void who_collects_does_not_rest(void **state) {
+  (void)state;
+  struct mutator *self = mutator_self();
+  set_up(0, SIZE_MAX);
+  slowing_begin();
+  slowing_stem_all();
+  account_live_bytes = GOAL_BYTES;
+  collector_acquire(self);
+  slowing_rest(self, 0);
+  collector_release();
+  mutator_enter(self);
+  slowing_rest(self, 0);
+  mutator_leave(self);
+  assert_int_equal(slowing_rests(), 0);
+  rest(1);
+  assert_int_equal(slowing_rests(), 1);
+  slowing_stop();
+  account_live_bytes = 0;
+}
+
+static int is_slowed(void *unused) {
+  (void)unused;
+  return is_due_at(SIZE_MAX);
+}
+
+static void a_forks_child_is_not_slowed(void **state) {
+  (void)state;
+  set_up(GOAL_BYTES, SIZE_MAX);
+  slowing_stem_all();
+  test_child_succeeds("the child", is_slowed, NULL, 20);
+  slowing_stop();
+}
+
 int main(void) {
   test_start("unit/slowing");
   const struct CMUnitTest tests[] = {
@@ -129,6 +163,8 @@ int main(void) {
       cmocka_unit_test(without_a_goal_nobody_is_slowed),
       cmocka_unit_test(all_are_slowed_until_it_is_over),
       cmocka_unit_test(the_longest_rests_are_one_threads),
+      cmocka_unit_test(who_collects_does_not_rest),
+      cmocka_unit_test(a_forks_child_is_not_slowed),
   };
   struct midden_options options = {
       .size = sizeof options, .mode = MIDDEN_MODE_BARRIER, .percent = -1, .idle_collect_ms = -1};
