@@ -247,11 +247,51 @@ static void one_that_was_held_goes_on(void **state) {
   pthread_join(thread, NULL);
 }
 
+/* What came in a critical section, or in a store, is answered at its end, without another signal. */
+
+static uint32_t inside; /* atomic; 1: a critical section, 2: a store that is to be told of */
+static uint32_t answered[2];
+
+static void await_signal(const struct mutator *self, uint32_t where) {
+  atomic_store_release(&inside, where);
+  while (!atomic_load_relaxed(&self->stop_pending)) test_sleep_ms(1);
+}
+
+static void *answer_at_ends(void *unused) {
+  midden_thread_attach();
+  struct mutator *self = mutator_self();
+  const uint32_t *answers = &subjects[SPINS].answers;
+  atomic_store_release(&subjects[SPINS].mutator, self);
+  mutator_enter(self);
+  await_signal(self, 1);
+  mutator_leave(self);
+  answered[0] = atomic_load_acquire(answers);
+  midden_barrier_begin();
+  await_signal(self, 2);
+  midden_barrier_record(NULL, NULL);
+  answered[1] = atomic_load_acquire(answers);
+  return unused;
+}
+
+static void what_came_inside_is_answered_at_the_end(void **state) {
+  (void)state;
+  pthread_t thread;
+  atomic_store_release(&inside, 0u);
+  for (int i = 0; i < STATES; i++) subjects[i] = (struct subject){.state = (enum state)i};
+  REQUIRE(pthread_create(&thread, NULL, answer_at_ends, NULL) == 0, "no thread");
+  for (uint32_t i = 1; i <= TEST_COUNT_OF(answered); i++) {
+    while (atomic_load_acquire(&inside) != i) test_sleep_ms(1);
+    run_round();
+  }
+  pthread_join(thread, NULL);
+  for (uint32_t i = 0; i < TEST_COUNT_OF(answered); i++) assert_int_equal(answered[i], i + 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_answers_once_and_when_it_may), cmocka_unit_test(rounds_follow_each_other),
-      cmocka_unit_test(the_handler_is_installed_again), cmocka_unit_test(a_held_thread_does_not_leave),
-      cmocka_unit_test(one_that_was_held_goes_on)};
+      cmocka_unit_test(the_handler_is_installed_again),    cmocka_unit_test(a_held_thread_does_not_leave),
+      cmocka_unit_test(one_that_was_held_goes_on),         cmocka_unit_test(what_came_inside_is_answered_at_the_end)};
   midden_thread_attach();
   return test_run_group(tests);
 }
