@@ -1,6 +1,6 @@
 /* Barrier mode and objects that are loaded in the middle of a cycle, on a forced schedule: right behind the collector's
- * learning what is loaded, the main thread opens a library and makes its data the only holder of an object.  Or there is no
- * memory to learn it. */
+ * learning what is loaded, the main thread opens a library and makes its data the only holder of an object.  Or it closes one; or
+ * there is no memory to learn it. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -136,6 +136,28 @@ static void thread_storage_of_a_library_that_comes_is_kept(void **state) {
   holds_what_its_slot_has("dl_os_thread_slot");
 }
 
+/* What was learned of it names memory that is there no more. */
+static void a_library_that_goes_is_not_read(void **state) {
+  (void)state;
+  static const char *const functions[] = {"dl_os_static_slot", "dl_os_thread_slot"};
+  for (size_t i = 0; i < TEST_COUNT_OF(functions); i++) {
+    find_slot(functions[i]);
+    fill_slot(make_object(&kept));
+    midden_collect();
+    plan.opens = true;
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, collect, NULL) == 0, "pthread_create");
+    await(&plan.begun);
+    close_library();
+    REQUIRE(dlopen(DL_OS_DYNAMIC_PATH, RTLD_NOW | RTLD_NOLOAD) == NULL, "it is still there");
+    sem_post(&plan.filled);
+    await(&plan.over);
+    pthread_join(thread, NULL);
+    test_collect_clean();
+    assert_true(is_dead(kept));
+  }
+}
+
 /* Nothing is lost, nothing is freed, and the next cycle is a good one. */
 static void a_cycle_without_memory_to_learn_the_roots_is_given_up(void **state) {
   (void)state;
@@ -168,6 +190,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(static_data_of_a_library_that_comes_is_kept),
       cmocka_unit_test(thread_storage_of_a_library_that_comes_is_kept),
+      cmocka_unit_test(a_library_that_goes_is_not_read),
       cmocka_unit_test(a_cycle_without_memory_to_learn_the_roots_is_given_up),
   };
   return test_run_group(tests);
