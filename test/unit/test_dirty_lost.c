@@ -1,6 +1,6 @@
 /* Dirty-page mode where the kernel fails in the midst of a cycle, on a forced schedule: a round has protected a page again to which
  * the program had stored, and nobody hears of it.  The stop reads all that is marked once more; no minor cycle follows, and the
- * next full one knows what is written, as ever.
+ * next full one knows what is written, as ever.  Where the program has closed the descriptors, others are opened.
  *
  * The refusal is this file's (--wrap, see cmake/tests.cmake). */
 #include <errno.h>
@@ -87,6 +87,26 @@ static void no_minor_cycle_follows_and_the_next_is_not_lost(void **state) {
   assert_int_equal(minor_collections(), before + 1);
 }
 
+/* ---- descriptors that the program closes ---- */
+
+enum { FIRST_DESCRIPTOR = 960, LAST_DESCRIPTOR = 1023 }; /* the library's are there, and no others of this test */
+
+static size_t concurrent_cycles;
+
+static void note_report(const struct collector_report *report) { concurrent_cycles += report->concurrent; }
+
+static void closed_descriptors_are_opened_anew(void **state) {
+  (void)state;
+  collector_reporter = note_report;
+  midden_collect();
+  assert_int_equal(concurrent_cycles, 1);
+  for (int i = FIRST_DESCRIPTOR; i <= LAST_DESCRIPTOR; i++) close(i);
+  assert_false(written_is_watched());
+  midden_collect();
+  assert_int_equal(concurrent_cycles, 2);
+  collector_reporter = NULL;
+}
+
 int main(void) {
   test_start("unit/dirty_lost");
   if (!test_writes_are_told()) return TEST_SKIPPED;
@@ -101,6 +121,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_a_failing_round_protected_is_read_in_the_stop),
       cmocka_unit_test(no_minor_cycle_follows_and_the_next_is_not_lost),
+      cmocka_unit_test(closed_descriptors_are_opened_anew),
   };
   return test_run_group(tests);
 }
