@@ -19,9 +19,9 @@
 
 enum { LARGE_BYTES = 4 << 20, HOLDER_BYTES = 16 << 10 };
 
-static void *large;   /* so that cycles run beside the program */
-static void **holder; /* old; nothing else is stored to its middle's page */
-static bool refuses;  /* atomic; the next scan that protects the holder */
+static void *volatile large; /* so that cycles run beside the program */
+static void **holder;        /* old; nothing else is stored to its middle's page */
+static bool refuses;         /* atomic; the next scan that protects the holder */
 
 static void **middle(void) { return &holder[HOLDER_BYTES / sizeof(void *) / 2]; }
 

@@ -167,6 +167,7 @@ static void one_that_waits_takes_it(void (*get)(void)) {
   end(true);
   pthread_join(thread, NULL);
   REQUIRE(step.taker != mutator_self() && waits == 2, "another has taken it");
+  REQUIRE(atomic_exchange_acq_rel(&handover_is_untold, false), "nobody is to be told of its finalizers");
 }
 
 static void one_that_waits_for_the_lock_takes_it(void **state) {
@@ -194,6 +195,19 @@ static void one_that_forks_takes_it(void **state) {
   offer();
   test_child_succeeds("fork", go_on, NULL, 20);
   end(true);
+}
+
+static int is_left_to_batches(void *unused) {
+  (void)unused;
+  return atomic_load_relaxed(&handover_is_for_batches);
+}
+
+/* Who allocates single objects would take none there. */
+static void a_forks_child_is_not_left_to_batches(void **state) {
+  (void)state;
+  atomic_store_release(&handover_is_for_batches, true);
+  test_child_succeeds("fork", is_left_to_batches, NULL, 20);
+  atomic_store_release(&handover_is_for_batches, false);
 }
 
 static uint32_t events; /* atomic */
@@ -292,6 +306,7 @@ int main(void) {
                                      cmocka_unit_test(one_that_waits_for_the_lock_takes_it),
                                      cmocka_unit_test(one_that_waits_for_a_loan_takes_it),
                                      cmocka_unit_test(one_that_forks_takes_it),
+                                     cmocka_unit_test(a_forks_child_is_not_left_to_batches),
                                      cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up),
                                      cmocka_unit_test(the_time_of_who_takes_it_counts),
                                      cmocka_unit_test(who_leaves_by_a_finalizer_waits_no_more)};
