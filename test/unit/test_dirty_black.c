@@ -1,6 +1,8 @@
 /* Dirty-page mode and an object with a trace function that is made right before the stop, on a forced schedule: where there are such,
  * what is new is marked from the start, so that no marker meets it.  It is the first of its kind that lives, and what it refers to was
- * garbage that a weak reference led to: the stop calls its trace function all the same. */
+ * garbage that a weak reference led to: the stop calls its trace function all the same.
+ *
+ * So it does with the trace functions of types. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,6 +61,33 @@ static void what_a_black_object_refers_to_is_kept(void **state) {
   assert_true(is_dropped_gone());
 }
 
+/* ---- typed objects ---- */
+
+static void trace_type(void *element, size_t bytes, struct midden_tracer *tracer, void *argument) {
+  (void)bytes, (void)argument;
+  midden_trace(tracer, *(void **)element);
+}
+
+static const struct midden_type traced_type = {.name = "traced", .size = BYTES, .trace = trace_type};
+
+NOINLINE_TEST static uintptr_t make_typed(void) {
+  void *object = midden_alloc(BYTES);
+  traced = midden_alloc_type(&traced_type);
+  REQUIRE(traced != NULL, "out of memory");
+  traced[0] = object;
+  watch(object);
+  return test_hide(object);
+}
+
+/* Met beside the program, where it is not called. */
+static void what_a_type_traces_is_kept(void **state) {
+  (void)state;
+  uintptr_t stored = make_typed();
+  for (int i = 0; i < 2; i++) test_collect_clean();
+  assert_true(is_kept(stored));
+  assert_true(is_dropped_gone());
+}
+
 /* One that is gone, or nothing that is new would be marked. */
 static int set_up(void **state) {
   (void)state;
@@ -78,6 +107,9 @@ int main(void) {
   cycle_init_dirty(MIDDEN_GENERATIONS_OFF, 0);
   cycle_step_init(&stopping);
   alarm(60);
-  const struct CMUnitTest tests[] = {test_scrubbed(what_a_black_object_refers_to_is_kept)};
+  const struct CMUnitTest tests[] = {
+      test_scrubbed(what_a_black_object_refers_to_is_kept),
+      test_scrubbed(what_a_type_traces_is_kept),
+  };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }
