@@ -272,7 +272,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
              barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
              dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values barrier_last_look
-             barrier_given_up dirty_lost dirty_borders barrier_attach dirty_black)
+             barrier_given_up dirty_lost dirty_borders barrier_attach dirty_black dirty_old)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -314,9 +314,10 @@ target_link_options(test_unit_barrier_driver PRIVATE "LINKER:--wrap=mutator_atta
 # What test_stop_signals.c does around the reading of the roots, and before a thread starts.
 target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")
 
-# Where test_dirty_beside.c and test_dirty_borders.c have it wait besides, and test_dirty_black.c.
+# Where test_dirty_beside.c, test_dirty_borders.c, test_dirty_old.c and test_dirty_black.c have it wait besides.
 target_link_options(test_unit_dirty_beside PRIVATE "LINKER:--wrap=rounds_run")
 target_link_options(test_unit_dirty_borders PRIVATE "LINKER:--wrap=rounds_run")
+target_link_options(test_unit_dirty_old PRIVATE "LINKER:--wrap=rounds_run")
 target_link_options(test_unit_dirty_black PRIVATE "LINKER:--wrap=collector_stop_world")
 
 # What test_dirty_specials.c counts, and where it acts.
