@@ -1,5 +1,5 @@
 /* Large objects are marked in pieces, small ones at once: each word of either is read, whatever its place in them, also where there is
- * hardly any memory to note which pieces are left. */
+ * hardly any memory to note which pieces are left.  On a stack the address of an object's end refers to it, unless it is a small node. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,6 +53,37 @@ static void every_word_is_read(void **state) {
   read_all();
 }
 
+/* ---- ends ---- */
+
+enum { ENDS = 64, ARRAY_SLOT_BYTES = 208, NODE_BYTES = 32 };
+
+/* Of every other one, since it is where the next begins. */
+NOINLINE_TEST static void make_ends(volatile uintptr_t *ends, uintptr_t *hidden, size_t bytes) {
+  for (size_t i = 0; i < ENDS; i++) {
+    uintptr_t object = (uintptr_t)midden_alloc(bytes);
+    midden_alloc(bytes);
+    hidden[i] = ~object;
+    ends[i] = object + bytes;
+  }
+}
+
+static size_t count_kept_by_ends(size_t bytes) {
+  static uintptr_t hidden[ENDS];
+  volatile uintptr_t ends[ENDS];
+  make_ends(ends, hidden, bytes);
+  test_collect_clean();
+  size_t kept = 0;
+  for (size_t i = 0; i < ENDS; i++) kept += ends[i] != 0 && midden_owns((void *)~hidden[i]);
+  return kept;
+}
+
+/* A compiler may walk an array by its end. */
+static void an_end_on_a_stack_keeps_an_array_and_no_node(void **state) {
+  (void)state;
+  assert_int_equal(count_kept_by_ends(ARRAY_SLOT_BYTES), ENDS);
+  assert_in_range(count_kept_by_ends(NODE_BYTES), 0, ENDS / 4);
+}
+
 /* ---- with little memory to note what is left ---- */
 
 enum { ARRAY_BYTES = 1 << 20, STRIDE = 128 / sizeof(void *), OBJECTS = ARRAY_BYTES / (STRIDE * sizeof(void *)) };
@@ -87,6 +118,7 @@ int main(void) {
   if (guard_active) return TEST_SKIPPED; /* objects end before their memory does */
   const struct CMUnitTest tests[] = {
       test_scrubbed(every_word_is_read),
+      test_scrubbed(an_end_on_a_stack_keeps_an_array_and_no_node),
       test_scrubbed(so_it_is_with_a_single_buffer),
   };
   return test_run_group(tests);
