@@ -24,6 +24,7 @@ enum { LARGE_BYTES = 1 << 20, ROUNDS = 2000, GARBAGE_BYTES = 64 << 10, SECONDS =
 static void **holder;               /* holder[0]: what is watched */
 static uintptr_t kept, freed;       /* hidden */
 static bool roots_fail, waits_fork; /* atomic */
+static unsigned given_up;           /* atomic; cycles, for lack of memory */
 
 bool __real_rootset_mark_running(struct mutator *self, struct midden_tracer *tracer);
 bool __wrap_rootset_mark_running(struct mutator *self, struct midden_tracer *tracer);
@@ -31,8 +32,9 @@ void __real_assist_drain(struct cycle *cycle);
 void __wrap_assist_drain(struct cycle *cycle);
 
 bool __wrap_rootset_mark_running(struct mutator *self, struct midden_tracer *tracer) {
-  bool all = __real_rootset_mark_running(self, tracer);
-  return all && !__atomic_load_n(&roots_fail, __ATOMIC_ACQUIRE);
+  bool all = __real_rootset_mark_running(self, tracer) && !__atomic_load_n(&roots_fail, __ATOMIC_ACQUIRE);
+  if (!all) __atomic_fetch_add(&given_up, 1, __ATOMIC_RELEASE);
+  return all;
 }
 
 void __wrap_assist_drain(struct cycle *marking) {
@@ -115,6 +117,26 @@ static void for_lack_of_memory(void **state) {
   require_works();
 }
 
+static void *await_given_up(void *unused) {
+  while (__atomic_load_n(&given_up, __ATOMIC_ACQUIRE) == 0 || atomic_load_acquire(&collector.owner) != 0)
+    test_sleep_ms(1);
+  return unused;
+}
+
+/* Or each window that is filled would ask for the next, which would fail alike. */
+static void the_next_for_growth_is_put_off(void **state) {
+  (void)state;
+  __atomic_store_n(&given_up, 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&roots_fail, true, __ATOMIC_RELEASE);
+  collector.totals.goal_bytes = 1;
+  account_trigger_bytes = 0;
+  collector_collect(COLLECT_HEAP, NULL, NULL);
+  midden_blocking_call(await_given_up, NULL);
+  __atomic_store_n(&roots_fail, false, __ATOMIC_RELEASE);
+  assert_false(account_collection_is_due());
+  require_works();
+}
+
 static int take_back(void *unused) {
   (void)unused;
   __atomic_store_n(&waits_fork, false, __ATOMIC_RELEASE);
@@ -140,6 +162,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(for_lack_of_memory),
       cmocka_unit_test(in_the_child_of_a_fork),
+      cmocka_unit_test(the_next_for_growth_is_put_off),
   };
   return test_run_group(tests);
 }
