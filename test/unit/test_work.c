@@ -147,11 +147,37 @@ static void few_items_share_a_buffer(void **state) {
   assert_int_equal(found, ITEMS);
 }
 
+/* What found no buffer is scanned again, all between the lowest and the highest of it. */
+static void an_overflow_is_a_range_that_is_taken_once(void **state) {
+  static const uintptr_t objects[] = {3000, 1000, 5000, 2000};
+  (void)state;
+  uintptr_t low, high;
+  assert_false(work_take_overflow(&low, &high));
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) work_overflow(objects[i]);
+  assert_true(work_has_overflowed());
+  assert_true(work_take_overflow(&low, &high));
+  assert_int_equal(low, 1000);
+  assert_int_equal(high, 5000);
+  assert_false(work_has_overflowed() || work_take_overflow(&low, &high));
+  work_overflow(7000);
+  assert_true(work_take_overflow(&low, &high));
+  assert_int_equal(low, 7000);
+  assert_int_equal(high, 7000);
+}
+
+static void it_is_forgotten_with_a_cycle(void **state) {
+  (void)state;
+  work_overflow(1000);
+  work_forget();
+  assert_false(work_has_overflowed());
+}
+
 int main(void) {
   test_start("unit/work");
   os_init();
-  const struct CMUnitTest tests[] = {cmocka_unit_test(no_buffer_is_lost_or_had_twice),
-                                     cmocka_unit_test(without_buffers_there_is_none),
-                                     cmocka_unit_test(few_items_share_a_buffer)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(no_buffer_is_lost_or_had_twice), cmocka_unit_test(without_buffers_there_is_none),
+      cmocka_unit_test(few_items_share_a_buffer), cmocka_unit_test(an_overflow_is_a_range_that_is_taken_once),
+      cmocka_unit_test(it_is_forgotten_with_a_cycle)};
   return test_run_group(tests);
 }
