@@ -272,7 +272,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
              barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
              dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values barrier_last_look
-             barrier_given_up dirty_lost dirty_borders barrier_attach dirty_black dirty_old)
+             barrier_given_up dirty_lost dirty_borders barrier_attach dirty_black dirty_old barrier_settling)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -297,6 +297,9 @@ target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drai
 
 # Where test_barrier_last_look.c has it wait besides.
 target_link_options(test_unit_barrier_last_look PRIVATE "LINKER:--wrap=mutator_close_gate")
+
+# Where test_barrier_settling.c has it wait besides.
+target_link_options(test_unit_barrier_settling PRIVATE "LINKER:--wrap=settle_dead_running")
 
 # What test_barrier_overflow.c has fail.
 target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=fixalloc_alloc")
