@@ -10,6 +10,7 @@
 
 #include "gc/deferred.h"
 #include "mutator/mutator.h"
+#include "span/object.h"
 #include "support/heap_test.h"
 
 enum { OBJECTS = 5000, BYTES = 64 };
@@ -48,7 +49,7 @@ static void each_is_freed_once(void **state) {
   size_t bytes = 0;
   for (size_t i = 0; i < OBJECTS; i++) {
     objects[i] = make(&rng);
-    bytes += midden_size((void *)objects[i]);
+    bytes += span_slot_bytes(object_span(objects[i]));
     assert_int_equal(add(objects[i]), 0);
   }
   assert_int_equal(deferred_bytes(), bytes);
