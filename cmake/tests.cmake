@@ -269,10 +269,10 @@ target_link_options(test_unit_disabled PRIVATE "LINKER:--wrap=driver_request")
 target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
-foreach(name assist_pace barrier_realloc barrier_roots barrier_weak_read barrier_overflow barrier_batch barrier_resumer
-             barrier_locals barrier_cleanups dirty_young dirty_guarded dirty_stacks dirty_calls dirty_beside
-             dirty_growth dirty_specials dirty_left fiber_account deferred barrier_values barrier_last_look
-             barrier_given_up dirty_lost dirty_borders barrier_attach dirty_black dirty_old barrier_settling)
+foreach(name assist_pace barrier_attach barrier_batch barrier_cleanups barrier_given_up barrier_last_look barrier_locals
+             barrier_overflow barrier_realloc barrier_resumer barrier_roots barrier_settling barrier_values
+             barrier_weak_read deferred dirty_beside dirty_black dirty_borders dirty_calls dirty_growth dirty_guarded
+             dirty_left dirty_lost dirty_old dirty_specials dirty_stacks dirty_young fiber_account)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
