@@ -60,16 +60,23 @@ static double share_of_worker(bool gives_way) {
   return share;
 }
 
+static bool is_in(double share, double low, double high) { return share > low && share < high; }
+
+/* Others may want the same processor: of some attempts one has it to itself. */
 static void who_gives_way_has_a_quarter_instead_of_half(void **state) {
   (void)state;
+  enum { ATTEMPTS = 5 };
   pthread_t thread;
   REQUIRE(pthread_create(&thread, NULL, be_busy, NULL) == 0, "pthread_create");
   while (atomic_load_relaxed(&busy_ns) == 0) wait_yield();
-  double share = share_of_worker(true), fair_share = share_of_worker(false);
+  bool is_right = false;
+  for (int i = 0; i < ATTEMPTS && !is_right; i++) {
+    double share = share_of_worker(true), fair_share = share_of_worker(false);
+    is_right = is_in(share, 0.15, 0.4) && is_in(fair_share, 0.4, 0.6);
+  }
   atomic_store_release(&is_over, true);
   pthread_join(thread, NULL);
-  assert_true(fair_share > 0.4 && fair_share < 0.6);
-  assert_true(share > 0.15 && share < 0.4);
+  assert_true(is_right);
 }
 
 int main(void) {
