@@ -3,11 +3,8 @@
 #include "base/check.h"
 #include "base/wait.h"
 
-enum {
-  SPIN_LIMIT = 40,
-  PASS_LIMIT =
-      64 /* so many times as long, 0.1 to 0.2 ms: it suffices for a thread to wake up where a processor is free */
-};
+/* PASS_LIMIT times as long as the other, 0.1 to 0.2 ms, suffices for a thread to wake up where a processor is free. */
+enum { SPIN_LIMIT = 40, PASS_LIMIT = 64 };
 
 void lock_init(struct lock *lock, enum lock_rank rank) { *lock = (struct lock)LOCK_INIT((uint8_t)rank); }
 

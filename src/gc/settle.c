@@ -19,9 +19,9 @@
 enum {
   PARALLEL_LEAST_SETS = 32, /* fewer are settled before another marker has woken up */
   FINISH_STEP = 256,        /* records in one critical section */
-  SPECIALS_MANY = 8192,
-  LINKS_STEP = 16, /* sets that are settled with the links locked */
-  NAMES_MAX = 16   /* stuck objects named after one cycle; the others' turn comes with the next */
+  LOOKS_FEW = 8192,         /* specials; to find the dead among more takes a stop long */
+  LINKS_STEP = 16,          /* sets that are settled with the links locked */
+  NAMES_MAX = 16            /* stuck objects named after one cycle; the others' turn comes with the next */
 };
 
 bool settle_names_stuck;
@@ -418,7 +418,7 @@ bool settle_takes_long(void) {
              atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) +
              atomic_load_relaxed(&special_totals[SPECIAL_HOLDER]) +
              atomic_load_relaxed(&special_totals[SPECIAL_WATCH]) >
-         SPECIALS_MANY;
+         LOOKS_FEW;
 }
 
 void settle_end_stw(void) {

@@ -358,6 +358,7 @@ void special_filter(struct special_set *set, special_keep_fn *keep, void *argume
 
 void special_set_kind(struct special *record, enum special_kind kind) {
   struct special_set *set = object_span(record->object)->specials;
+  ASSERT(*place_of(set, record->object, record->kind) == record);
   struct special *first = is_at(record->next, record->object, (uint8_t)kind) ? record->next : NULL;
   if (first != NULL) *place_of(set, record->object, record->kind) = first;
   set->counts[record->kind]--;

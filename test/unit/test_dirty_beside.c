@@ -8,11 +8,10 @@
 
 #include <cmocka.h>
 
-#include "gc/rounds.h"
 #include "mutator/world.h"
 #include "span/guard.h"
-#include "support/cycle_steps.h"
 #include "support/dirty_test.h"
+#include "support/drained_step.h"
 
 enum { NODES = 32768, LARGE_WORDS = 1 << 15, VALUE = 0x5eed, SOME_CALLS = NODES / 16 };
 
@@ -59,17 +58,7 @@ static bool is_whole(const struct node *node) {
   return midden_base((void *)(uintptr_t)node) == node && node->value == VALUE;
 }
 
-/* ---- the collector's side ---- */
-
-static struct cycle_step drained; /* all that was reachable is marked; nothing is read again */
-
-void __real_rounds_run(struct cycle *running);
-void __wrap_rounds_run(struct cycle *running);
-
-void __wrap_rounds_run(struct cycle *running) {
-  cycle_wait_at(&drained);
-  __real_rounds_run(running);
-}
+/* ---- a cycle ---- */
 
 static void begin(void) {
   test_scrub_stack();

@@ -7,10 +7,9 @@
 
 #include <cmocka.h>
 
-#include "gc/rounds.h"
 #include "span/guard.h"
-#include "support/cycle_steps.h"
 #include "support/dirty_test.h"
+#include "support/drained_step.h"
 
 enum { ELEMENTS = 1 << 16, SMALLS = 4096, SMALL_WORDS = 26 };
 
@@ -25,18 +24,6 @@ static const struct midden_type element_type = {
 
 static struct element *elements; /* large */
 static void ***smalls;           /* of conservative objects */
-
-/* ---- the collector's side ---- */
-
-static struct cycle_step drained; /* all that was reachable is marked, and scanned; no round has begun */
-
-void __real_rounds_run(struct cycle *running);
-void __wrap_rounds_run(struct cycle *running);
-
-void __wrap_rounds_run(struct cycle *running) {
-  cycle_wait_at(&drained);
-  __real_rounds_run(running);
-}
 
 /* ---- the program's side ---- */
 

@@ -14,8 +14,8 @@
 #include "gc/cycle.h"
 #include "gc/rounds.h"
 #include "os/os_dirty.h"
-#include "support/cycle_steps.h"
 #include "support/dirty_test.h"
+#include "support/drained_step.h"
 
 enum { LARGE_BYTES = 4 << 20, HOLDER_BYTES = 16 << 10 };
 
@@ -35,16 +35,6 @@ int __wrap_os_dirty_scan(struct os_range *rest, bool protect, struct os_range *w
   bool is_passed = protect && start <= at && at < rest->start;
   if (error != 0 || !is_passed || !atomic_exchange_acq_rel(&refuses, false)) return error;
   return -EPERM;
-}
-
-static struct cycle_step drained; /* all that was reachable is marked, and scanned; no round has begun */
-
-void __real_rounds_run(struct cycle *running);
-void __wrap_rounds_run(struct cycle *running);
-
-void __wrap_rounds_run(struct cycle *running) {
-  cycle_wait_at(&drained);
-  __real_rounds_run(running);
 }
 
 NOINLINE_TEST static uintptr_t store_young(void) {

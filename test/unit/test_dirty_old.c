@@ -9,28 +9,15 @@
 
 #include "alloc/account.h"
 #include "gc/collector.h"
-#include "gc/rounds.h"
 #include "span/guard.h"
-#include "support/cycle_steps.h"
 #include "support/dirty_test.h"
+#include "support/drained_step.h"
 
 enum { LARGE_BYTES = 8 << 20, SMALLS = 1000, SMALL_BYTES = 208, GARBAGE_BYTES = 4 << 20 };
 
 static void *volatile large;
 static void **smalls;
 static uintptr_t hidden[SMALLS];
-
-/* ---- the collector's side ---- */
-
-static struct cycle_step drained; /* all that was reachable is marked; no round has begun */
-
-void __real_rounds_run(struct cycle *running);
-void __wrap_rounds_run(struct cycle *running);
-
-void __wrap_rounds_run(struct cycle *running) {
-  cycle_wait_at(&drained);
-  __real_rounds_run(running);
-}
 
 /* ---- the program's side ---- */
 
