@@ -48,12 +48,13 @@ extern "C" {
  *     load the old value, store the new one; call nothing that may wait, and nothing of midden
  *     if (active) midden_barrier_record(old, new); else midden_barrier_end();
  *
- * midden_barrier_active is not 0 while a collection marks in barrier mode.  midden_barrier_inside is 1 from before it is read
- * until the store is made and told of: a thread that is asked for a handshake meanwhile answers when it is 0 again. */
+ * midden_barrier_active is not 0 while a collection marks in barrier mode.  The word that midden_barrier_inside leads to, one for
+ * each thread, is 1 from before that is read until the store is made and told of: the collector looks at it, and waits until
+ * it has been 0. */
 MIDDEN_API extern uint32_t midden_barrier_active;
-MIDDEN_API extern __thread __attribute__((tls_model("initial-exec"))) uint32_t midden_barrier_inside;
+MIDDEN_API extern __thread __attribute__((tls_model("initial-exec"))) uint32_t *midden_barrier_inside;
 
-/* Stores, and tells of it; tells that `old` was replaced by `value`.  Both leave midden_barrier_inside 0. */
+/* Stores, and tells of it; tells that `old` was replaced by `value`.  Both leave *midden_barrier_inside 0. */
 MIDDEN_API void midden_barrier_store(void *slot, const void *value);
 MIDDEN_API void midden_barrier_record(const void *old, const void *value);
 
@@ -62,15 +63,12 @@ typedef void *__attribute__((may_alias)) midden_word;
 
 /* Begins a store; whether it must be told of. */
 static inline bool midden_barrier_begin(void) {
-  __atomic_store_n(&midden_barrier_inside, 1, __ATOMIC_RELAXED);
+  __atomic_store_n(midden_barrier_inside, 1, __ATOMIC_RELAXED);
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   return __builtin_expect(__atomic_load_n(&midden_barrier_active, __ATOMIC_RELAXED) != 0, 0);
 }
 
-static inline void midden_barrier_end(void) {
-  __atomic_signal_fence(__ATOMIC_SEQ_CST);
-  __atomic_store_n(&midden_barrier_inside, 0, __ATOMIC_RELAXED);
-}
+static inline void midden_barrier_end(void) { __atomic_store_n(midden_barrier_inside, 0, __ATOMIC_RELEASE); }
 
 /* *slot = value; a release. */
 static inline void midden_store(void *slot, const void *value) {

@@ -288,7 +288,7 @@ static void blacken_bin(struct cache *cache, struct cache_bin *bin, unsigned kin
 }
 
 void cache_blacken(struct cache *cache, struct tally *marked) {
-  cache->black_cycle = cache_black_cycle;
+  atomic_store_relaxed(&cache->black_cycle, cache_black_cycle);
   cache_each_bin(cache, blacken_bin, marked);
 }
 

@@ -73,7 +73,7 @@ struct cache {
   uintptr_t clearing;                            /* a large object whose memory is being cleared, or 0; its owner */
   size_t unaccounted_bytes; /* handed out and not yet in account_live_bytes; atomic, written by the owner */
   uint64_t version;         /* atomic; odd while a window and its count change; 0: there was none yet */
-  uint32_t black_cycle;     /* see cache_is_black; written in critical sections, or while the thread is held */
+  uint32_t black_cycle;     /* atomic; see cache_is_black; written in critical sections, or while the thread is held */
   uint64_t tiny_slots;      /* claimed for tiny objects, ever; counted in `claimed` too */
   struct tally claimed;     /* slots that came into windows, and large objects, ever */
   struct tally freed;       /* by midden_free, ever */
@@ -96,7 +96,7 @@ extern uint32_t cache_black_cycle;
  * sections a "yes" may be out of date only where the cycle has ended.) */
 static inline bool cache_is_black(const struct cache *cache) {
   uint32_t cycle = atomic_load_relaxed(&cache_black_cycle);
-  return UNLIKELY(cycle != 0) && cache->black_cycle == cycle;
+  return UNLIKELY(cycle != 0) && atomic_load_relaxed(&cache->black_cycle) == cycle;
 }
 
 /* Slots are zeroed and handed out so many bytes at a time: enough of them for the cost to be shared, and a small part of the

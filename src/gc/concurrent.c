@@ -162,8 +162,13 @@ static void switching(struct mutator *self, struct midden_fiber *to, struct midd
 
 /* ---- what handshakes do ---- */
 
-/* The answer itself is what counts: see ARM in docs/barrier-mode.md. */
+/* That the thread was outside of stores is what counts: see ARM in docs/barrier-mode.md. */
 static void answer_arm(struct mutator *mutator) { (void)mutator; }
+
+static bool arm_is_needless(const struct mutator *mutator) {
+  (void)mutator;
+  return true;
+}
 
 static void count_own_delay(const struct mutator *mutator, uint64_t start_ns) {
   if (mutator == mutator_self_if_attached()) cycle_count_pause(os_now_ns() - start_ns);
@@ -181,6 +186,10 @@ static void answer_flush(struct mutator *mutator) {
   barrier_flush(mutator);
   if (!is_scanned(mutator)) scan(mutator);
   count_own_delay(mutator, start_ns);
+}
+
+static bool flush_is_needless(const struct mutator *mutator) {
+  return is_scanned(mutator) && barrier_is_flushed(mutator);
 }
 
 /* ---- threads come and go ---- */
@@ -210,7 +219,7 @@ static void detaching(struct mutator *self) {
   if (self->cache.black_cycle != concurrent.cycle) {
     ledger_note_black(&self->cache);
     if (cache_black_cycle != 0) cache_blacken(&self->cache, &tracer->marked);
-    self->cache.black_cycle = concurrent.cycle;
+    atomic_store_relaxed(&self->cache.black_cycle, concurrent.cycle);
   }
   concurrent_publish(tracer);
 }
@@ -275,8 +284,8 @@ void concurrent_begin(struct cycle *cycle, bool with_barrier) {
 
 /* The objects that are loaded are learned when every store is told of [learn-armed].  False where there was no memory. */
 static bool arm(struct cycle *cycle) {
-  handshake_run(cycle->self, answer_arm);
-  handshake_run(cycle->self, answer_arm); /* [second-arm] */
+  handshake_run(cycle->self, answer_arm, arm_is_needless);
+  handshake_run(cycle->self, answer_arm, arm_is_needless); /* [second-arm] */
   return roots_learn(cycle->self);
 }
 
@@ -295,11 +304,11 @@ void concurrent_scan_threads(struct cycle *cycle) {
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   scan_driver(cycle->self);
-  handshake_run(cycle->self, answer_scan);
+  handshake_run(cycle->self, answer_scan, NULL);
   step(cycle, COLLECTOR_MARK);
 }
 
-void concurrent_scan_threads_again(struct cycle *cycle) { handshake_run(cycle->self, answer_scan); }
+void concurrent_scan_threads_again(struct cycle *cycle) { handshake_run(cycle->self, answer_scan, NULL); }
 
 void concurrent_blacken_stw(struct cycle *cycle) {
   atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
@@ -339,7 +348,7 @@ static bool is_quiet(uint64_t news) {
 static bool mark_arguments(struct cycle *cycle, uint64_t news) {
   bool marked = settle_mark_arguments_running(&collector.tracers[0]);
   if (!settle_has_suspects_running()) return marked;
-  handshake_run(cycle->self, answer_flush);
+  handshake_run(cycle->self, answer_flush, flush_is_needless);
   if (atomic_load_acquire(&concurrent.news) == news) settle_count_stuck_running();
   return marked;
 }
@@ -356,7 +365,7 @@ static bool try_to_finish(struct cycle *cycle) {
   if (found_values(cycle)) return false;
   if (!settle_mark_values_running(&collector.tracers[0])) return false;
   if (!is_quiet(news)) return false;
-  handshake_run(cycle->self, answer_flush);
+  handshake_run(cycle->self, answer_flush, flush_is_needless);
   if (!is_quiet(news)) return false;
   if (mark_arguments(cycle, news)) return false;
   uint64_t start_ns = close_gate(cycle);

@@ -5,12 +5,15 @@
 #include "page/arena.h"
 
 uint32_t midden_barrier_active;
-__thread uint32_t midden_barrier_inside;
+static uint32_t nobody_inside; /* for threads that are not attached; nobody looks */
+__thread uint32_t *midden_barrier_inside = &nobody_inside;
 barrier_flush_fn *barrier_flusher;
 
 static struct fixalloc buffers;
 
 void barrier_init(void) { fixalloc_init(&buffers, sizeof(struct barrier_buffer), false, PERSIST_MUTATOR); }
+
+void barrier_bind(struct mutator *self) { midden_barrier_inside = self != NULL ? &self->inside_store : &nobody_inside; }
 
 void barrier_activate(bool active) { atomic_store_seq_cst(&midden_barrier_active, (uint32_t)active); }
 
@@ -18,7 +21,12 @@ void barrier_flush(struct mutator *mutator) {
   struct barrier_buffer *buffer = mutator->records;
   if (buffer == NULL || buffer->count == 0) return;
   barrier_flusher(mutator, buffer->words, buffer->count);
-  buffer->count = 0;
+  atomic_store_release(&buffer->count, 0u);
+}
+
+bool barrier_is_flushed(const struct mutator *mutator) {
+  const struct barrier_buffer *buffer = atomic_load_acquire(&mutator->records);
+  return buffer == NULL || atomic_load_acquire(&buffer->count) == 0;
 }
 
 void barrier_forget(struct mutator *mutator) {
@@ -26,13 +34,23 @@ void barrier_forget(struct mutator *mutator) {
   mutator->records = NULL;
 }
 
+ALWAYS_INLINE void add_word(struct barrier_buffer *buffer, uintptr_t word) {
+  uint32_t count = buffer->count;
+  buffer->words[count] = word;
+  atomic_store_relaxed(&buffer->count, count + 1);
+}
+
 /* In a full buffer's place, or where there is no memory for one. */
 static NOINLINE void record_word_slow(struct mutator *self, uintptr_t word) {
   mutator_enter(self);
-  if (self->records == NULL && (self->records = fixalloc_alloc(&buffers)) != NULL) self->records->count = 0;
-  if (self->records != NULL) {
+  struct barrier_buffer *buffer = self->records;
+  if (buffer == NULL && (buffer = fixalloc_alloc(&buffers)) != NULL) {
+    buffer->count = 0;
+    atomic_store_release(&self->records, buffer);
+  }
+  if (buffer != NULL) {
     barrier_flush(self);
-    self->records->words[self->records->count++] = word;
+    add_word(buffer, word);
   } else {
     barrier_flusher(self, &word, 1);
   }
@@ -43,7 +61,7 @@ ALWAYS_INLINE void record_word(struct mutator *self, uintptr_t word) {
   if (!arena_contains(&heap_arena, word)) return;
   struct barrier_buffer *buffer = self->records;
   if (LIKELY(buffer != NULL && buffer->count < BARRIER_WORDS)) {
-    buffer->words[buffer->count++] = word;
+    add_word(buffer, word);
   } else {
     record_word_slow(self, word);
   }
@@ -57,8 +75,7 @@ ALWAYS_INLINE void record(struct mutator *self, uintptr_t old, uintptr_t value) 
 
 /* The end: what the handshake wants is in the buffer now. */
 ALWAYS_INLINE void leave(struct mutator *self) {
-  atomic_signal_barrier();
-  atomic_store_relaxed(&midden_barrier_inside, 0u);
+  atomic_store_release(&self->inside_store, 0u);
   atomic_signal_barrier();
   if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
@@ -71,7 +88,7 @@ ALWAYS_INLINE struct mutator *self_here(void) {
 
 void midden_barrier_record(const void *old, const void *value) {
   struct mutator *self = self_here();
-  atomic_store_relaxed(&midden_barrier_inside, 1u);
+  atomic_store_relaxed(&self->inside_store, 1u);
   atomic_signal_barrier();
   record(self, (uintptr_t)old, (uintptr_t)value);
   leave(self);

@@ -2,8 +2,7 @@
  * layer looks at it.  The protocol is docs/barrier-mode.md's.
  *
  * A buffer belongs to its thread, and to the collector while it holds the thread SAFE.  The thread changes it while
- * midden_barrier_inside is set: a handshake waits for the end, as it does in a critical section, but nothing is ordered for
- * others and no gate is looked at. */
+ * mutator.inside_store is set: a handshake waits for the end, as it does in a critical section, but no gate is looked at. */
 #ifndef MIDDEN_MUTATOR_BARRIER_H
 #define MIDDEN_MUTATOR_BARRIER_H
 
@@ -17,11 +16,14 @@
 enum { BARRIER_WORDS = 126 };
 
 struct barrier_buffer {
-  uint32_t count;
+  uint32_t count;                 /* atomic: others ask whether it is 0 */
   uintptr_t words[BARRIER_WORDS]; /* addresses in the arena */
 };
 
 void barrier_init(void);
+
+/* The calling thread's stores are this mutator's from now on; NULL: nobody's. */
+void barrier_bind(struct mutator *self);
 
 /* Looks at the words of a buffer and empties it; set at start.  In a critical section of the mutator, or it is HELD.  Also
  * where there was no memory for a buffer: then `words` are elsewhere. */
@@ -30,6 +32,10 @@ extern barrier_flush_fn *barrier_flusher;
 
 /* Flushes what the mutator has recorded. */
 void barrier_flush(struct mutator *mutator);
+
+/* Whether it has recorded nothing since: what it did before the caller saw it outside of stores and critical sections is in
+ * the buffer, or flushed, which the caller sees. */
+bool barrier_is_flushed(const struct mutator *mutator);
 
 /* The mutator is about to be freed. */
 void barrier_forget(struct mutator *mutator);

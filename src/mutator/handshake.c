@@ -9,6 +9,8 @@
 
 enum {
   SPINS = 200,
+  LOOKS = 16, /* for the end of a store, before its thread is signalled */
+  LOOK_SPINS = 20,
   RECHECK_NS = 500000,       /* a thread may end, or refuse */
   SIGNAL_AGAIN_NS = 1000000, /* nothing lost by a second signal */
   PATIENCE_NS = 2000000000
@@ -17,8 +19,9 @@ enum {
 uint32_t handshake_round;
 
 static struct {
-  handshake_fn *action; /* atomic; of the round; written before its number */
-  uint32_t answers;     /* atomic; counts up; what the collector sleeps on */
+  handshake_fn *action;        /* atomic; of the round; written before its number */
+  handshake_test_fn *needless; /* of the round; NULL: all threads are asked.  The collector's */
+  uint32_t answers;            /* atomic; counts up; what the collector sleeps on */
 } shake CACHE_ALIGNED;
 
 /* ---- the thread's side ---- */
@@ -53,7 +56,7 @@ void handshake_answer(struct mutator *self, uintptr_t stack_pointer) {
 static void answer_here(uintptr_t stack_pointer, void *argument) { handshake_answer(argument, stack_pointer); }
 
 void handshake_poll_slow(struct mutator *self) {
-  if (self->critical != 0 || midden_barrier_inside != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
+  if (self->critical != 0 || self->inside_store != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
   os_call_with_registers(answer_here, self);
 }
 
@@ -76,6 +79,19 @@ static bool act_for(struct mutator *mutator, uint32_t round) {
   return true;
 }
 
+static bool is_outside(const struct mutator *mutator) {
+  return atomic_load_acquire(&mutator->inside_store) == 0 && atomic_load_acquire(&mutator->critical) == 0;
+}
+
+/* How a look at a thread that runs ends. */
+enum look { NOTHING_TO_DO, TO_BE_ASKED, IN_A_STORE };
+
+static enum look look_at(const struct mutator *mutator) {
+  if (shake.needless == NULL) return TO_BE_ASKED;
+  if (!is_outside(mutator)) return IN_A_STORE;
+  return shake.needless(mutator) ? NOTHING_TO_DO : TO_BE_ASKED;
+}
+
 static void signal_once(struct mutator *mutator, uint32_t round, bool again) {
   if (mutator->signalled_round == round && !again) return;
   mutator->signalled_round = round;
@@ -83,15 +99,32 @@ static void signal_once(struct mutator *mutator, uint32_t round, bool again) {
   if (error == -ESRCH) world_forget_ended(mutator); /* SAFE from now on: acted for at the next look */
 }
 
-/* One look at every mutator; the kernel's name of one that has not answered yet, or 0. */
-static uint32_t look_at_all(struct mutator *self, uint32_t round, bool again) {
-  uint32_t missing = 0;
+/* What a look at all has left. */
+struct missing {
+  uint32_t thread; /* the kernel's name of one that has not answered yet, or 0 */
+  bool is_asked;   /* one was signalled: it tells when it has answered */
+};
+
+static bool is_done(struct mutator *mutator, uint32_t round) {
+  return has_answered(mutator, round) || act_for(mutator, round);
+}
+
+/* `patient`: who is in a store is not signalled. */
+static struct missing look_at_all(struct mutator *self, uint32_t round, bool patient, bool again) {
+  struct missing missing = {0};
   lock_acquire(&mutator_list_lock);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
-    if (mutator == self || has_answered(mutator, round) || act_for(mutator, round)) continue;
+    if (mutator == self || is_done(mutator, round)) continue;
+    enum look look = look_at(mutator);
+    if (look == NOTHING_TO_DO) {
+      atomic_store_release(&mutator->handshake, round);
+      continue;
+    }
+    missing.thread = mutator->thread_id;
+    if (look == IN_A_STORE && patient) continue;
     signal_once(mutator, round, again);
-    missing = mutator->thread_id;
+    missing.is_asked = true;
   }
   lock_release(&mutator_list_lock);
   return missing;
@@ -105,30 +138,43 @@ static void await_answer(uint32_t seen) {
   wait_on_word_for(&shake.answers, seen, RECHECK_NS);
 }
 
+static void await_stores(void) {
+  for (unsigned spins = 0; spins < LOOK_SPINS; spins++) atomic_pause();
+}
+
 /* Looks again and again until all have answered. */
 static void await_all(struct mutator *self, uint32_t round) {
   uint64_t signalled_ns = os_now_ns(), patient_ns = signalled_ns;
-  bool again = true; /* nobody has been signalled in this round */
-  for (;;) {
-    if (again) world_keep_signal();
-    uint32_t seen = atomic_load_acquire(&shake.answers), missing = look_at_all(self, round, again);
-    if (missing == 0) return;
-    await_answer(seen);
+  bool again = false;
+  world_keep_signal();
+  for (unsigned looks = 1;; looks++) {
+    uint32_t seen = atomic_load_acquire(&shake.answers);
+    struct missing missing = look_at_all(self, round, looks < LOOKS, again);
+    if (missing.thread == 0) return;
+    if (missing.is_asked) {
+      await_answer(seen);
+    } else {
+      await_stores();
+    }
     uint64_t now_ns = os_now_ns();
     again = now_ns - signalled_ns >= SIGNAL_AGAIN_NS;
-    if (again) signalled_ns = now_ns;
+    if (again) {
+      world_keep_signal();
+      signalled_ns = now_ns;
+    }
     if (now_ns - patient_ns < PATIENCE_NS) continue;
-    warn("thread %u has not answered for 2 s; does it block signal %d?", missing, world_signal());
+    warn("thread %u has not answered for 2 s; does it block signal %d?", missing.thread, world_signal());
     patient_ns = now_ns;
   }
 }
 
-void handshake_run(struct mutator *self, handshake_fn *action) {
+void handshake_run(struct mutator *self, handshake_fn *action, handshake_test_fn *needless) {
   ASSERT(self->critical == 0 && (handshake_round & 1) == 0);
   atomic_store_relaxed(&self->stop_pending, false); /* what it was asked for is over */
   atomic_store_relaxed(&shake.action, action);
   uint32_t round = handshake_round + 1;
   atomic_store_seq_cst(&handshake_round, round);
+  shake.needless = needless != NULL && os_order_threads() == 0 ? needless : NULL;
   await_all(self, round);
   atomic_store_seq_cst(&handshake_round, round + 1);
 }

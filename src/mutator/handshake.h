@@ -8,6 +8,9 @@
  *                                that did not see the barrier active yet: at the next, or the next signal).  Also wherever it
  *                                looks by itself (handshake_poll)
  *
+ *     by nobody                  where the thread runs, and the collector sees that there is nothing to do for it: it notices
+ *                                nothing (handshake_run, `needless`)
+ *
  * so a thread that runs waits for nobody: its delay is the length of its own action.  One that wants to leave SAFE while
  * it is held waits until the action is done.
  *
@@ -15,6 +18,12 @@
  * SAFE by a sequentially consistent compare and swap, which fails where it is held.  So the collector holds it or sees that
  * it runs, and then signals it.  `mutator.handshake` is stored with a release by whoever did the action: when the
  * collector reads it (acquire) it sees all that the action did, and all that the thread did before.
+ *
+ * Looks.  A store with barrier and a critical section set a word of the mutator's (inside_store, critical) when they begin and clear it
+ * (release) when they end; that the first store is seen before what follows is left to the collector: when a round has begun it
+ * has all threads pass a full barrier (os_order_threads).  Each store that had begun before is seen to be under way then, until it is
+ * over, and all it did is seen.  What began later is as if it had come after the thread's answer.  Where the system
+ * has no such call all threads are asked.
  *
  * The action runs in a critical section (of the thread, or HELD stands in for one), perhaps in a signal handler: it takes
  * no lock that is held outside of critical sections, and allocates nothing from the C library.
@@ -32,9 +41,13 @@
 /* `mutator->stack_pointer` says from where its stack is in use; nothing it holds is below. */
 typedef void handshake_fn(struct mutator *mutator);
 
-/* Does a round: returns when the action was called for every attached mutator but `self`, those included that attach
- * meanwhile.  Not in a critical section. */
-void handshake_run(struct mutator *self, handshake_fn *action);
+/* Whether there is nothing to do for a mutator.  Its thread runs, was seen outside of stores and critical sections since the
+ * round began, and may be in one again. */
+typedef bool handshake_test_fn(const struct mutator *mutator);
+
+/* Does a round: returns when the action was called, or `needless` (unless it is NULL) has said so, for every attached mutator but
+ * `self`, those included that attach meanwhile.  Not in a critical section. */
+void handshake_run(struct mutator *self, handshake_fn *action, handshake_test_fn *needless);
 
 extern uint32_t handshake_round; /* atomic; odd: a round is under way */
 

@@ -122,6 +122,7 @@ static int attach(uintptr_t stack_base, bool is_own) {
   lock_acquire(&mutator_list_lock);
   list_push_back(&mutator_list, &self->link);
   cache_self = &self->cache;
+  barrier_bind(self);
   lock_release(&mutator_list_lock);
   announce_attached(self);
   return 0;
@@ -200,6 +201,7 @@ int mutator_detach(void) {
   self->thread_pointer = 0;
   mutator_enter_safe(self, self->stack_base);
   cache_self = &cache_none;
+  barrier_bind(NULL);
   delete_mutator(self);
   return 0;
 }
@@ -236,7 +238,7 @@ static void stop_here(uintptr_t stack_pointer, void *argument) {
 }
 
 void mutator_leave_slow(struct mutator *self) {
-  if (self->critical != 0 || midden_barrier_inside != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
+  if (self->critical != 0 || self->inside_store != 0 || atomic_load_relaxed(&self->state) != MUTATOR_RUNNING) return;
   (void)atomic_exchange_acquire(&self->stop_pending, false); /* pairs with world_interrupt */
   handshake_poll(self);
   if (world_is_stopped() && !world_is_stopped_by(self)) os_call_with_registers(stop_here, self);

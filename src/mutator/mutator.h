@@ -51,6 +51,7 @@ struct mutator {
   uint32_t handshake;       /* atomic; the last round that was answered; see handshake.h */
   uint32_t signalled_round; /* the round for which it was signalled; the collector's */
   uint32_t critical;        /* nesting of critical sections; atomic, written by its own thread */
+  uint32_t inside_store;    /* 1: in a store with barrier, which midden_barrier_inside leads here for; likewise */
   bool stop_pending;        /* the signal came inside a critical section; atomic; its own thread and signal handler, or
                                who interrupts it (world_interrupt) */
   bool is_returning;        /* on its way out of midden_locked_call; its own thread and signal handler */

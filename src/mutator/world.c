@@ -74,8 +74,8 @@ static void on_stop_signal(const struct os_interruption *interruption) {
     return;
   }
   /* In the middle of a store it must not count as SAFE, not even when it has been let go and not yet gone on. */
-  if (midden_barrier_inside != 0 || is_returning(self, interruption)) {
-    if (midden_barrier_inside != 0) atomic_store_relaxed(&self->stop_pending, true);
+  if (self->inside_store != 0 || is_returning(self, interruption)) {
+    if (self->inside_store != 0) atomic_store_relaxed(&self->stop_pending, true);
     atomic_store_seq_cst(&self->refused_to_stop, true);
     world_acknowledge(self);
     handshake_refuse();

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <limits.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -509,6 +510,14 @@ void os_take_short_turns(void) {
   if (now.policy != SCHED_OTHER && now.policy != SCHED_BATCH) return;
   now.runtime_ns = TURN_NS;
   syscall(SYS_sched_setattr, 0, &now, 0);
+}
+
+/* A fork's child may inherit that the process is registered, or not. */
+int os_order_threads(void) {
+  if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) return 0;
+  if (errno != EPERM) return -errno;
+  if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0) return -errno;
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0 ? 0 : -errno;
 }
 
 /* ---- call stacks ---- */

@@ -12,7 +12,8 @@
  *
  * A handshake is one step, between any two steps of its thread outside critical sections: its thread does nothing
  * meanwhile, and markers do nothing until all have answered.  So it does not matter in whose name it is done; what does is
- * that FLUSH looks at the stack of a thread that is not SAFE only.  Flushes of full buffers and weak_get are one step each.
+ * that FLUSH looks at the stack of a thread that is not SAFE only.  With LOOKS the collector may find in two steps that a thread has
+ * nothing to flush: first that it is outside of stores, then that its buffer is empty.  Flushes of full buffers and weak_get are one step each.
  * Steps are seen by all in the same order, but for the stores of threads with STORE_BUFFERS: these are seen by others at any
  * time up to the thread's next store, step to SAFE, critical section or answer.
  *
@@ -37,6 +38,7 @@
  *   SECOND_FILL        a slot that was filled is filled again without the barrier
  *   TAKE_BACK          a marker marks first and takes the mark back if the slot is free
  *   NO_FLUSH_ROUND     marking ends without a round of FLUSH
+ *   LOOK_EARLY         LOOKS, and the collector looks at the buffer first
  *   WEAK_NO_MARK       weak_get does not mark
  *   WEAK_IN_MARK_ONLY  it does so in MARK, but not in SCAN */
 
@@ -53,6 +55,9 @@
 #define ARM_ROUNDS 2
 #endif
 #define FLUSH_NO_STACK
+#ifdef LOOK_EARLY
+#define LOOKS
+#endif
 #define NO_IN_FLIGHT
 #define INSERT_WHILE_WHITE
 #ifndef LOCALS
@@ -111,6 +116,9 @@ byte old[MUTATORS], value[MUTATORS]; /* in flight */
 byte buffer[MUTATORS];
 byte fresh[MUTATORS];  /* allocated, and shown to nobody yet */
 byte window[MUTATORS]; /* a slot to be handed out */
+#ifdef LOOKS
+bool looked[MUTATORS]; /* the first of two steps is done */
+#endif
 bool safe[MUTATORS], black[MUTATORS], busy[MUTATORS], critical[MUTATORS], answered[MUTATORS];
 
 #ifdef RESTART
@@ -195,6 +203,23 @@ inline answer(m, action) {
   }
 }
 
+#ifdef LOOKS
+#ifdef LOOK_EARLY
+#define FIRST_LOOK(m) (buffer[m] == 0)
+#define SECOND_LOOK(m) MAY_ANSWER(m)
+#else
+#define FIRST_LOOK(m) MAY_ANSWER(m)
+#define SECOND_LOOK(m) (buffer[m] == 0)
+#endif
+inline look(m, action) {
+  atomic { action == FLUSH && !answered[m] && !looked[m] && FIRST_LOOK(m) -> make_visible(m); looked[m] = true }
+}
+
+inline look_again(m) {
+  atomic { looked[m] && !answered[m] && SECOND_LOOK(m) -> answered[m] = true }
+}
+#endif
+
 #if MUTATORS > 1
 #define ALL_ANSWERED (answered[0] && answered[1])
 #else
@@ -207,11 +232,25 @@ inline round(action) {
 #if MUTATORS > 1
   :: answer(1, action)
 #endif
+#ifdef LOOKS
+  :: look(0, action)
+  :: look_again(0)
+#if MUTATORS > 1
+  :: look(1, action)
+  :: look_again(1)
+#endif
+#endif
   :: atomic {
        ALL_ANSWERED ->
        answered[0] = false;
 #if MUTATORS > 1
        answered[1] = false;
+#endif
+#ifdef LOOKS
+       looked[0] = false;
+#if MUTATORS > 1
+       looked[1] = false;
+#endif
 #endif
        break
      }

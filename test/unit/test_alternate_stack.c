@@ -122,7 +122,7 @@ static void *shake_hands(void *unused) {
   struct mutator *self = mutator_self();
   while (atomic_load_acquire(&subject) == NULL) atomic_pause();
   collector_acquire(self);
-  handshake_run(self, look);
+  handshake_run(self, look, NULL);
   collector_release();
   return unused;
 }

@@ -127,17 +127,17 @@ static struct {
   sem_t inside, over;
 } clearing;
 
-void __real_handshake_run(struct mutator *self, handshake_fn *action);
-void __wrap_handshake_run(struct mutator *self, handshake_fn *action);
+void __real_handshake_run(struct mutator *self, handshake_fn *action, handshake_test_fn *needless);
+void __wrap_handshake_run(struct mutator *self, handshake_fn *action, handshake_test_fn *needless);
 bool __real_large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large);
 bool __wrap_large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large);
 
 /* The round that scans the stacks begins when the thread is in the critical section that makes its object. */
-void __wrap_handshake_run(struct mutator *self, handshake_fn *action) {
+void __wrap_handshake_run(struct mutator *self, handshake_fn *action, handshake_test_fn *needless) {
   if (clearing.rounds_left != 0 && --clearing.rounds_left == 0) {
     while (sem_wait(&clearing.inside) != 0) continue;
   }
-  __real_handshake_run(self, action);
+  __real_handshake_run(self, action, needless);
 }
 
 bool __wrap_large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignment, struct large *large) {

@@ -1,4 +1,5 @@
 /* Handshakes, on forced schedules: each thread is answered for once a round, by whom and when its state says. */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -113,7 +114,7 @@ static void *let_go_later(void *unused) {
 static void run_round(void) {
   struct mutator *self = mutator_self();
   collector_acquire(self);
-  handshake_run(self, answer);
+  handshake_run(self, answer, NULL);
   collector_release();
 }
 
@@ -132,6 +133,73 @@ static void each_answers_once_and_when_it_may(void **state) {
   assert_true(subjects[CRITICAL].by_itself);
   assert_true(subjects[STORES].by_itself);
   assert_false(subjects[BLOCKS].by_itself);
+  end_all();
+}
+
+/* A thread that runs, and for which there is nothing to do, is left alone; but one in the middle of something is waited for. */
+
+static bool cannot_order; /* the system cannot have all threads pass a barrier */
+static bool looked_early; /* at one inside its critical section or store */
+static uint32_t spared;   /* atomic; looks that said so */
+int __real_os_order_threads(void);
+int __wrap_os_order_threads(void);
+
+int __wrap_os_order_threads(void) { return cannot_order ? -ENOSYS : __real_os_order_threads(); }
+
+static bool is_needless(const struct mutator *mutator) {
+  const struct subject *subject = subject_of(mutator);
+  bool waits = subject != NULL && (subject->state == CRITICAL || subject->state == STORES);
+  looked_early = looked_early || (waits && !atomic_load_acquire(&let_go));
+  atomic_add_relaxed(&spared, (uint32_t)(subject == &subjects[SPINS]));
+  return true;
+}
+
+static void run_needless_round(void) {
+  pthread_t later;
+  looked_early = false;
+  atomic_store_release(&spared, 0u);
+  start_all();
+  REQUIRE(pthread_create(&later, NULL, let_go_later, NULL) == 0, "no thread");
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  handshake_run(self, answer, is_needless);
+  collector_release();
+  assert_true(atomic_load_acquire(&let_go));
+  pthread_join(later, NULL);
+  for (int i = 0; i < STATES; i++) assert_false(subjects[i].too_early);
+  assert_false(looked_early);
+  assert_int_equal(subjects[BLOCKS].answers, 1);
+  end_all();
+}
+
+static void where_there_is_nothing_to_do_a_thread_is_left_alone(void **state) {
+  (void)state;
+  if (WORLD_BY_POLL || os_order_threads() != 0) skip();
+  run_needless_round();
+  assert_int_equal(spared, 1);
+  assert_int_equal(subjects[SPINS].answers, 0);
+}
+
+static void without_barriers_for_all_each_is_asked(void **state) {
+  (void)state;
+  cannot_order = true;
+  run_needless_round();
+  cannot_order = false;
+  assert_int_equal(spared, 0);
+  assert_int_equal(subjects[SPINS].answers, 1);
+}
+
+static bool is_needed(const struct mutator *mutator) { return !is_needless(mutator); }
+
+static void where_there_is_something_to_do_it_is_asked(void **state) {
+  (void)state;
+  start_all();
+  atomic_store_release(&let_go, true);
+  struct mutator *self = mutator_self();
+  collector_acquire(self);
+  handshake_run(self, answer, is_needed);
+  collector_release();
+  for (int i = 0; i < STATES; i++) assert_int_equal(subjects[i].answers, i != DETACHES);
   end_all();
 }
 
@@ -199,7 +267,7 @@ static void a_held_thread_does_not_leave(void **state) {
   for (int i = 0; i < ROUNDS; i++) {
     struct mutator *self = mutator_self();
     collector_acquire(self);
-    handshake_run(self, answer_slowly);
+    handshake_run(self, answer_slowly, NULL);
     collector_release();
   }
   atomic_store_release(&finished, true);
@@ -239,7 +307,7 @@ static void one_that_was_held_goes_on(void **state) {
   while (atomic_load_acquire(&subjects[BLOCKS].mutator) == NULL) test_sleep_ms(1);
   struct mutator *self = mutator_self();
   collector_acquire(self);
-  handshake_run(self, let_go_and_linger);
+  handshake_run(self, let_go_and_linger, NULL);
   collector_release();
   assert_int_equal(subjects[BLOCKS].answers, 1);
   for (int ms = 0; ms < PATIENT_MS && !atomic_load_acquire(&has_left); ms++) test_sleep_ms(1);
@@ -288,10 +356,15 @@ static void what_came_inside_is_answered_at_the_end(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_answers_once_and_when_it_may), cmocka_unit_test(rounds_follow_each_other),
-      cmocka_unit_test(the_handler_is_installed_again),    cmocka_unit_test(a_held_thread_does_not_leave),
-      cmocka_unit_test(one_that_was_held_goes_on),         cmocka_unit_test(what_came_inside_is_answered_at_the_end)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(each_answers_once_and_when_it_may),
+                                     cmocka_unit_test(rounds_follow_each_other),
+                                     cmocka_unit_test(the_handler_is_installed_again),
+                                     cmocka_unit_test(a_held_thread_does_not_leave),
+                                     cmocka_unit_test(where_there_is_nothing_to_do_a_thread_is_left_alone),
+                                     cmocka_unit_test(without_barriers_for_all_each_is_asked),
+                                     cmocka_unit_test(where_there_is_something_to_do_it_is_asked),
+                                     cmocka_unit_test(one_that_was_held_goes_on),
+                                     cmocka_unit_test(what_came_inside_is_answered_at_the_end)};
   midden_thread_attach();
   return test_run_group(tests);
 }
