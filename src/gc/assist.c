@@ -28,7 +28,8 @@ enum {
   SHARE_NS = 4000000,         /* how often the workers' share is thought over */
   REST_LEAST_NS = 100000,     /* shorter sleeps are longer than asked for */
   RATIO_SHIFT = 10,
-  ACTIVE_SPINS = 2000
+  ACTIVE_SPINS = 2000,
+  ACTIVE_NS = 100000
 };
 
 bool assist_is_due;
@@ -57,7 +58,7 @@ static NOT_A_ROOT struct {
   uint32_t payers_before; /* in the last */
   uint32_t active;        /* atomic; threads that assist at this moment, and may hold the last grey objects */
   uint32_t unfinished;    /* atomic; workers of an epoch that used up their slices */
-  uint32_t resting;       /* atomic; 1: the only worker sleeps on it */
+  uint32_t resting;       /* atomic; 1: the only worker, or the driver at the end, sleeps on it */
 } assist CACHE_ALIGNED;
 
 /* ---- figures ---- */
@@ -254,6 +255,13 @@ static bool run_epoch(struct cycle *cycle) {
   return atomic_load_relaxed(&assist.unfinished) == 0;
 }
 
+/* At most; less where a thread has found nothing more to mark. */
+static void sleep_for(uint64_t ns) {
+  atomic_store_relaxed(&assist.resting, 1u);
+  wait_on_word_for(&assist.resting, 1, ns);
+  atomic_store_relaxed(&assist.resting, 0u);
+}
+
 static void rest(uint64_t worked_ns) {
   if (!rests()) {
     assist.owed_rest_ns = 0;
@@ -263,9 +271,7 @@ static void rest(uint64_t worked_ns) {
   assist.owed_rest_ns += (uint64_t)((double)worked_ns * (1 - duty) / duty);
   if (assist.owed_rest_ns < REST_LEAST_NS) return;
   uint64_t start_ns = os_now_ns();
-  atomic_store_relaxed(&assist.resting, 1u);
-  wait_on_word_for(&assist.resting, 1, assist.owed_rest_ns);
-  atomic_store_relaxed(&assist.resting, 0u);
+  sleep_for(assist.owed_rest_ns);
   uint64_t rested_ns = os_now_ns() - start_ns;
   assist.owed_rest_ns = assist.owed_rest_ns > rested_ns ? assist.owed_rest_ns - rested_ns : 0;
 }
@@ -277,13 +283,13 @@ static void revise(void) {
   limit_credit();
 }
 
-/* Nothing is left but what threads are at: a slice of theirs is short. */
+/* Nothing is left but what threads are at: a slice of theirs is short, unless they have lost their processors. */
 static bool is_drained(void) {
   for (unsigned spins = 0; atomic_load_acquire(&assist.active) != 0; spins++) {
     if (spins < ACTIVE_SPINS) {
       atomic_pause();
     } else {
-      wait_yield();
+      sleep_for(ACTIVE_NS);
     }
   }
   return !mark_rescan_overflow(&collector.tracers[0]) && !work_is_available();
