@@ -237,6 +237,7 @@ static void forget(struct mutator *mutator) {
 
 void concurrent_init(void) {
   fixalloc_init(&tracers, sizeof(struct midden_tracer), true, PERSIST_MARK);
+  if (!collector.dirty) handshake_init();
   barrier_flusher = flush_words;
   mutator_hooks = (struct mutator_hooks){
       .attach = attach, .attached = attached, .detaching = detaching, .forget = forget, .switching = switching};

@@ -24,6 +24,8 @@ static struct {
   uint32_t answers;            /* atomic; counts up; what the collector sleeps on */
 } shake CACHE_ALIGNED;
 
+void handshake_init(void) { os_order_threads(); }
+
 /* ---- the thread's side ---- */
 
 static void tell_collector(void) {

@@ -38,6 +38,9 @@
 #include "base/atomic.h"
 #include "mutator/mutator.h"
 
+/* Early, while the process has one thread, if it can be: spares the first round with looks some milliseconds. */
+void handshake_init(void);
+
 /* `mutator->stack_pointer` says from where its stack is in use; nothing it holds is below. */
 typedef void handshake_fn(struct mutator *mutator);
 
