@@ -85,7 +85,7 @@ static bool is_outside(const struct mutator *mutator) {
   return atomic_load_acquire(&mutator->inside_store) == 0 && atomic_load_acquire(&mutator->critical) == 0;
 }
 
-/* How a look at a thread that runs ends. */
+/* How a look at a thread ends. */
 enum look { NOTHING_TO_DO, TO_BE_ASKED, IN_A_STORE };
 
 static enum look look_at(const struct mutator *mutator) {
@@ -107,22 +107,16 @@ struct missing {
   bool is_asked;   /* one was signalled: it tells when it has answered */
 };
 
-static bool is_done(struct mutator *mutator, uint32_t round) {
-  return has_answered(mutator, round) || act_for(mutator, round);
-}
-
 /* `patient`: who is in a store is not signalled. */
 static struct missing look_at_all(struct mutator *self, uint32_t round, bool patient, bool again) {
   struct missing missing = {0};
   lock_acquire(&mutator_list_lock);
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
-    if (mutator == self || is_done(mutator, round)) continue;
+    if (mutator == self || has_answered(mutator, round)) continue;
     enum look look = look_at(mutator);
-    if (look == NOTHING_TO_DO) {
-      atomic_store_release(&mutator->handshake, round);
-      continue;
-    }
+    if (look == NOTHING_TO_DO) atomic_store_release(&mutator->handshake, round);
+    if (look == NOTHING_TO_DO || act_for(mutator, round)) continue;
     missing.thread = mutator->thread_id;
     if (look == IN_A_STORE && patient) continue;
     signal_once(mutator, round, again);

@@ -8,8 +8,8 @@
  *                                that did not see the barrier active yet: at the next, or the next signal).  Also wherever it
  *                                looks by itself (handshake_poll)
  *
- *     by nobody                  where the thread runs, and the collector sees that there is nothing to do for it: it notices
- *                                nothing (handshake_run, `needless`)
+ *     by nobody                  where the collector sees that there is nothing to do for the thread, which notices nothing
+ *                                (handshake_run, `needless`)
  *
  * so a thread that runs waits for nobody: its delay is the length of its own action.  One that wants to leave SAFE while
  * it is held waits until the action is done.
@@ -44,8 +44,8 @@ void handshake_init(void);
 /* `mutator->stack_pointer` says from where its stack is in use; nothing it holds is below. */
 typedef void handshake_fn(struct mutator *mutator);
 
-/* Whether there is nothing to do for a mutator.  Its thread runs, was seen outside of stores and critical sections since the
- * round began, and may be in one again. */
+/* Whether there is nothing to do for a mutator.  Its thread was seen outside of stores and critical sections since the round
+ * began, and may be in one again. */
 typedef bool handshake_test_fn(const struct mutator *mutator);
 
 /* Does a round: returns when the action was called, or `needless` (unless it is NULL) has said so, for every attached mutator but
