@@ -55,9 +55,6 @@
 #define ARM_ROUNDS 2
 #endif
 #define FLUSH_NO_STACK
-#ifdef LOOK_EARLY
-#define LOOKS
-#endif
 #define NO_IN_FLIGHT
 #define INSERT_WHILE_WHITE
 #ifndef LOCALS
