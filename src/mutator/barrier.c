@@ -80,10 +80,18 @@ ALWAYS_INLINE void leave(struct mutator *self) {
   if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
 
+/* The store began as nobody's. */
+static NOINLINE struct mutator *attach_inside(void) {
+  struct mutator *self = mutator_self();
+  atomic_store_relaxed(&self->inside_store, 1u);
+  atomic_signal_barrier();
+  return self;
+}
+
 /* A thread that was never attached has allocated nothing, but may store. */
 ALWAYS_INLINE struct mutator *self_here(void) {
   struct mutator *self = mutator_self_if_attached();
-  return LIKELY(self != NULL) ? self : mutator_self();
+  return LIKELY(self != NULL) ? self : attach_inside();
 }
 
 void midden_barrier_record(const void *old, const void *value) {
