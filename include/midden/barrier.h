@@ -61,14 +61,26 @@ MIDDEN_API void midden_barrier_record(const void *old, const void *value);
 /* Words that the program may declare as pointers to anything. */
 typedef void *__attribute__((may_alias)) midden_word;
 
+/* The calling thread's.  A fiber may go on in another one: there the thread pointer must not be what it was before a call, and is
+ * kept across calls by compilers on machines where it is a register like others. */
+static inline uint32_t *midden_barrier_word(void) {
+#if defined(__aarch64__)
+  uintptr_t thread, offset = (uintptr_t)&midden_barrier_inside - (uintptr_t)__builtin_thread_pointer();
+  __asm__ volatile("mrs %0, tpidr_el0" : "=r"(thread));
+  return *(uint32_t **)(thread + offset);
+#else
+  return midden_barrier_inside;
+#endif
+}
+
 /* Begins a store; whether it must be told of. */
 static inline bool midden_barrier_begin(void) {
-  __atomic_store_n(midden_barrier_inside, 1, __ATOMIC_RELAXED);
+  __atomic_store_n(midden_barrier_word(), 1, __ATOMIC_RELAXED);
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   return __builtin_expect(__atomic_load_n(&midden_barrier_active, __ATOMIC_RELAXED) != 0, 0);
 }
 
-static inline void midden_barrier_end(void) { __atomic_store_n(midden_barrier_inside, 0, __ATOMIC_RELEASE); }
+static inline void midden_barrier_end(void) { __atomic_store_n(midden_barrier_word(), 0, __ATOMIC_RELEASE); }
 
 /* *slot = value; a release. */
 static inline void midden_store(void *slot, const void *value) {
