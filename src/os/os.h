@@ -140,7 +140,7 @@ void os_take_short_turns(void);
 
 /* Has every thread of the process pass a full barrier of memory: when it returns, each has stored what it stored before some
  * moment in the call, for others to see, and loads anew after it.  Interrupts those processors only on which they run.  0 or
- * -errno.  The first call may take some milliseconds, where several threads run. */
+ * -errno.  The first call takes 20 ms and more, where several threads run. */
 int os_order_threads(void);
 
 /* Calls `function` with the callee-saved registers stored above `stack_pointer`, in memory that lies in the calling
