@@ -89,6 +89,7 @@ for wrong in NO_PUBLISH OLD_VIEW LATE_MARK NO_WAIT; do expect fails written -D$w
 
 two="-DMUTATORS=2 -DLOOKS"
 buffers="-DMUTATORS=2 -DLOADERS=1 -DSTORE_BUFFERS"
+library="-DMUTATORS=2 -DLOADERS=1 -DLOOKS -DLIBRARY"
 one="-DMUTATORS=1 -DLOCALS=2 -DFREE=1 -DAMBIGUOUS"
 weak="-DMUTATORS=1 -DWEAK=1"
 # shellcheck disable=SC2086 # options are words
@@ -96,15 +97,22 @@ weak="-DMUTATORS=1 -DWEAK=1"
   expect holds barrier $two
   expect holds barrier $buffers
   expect holds barrier $weak
+  expect holds barrier $library
   expect holds barrier $two -DPAIR
   if [ $length = --long ]; then
     expect holds barrier $one
     expect holds barrier $buffers -DLOOKS
+    expect holds barrier $two -DLIBRARY
+    expect holds barrier $library -DSTORE_BUFFERS
+    expect fails barrier $buffers -DLOOKS -DONE_ARM
     expect holds barrier -DMUTATORS=2 -DLOADERS=1 -DHELPER
     expect holds barrier -DMUTATORS=2 -DLOADERS=1 -DLIVE=2 -DPAIR
     expect fails barrier $one -DSCAN_EARLY
   fi
-  for wrong in NO_DELETION NO_INSERTION NO_FLUSH_ROUND LOOK_EARLY NOT_WHOLE STORE_FIRST; do expect fails barrier $two -D$wrong; done
+  for wrong in NO_DELETION NO_INSERTION NO_FLUSH_ROUND LOOK_EARLY NO_ORDER NOT_WHOLE STORE_FIRST; do
+    expect fails barrier $two -D$wrong
+  done
+  expect fails barrier $library -DLOOK_AT_STORES
   for wrong in NO_DELETION NO_FLUSH_ROUND; do expect fails barrier $two -DPAIR -D$wrong; done
   for wrong in ONE_ARM NO_ARM; do expect fails barrier $buffers -D$wrong; done
   for wrong in BLACK_EARLY TAKE_BACK SECOND_FILL; do expect fails barrier $one -D$wrong; done

@@ -12,8 +12,13 @@
  *
  * A handshake is one step, between any two steps of its thread outside critical sections: its thread does nothing
  * meanwhile, and markers do nothing until all have answered.  So it does not matter in whose name it is done; what does is
- * that FLUSH looks at the stack of a thread that is not SAFE only.  With LOOKS the collector may find in two steps that a thread has
- * nothing to flush: first that it is outside of stores, then that its buffer is empty.  Flushes of full buffers and weak_get are one step each.
+ * that FLUSH looks at the stack of a thread that is not SAFE only.  Flushes of full buffers and weak_get are one step each.
+ *
+ * With LOOKS the collector may find, in ARM and FLUSH, that there is nothing to do for a thread, and nothing of the thread's is seen
+ * by that: all threads pass a barrier when the round begins; a store that is under way then is waited for, and is visible when it
+ * is over; what begins later may be under way, and its store invisible.  In FLUSH a second step finds the buffer empty.  LIBRARY:
+ * threads store in critical sections too, as the library does (barrier_note): the store comes first, then the flag.
+ *
  * Steps are seen by all in the same order, but for the stores of threads with STORE_BUFFERS: these are seen by others at any
  * time up to the thread's next store, step to SAFE, critical section or answer.
  *
@@ -39,6 +44,8 @@
  *   TAKE_BACK          a marker marks first and takes the mark back if the slot is free
  *   NO_FLUSH_ROUND     marking ends without a round of FLUSH
  *   LOOK_EARLY         LOOKS, and the collector looks at the buffer first
+ *   LOOK_AT_STORES     LOOKS and LIBRARY, and the collector does not wait for critical sections
+ *   NO_ORDER           LOOKS, and no barrier is passed when a round begins
  *   WEAK_NO_MARK       weak_get does not mark
  *   WEAK_IN_MARK_ONLY  it does so in MARK, but not in SCAN */
 
@@ -115,11 +122,23 @@ byte fresh[MUTATORS];  /* allocated, and shown to nobody yet */
 byte window[MUTATORS]; /* a slot to be handed out */
 #ifdef LOOKS
 bool looked[MUTATORS]; /* the first of two steps is done */
+mtype = { NONE, BEGUN, ENDED };
+mtype under_way[MUTATORS] = NONE; /* the store, or section, in which a thread passed the barrier of the round */
 #endif
 bool safe[MUTATORS], black[MUTATORS], busy[MUTATORS], critical[MUTATORS], answered[MUTATORS];
 
 #ifdef RESTART
 bool loaded[MUTATORS], again[MUTATORS];
+#endif
+
+#ifndef LOOKS
+#define IS_OVER(m) skip
+#define FORGET_ENDED(m) skip
+#elif defined(STORE_BUFFERS)
+#define IS_OVER(m) under_way[m] = (under_way[m] == BEGUN -> ENDED : under_way[m])
+#define FORGET_ENDED(m) under_way[m] = (under_way[m] == ENDED -> NONE : under_way[m])
+#else
+#define IS_OVER(m) under_way[m] = NONE
 #endif
 
 #ifdef STORE_BUFFERS
@@ -136,7 +155,13 @@ inline make_visible(m) {
   fi
 }
 #define READ(a) (delayed[me] && delayed_slot[me] == a -> delayed_value[me] : slot[a])
-inline write(a, v) { make_visible(me); delayed[me] = true; delayed_slot[me] = a; delayed_value[me] = v }
+inline write(a, v) {
+  make_visible(me);
+  FORGET_ENDED(me);
+  delayed[me] = true;
+  delayed_slot[me] = a;
+  delayed_value[me] = v
+}
 #define DELAYED(m) WORD(delayed_value[m])
 #else
 inline make_visible(m) { skip }
@@ -201,15 +226,42 @@ inline answer(m, action) {
 }
 
 #ifdef LOOKS
+inline pass_barrier(m) {
+#ifndef NO_ORDER
+  make_visible(m);
+#ifdef LOOK_AT_STORES
+  under_way[m] = (busy[m] -> BEGUN : NONE)
+#else
+  under_way[m] = (MAY_ANSWER(m) -> NONE : BEGUN)
+#endif
+#else
+  skip
+#endif
+}
+
+/* What has ended is seen; a later store of the thread's need not be. */
+inline see_outside(m) {
+  if
+  :: under_way[m] == ENDED -> make_visible(m); under_way[m] = NONE
+  :: else
+  fi
+}
+
+#define IS_OUTSIDE(m) (under_way[m] != BEGUN)
 #ifdef LOOK_EARLY
 #define FIRST_LOOK(m) (buffer[m] == 0)
-#define SECOND_LOOK(m) MAY_ANSWER(m)
+#define SECOND_LOOK(m) IS_OUTSIDE(m)
 #else
-#define FIRST_LOOK(m) MAY_ANSWER(m)
+#define FIRST_LOOK(m) IS_OUTSIDE(m)
 #define SECOND_LOOK(m) (buffer[m] == 0)
 #endif
 inline look(m, action) {
-  atomic { action == FLUSH && !answered[m] && !looked[m] && FIRST_LOOK(m) -> make_visible(m); looked[m] = true }
+  atomic {
+    action != SCAN && !answered[m] && !looked[m] && (action == ARM -> IS_OUTSIDE(m) : FIRST_LOOK(m)) ->
+    see_outside(m);
+    answered[m] = (action == ARM);
+    looked[m] = true
+  }
 }
 
 inline look_again(m) {
@@ -224,6 +276,14 @@ inline look_again(m) {
 #endif
 
 inline round(action) {
+#ifdef LOOKS
+  atomic {
+    pass_barrier(0);
+#if MUTATORS > 1
+    pass_barrier(1)
+#endif
+  }
+#endif
   do
   :: answer(0, action)
 #if MUTATORS > 1
@@ -245,8 +305,10 @@ inline round(action) {
 #endif
 #ifdef LOOKS
        looked[0] = false;
+       under_way[0] = NONE;
 #if MUTATORS > 1
        looked[1] = false;
+       under_way[1] = NONE;
 #endif
 #endif
        break
@@ -283,6 +345,37 @@ inline pick_slot() {
   i = 0
 }
 
+/* A buffer may be full. */
+inline tell() {
+#ifdef NO_INSERTION
+  buffer[me] = buffer[me] | WORD(old[me]);
+#elif defined(INSERT_WHILE_WHITE)
+  buffer[me] = buffer[me] | WORD(old[me]) | (black[me] -> 0 : WORD(value[me]));
+#else
+  buffer[me] = buffer[me] | WORD(old[me]) | WORD(value[me]);
+#endif
+  old[me] = NIL;
+  value[me] = NIL;
+  if
+  :: true
+  :: make_visible(me); thread_mark(buffer[me]); buffer[me] = 0
+  fi
+}
+
+/* What is to be stored, and where. */
+inline pick_store() {
+  pick_slot();
+  if
+  :: value[me] = NIL
+  :: pick(i); value[me] = LOCAL(i)
+  fi;
+  i = 0;
+  if
+  :: value[me] == fresh[me] || a == fresh[me] -> fresh[me] = NIL
+  :: else
+  fi
+}
+
 #ifdef FLAG_FIRST
 #define FLAG on
 #else
@@ -314,16 +407,7 @@ proctype mutator(byte me) {
        i = 0
      }
   :: atomic { !over && !safe[me] -> /* store: load old */
-       pick_slot();
-       if
-       :: value[me] = NIL
-       :: pick(i); value[me] = LOCAL(i)
-       fi;
-       i = 0;
-       if
-       :: value[me] == fresh[me] || a == fresh[me] -> fresh[me] = NIL
-       :: else
-       fi;
+       pick_store();
        busy[me] = true;
 #ifndef NO_DELETION
        old[me] = READ(a);
@@ -358,28 +442,36 @@ proctype mutator(byte me) {
 #endif
 #endif
      if
-     :: atomic { !FLAG -> old[me] = NIL; value[me] = NIL; busy[me] = false }
+     :: atomic { !FLAG -> old[me] = NIL; value[me] = NIL; busy[me] = false; IS_OVER(me) }
      :: FLAG ->
         atomic { /* record */
 #ifdef FLAG_FIRST
           on = false;
 #endif
-#ifdef NO_INSERTION
-          buffer[me] = buffer[me] | WORD(old[me]);
-#elif defined(INSERT_WHILE_WHITE)
-          buffer[me] = buffer[me] | WORD(old[me]) | (black[me] -> 0 : WORD(value[me]));
-#else
-          buffer[me] = buffer[me] | WORD(old[me]) | WORD(value[me]);
-#endif
-          old[me] = NIL;
-          value[me] = NIL;
+          tell();
           busy[me] = false;
-          if
-          :: true
-          :: make_visible(me); thread_mark(buffer[me]); buffer[me] = 0
-          fi
+          IS_OVER(me)
         }
      fi
+#ifdef LIBRARY
+  :: atomic { !over && !safe[me] -> /* store in a critical section */
+       pick_store();
+       make_visible(me);
+       inside++;
+       critical[me] = true;
+       old[me] = READ(a)
+     }
+     atomic { write(a, value[me]); a = 0 }
+     atomic {
+       if
+       :: !barrier_active -> old[me] = NIL; value[me] = NIL
+       :: else -> tell()
+       fi;
+       inside--;
+       critical[me] = false;
+       IS_OVER(me)
+     }
+#endif
 #if FREE > 0
   :: atomic { !over && !safe[me] && me < ALLOCATORS && window[me] == NIL && ((BIT(OBJECTS + 1) - BIT(LIVE + 1)) & ~claimed) != 0 -> /* refill */
        k = LIVE + 1;
@@ -404,7 +496,8 @@ proctype mutator(byte me) {
        window[me] = k;
        k = 0;
        inside--;
-       critical[me] = false
+       critical[me] = false;
+       IS_OVER(me)
      }
   :: atomic { !over && !safe[me] && window[me] != NIL -> /* allocate */
        pick(i);
