@@ -239,7 +239,6 @@ void concurrent_init(void) {
   fixalloc_init(&tracers, sizeof(struct midden_tracer), true, PERSIST_MARK);
   if (!collector.dirty) handshake_init();
   barrier_flusher = flush_words;
-  if (!collector.dirty) (void)os_order_threads(); /* the first call takes long: not in a cycle, with the barrier on */
   mutator_hooks = (struct mutator_hooks){
       .attach = attach, .attached = attached, .detaching = detaching, .forget = forget, .switching = switching};
 }
