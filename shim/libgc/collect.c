@@ -12,6 +12,8 @@ static GC_start_callback_proc collect_start_callback;
 
 /* ---- events ---- */
 
+static bool collect_was_stopped; /* the program's stop function ended this collection; by the collecting thread */
+
 static struct collect_snapshot collect_snapshot; /* written by collections, read at any time: figures only */
 static uint64_t collect_live_before;             /* heap_live when the running collection started */
 static size_t collect_told_heap;                 /* size that GC_on_heap_resize heard last; atomic */
@@ -31,7 +33,7 @@ void collect_tell_resize(void) {
 static void collect_started(void) {
   struct midden_stats stats = {.size = sizeof(stats)};
   config_follow_variables();
-  GC_gc_no++;
+  collect_was_stopped = false;
   midden_stats(&stats);
   collect_live_before = stats.heap_live;
   toggleref_update();
@@ -83,6 +85,7 @@ void collect_on_event(enum midden_event event, void *unused) {
   (void)unused;
   if (event == MIDDEN_EVENT_START) collect_started();
   if (event == MIDDEN_EVENT_STOPPED) mark_note_stop(true);
+  if (event == MIDDEN_EVENT_MARK_END && !collect_was_stopped) GC_gc_no++; /* no sooner: it may come to nothing */
   if (event == MIDDEN_EVENT_RESUMED) mark_note_stop(false);
   GC_on_collection_event_proc function = collect_on_program_event;
   if (function) function(collect_event_type(event));
@@ -103,7 +106,10 @@ static int collect_never_stop(void) { return 0; }
 
 static GC_stop_func collect_stop = collect_never_stop;
 
-static bool collect_ask_stop(void *function) { return (*(GC_stop_func *)function)() != 0; }
+static bool collect_ask_stop(void *function) {
+  collect_was_stopped = (*(GC_stop_func *)function)() != 0;
+  return collect_was_stopped;
+}
 
 int GC_try_to_collect(GC_stop_func stop) {
   config_follow_variables();

@@ -138,8 +138,10 @@ static int stop_at_once(void) {
 
 static void test_try_to_collect(void) {
   asked = 0;
+  GC_word number = GC_get_gc_no();
   CHECK_EQUAL(GC_try_to_collect(stop_at_once), 0);
   CHECK(asked > 0);
+  CHECK_EQUAL(GC_get_gc_no(), number); /* only those that were done count */
   void **held = GC_malloc(COUNT * sizeof(void *));
   for (int i = 0; i < COUNT; i++) held[i] = GC_strdup("held");
   asked = 0;
@@ -150,8 +152,10 @@ static void test_try_to_collect(void) {
   watch_dropped();
   GC_set_stop_func(stop_at_once);
   CHECK(GC_get_stop_func() == stop_at_once);
+  number = GC_get_gc_no();
   check_collect();
   CHECK_EQUAL(check_count_dead(), 0);
+  CHECK_EQUAL(GC_get_gc_no(), number);
   GC_set_stop_func(before);
   watch_dropped();
   check_collect();
