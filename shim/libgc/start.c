@@ -10,7 +10,8 @@
  * is followed when the next collection starts. */
 #include "shim.h"
 
-static int start_init_called; /* read and written without order: any thread's GC_init does for all */
+/* Read and written without order: any thread's GC_init does for all. */
+static int start_init_called; /* 1 after GC_init, -1 after GC_deinit */
 
 static void start_markers(void) {
   unsigned markers = midden_set_markers(1);
@@ -53,12 +54,13 @@ void GC_init(void) {
 
 int GC_is_init_called(void) {
   struct midden_stats stats = {.size = sizeof(stats)};
-  if (__atomic_load_n(&start_init_called, __ATOMIC_RELAXED)) return 1;
+  int called = __atomic_load_n(&start_init_called, __ATOMIC_RELAXED);
+  if (called != 0) return called > 0;
   midden_stats(&stats);
   return stats.allocated > 0;
 }
 
 /* libgc forgets that it was started, so that a program may unload it.  The heap stays. */
-void GC_deinit(void) { __atomic_store_n(&start_init_called, 0, __ATOMIC_RELAXED); }
+void GC_deinit(void) { __atomic_store_n(&start_init_called, -1, __ATOMIC_RELAXED); }
 
 unsigned GC_get_version(void) { return GC_VERSION_MAJOR << 16 | GC_VERSION_MINOR << 8 | GC_VERSION_MICRO; }

@@ -242,6 +242,14 @@ static void test_environment(const char *self) {
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "bad", "collects"), 0);
 }
 
+/* The last thing that a program does. */
+static void test_end(void) {
+  CHECK(GC_is_init_called());
+  GC_deinit();
+  CHECK(!GC_is_init_called());
+  GC_deinit();
+}
+
 int main(int count, char **arguments) {
   if (count > 1) return run_child(arguments[1]);
   test_start();
@@ -253,5 +261,6 @@ int main(int count, char **arguments) {
   test_abort_on_oom();
   test_pointer_checks();
   test_environment("/proc/self/exe");
+  test_end();
   return 0;
 }
