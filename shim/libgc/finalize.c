@@ -10,6 +10,7 @@
  * round may have been left together with its stack.  There goes libgc's rule: with n rounds under way, one in 2^n
  * notifications starts another.  So rounds that were left delay others but never prevent them, and rounds inside each
  * other get ever rarer: the second takes two collections inside finalizers, the eighth 128. */
+#include <errno.h>
 #include <string.h>
 
 #include "shim.h"
@@ -19,11 +20,17 @@
 
 /* ---- registration ---- */
 
+enum { FINALIZE_BYTES = 64 }; /* what a registration is said to ask for where there is no memory */
+
+/* Where there is no memory for it the program's function is asked, which may find some, and what was there before is not told. */
 static void finalize_set(void *object, GC_finalization_proc function, void *argument, enum midden_finalizer_order order,
                          GC_finalization_proc *old_function, void **old_argument) {
   GC_finalization_proc function_before = NULL;
   void *argument_before = NULL;
   int result = midden_finalizer_set(object, function, argument, order, &function_before, &argument_before);
+  if (result == -ENOMEM && report_out_of_memory(FINALIZE_BYTES))
+    result = midden_finalizer_set(object, function, argument, order, &function_before, &argument_before);
+  if (result == -ENOMEM) return;
   if (result < 0) function_before = NULL, argument_before = NULL;
   if (old_function) *old_function = function_before;
   if (old_argument) *old_argument = argument_before;

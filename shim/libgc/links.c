@@ -2,17 +2,23 @@
  * when nothing can bring the object back.
  *
  * A link must be a whole word's address: for registering and for the new place of a moved link anything else ends the
- * process, as in libgc; elsewhere such a link just is not registered. */
+ * process, as in libgc; elsewhere such a link just is not registered.
+ *
+ * Where there is no memory for a link the program's function is asked, which may find some. */
 #include <errno.h>
 
 #include "shim.h"
+
+enum { LINKS_BYTES = 32 }; /* what a registration is said to ask for where there is no memory */
 
 static bool links_aligned(void **link) { return link && ((GC_word)link & (sizeof(void *) - 1)) == 0; }
 
 static int links_register(void **link, const void *object, enum midden_weak_when when) {
   if (!links_aligned(link)) report_fatal("libgc: a disappearing link is NULL or not aligned");
   if (GC_find_leak) return GC_UNIMPLEMENTED;
-  switch (midden_weak_link(link, object, when)) {
+  int result = midden_weak_link(link, object, when);
+  if (result == -ENOMEM && report_out_of_memory(LINKS_BYTES)) result = midden_weak_link(link, object, when);
+  switch (result) {
     case -EEXIST:
       return GC_DUPLICATE;
     case -ENOMEM:
