@@ -1,7 +1,9 @@
 #!/bin/bash
 # `make fuzz`: builds the fuzz targets with libFuzzer and the sanitizers, and runs each for its share of the time.
 #
-#   fuzz.sh MINUTES [TARGET...]     all targets, or the ones named: heap, pageheap, options
+#   fuzz.sh MINUTES [TARGET...]     all targets, or the ones named: heap, pageheap, options, differential
+#
+# The last is another thing: fuzz/differential, the drop-in beside the stock libgc.so.1, from the release build.
 #
 # What was learned stays in build/fuzz/corpus/TARGET and is built upon the next time.  An input that breaks something is
 # named at the end; the same program runs it again when the file is its argument.
@@ -17,20 +19,43 @@ if [ $# -eq 0 ]; then
     name=$(basename "$source" .c)
     targets+=("${name#fuzz_}")
   done
+  targets+=(differential)
 fi
 
 # Leak detection cannot know what the collector keeps, and a fake stack would hide pointers from it.
 export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 
-cmake --preset fuzz -B "$build" >/dev/null || exit 1
-cmake --build "$build" -j"${JOBS:-$(nproc 2>/dev/null || echo 2)}" --target fuzzers || exit 1
+jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
+if [ "${targets[*]}" != differential ]; then
+  cmake --preset fuzz -B "$build" >/dev/null || exit 1
+  cmake --build "$build" -j"$jobs" --target fuzzers || exit 1
+fi
+
+# The logs of a seed that differs stay in build/release/fuzz/differential-SEED.
+run_differential() {
+  cmake --preset release >/dev/null || return 1
+  cmake --build --preset release -j"$jobs" --target differential libgc >/dev/null || return 1
+  local stock
+  stock=$(sed -n 's/^STOCK_LIBGC:FILEPATH=//p' build/release/CMakeCache.txt)
+  if [ ! -e "$stock" ]; then
+    echo "fuzz: there is no stock libgc.so.1: the drop-in's modes are compared among themselves"
+    stock=none
+  fi
+  (cd build/release/fuzz &&
+    bash ../../../fuzz/differential/compare.sh ./differential .. "$stock" 600 --seconds "$1")
+}
 
 seconds=$((minutes * 60 / ${#targets[@]}))
 [ "$seconds" -gt 0 ] || seconds=1
 failed=0
 mkdir -p "$build/crashes"
 for target in "${targets[@]}"; do
+  if [ "$target" = differential ]; then
+    echo "fuzz: differential for $seconds s"
+    run_differential "$seconds" || failed=1
+    continue
+  fi
   corpus=$build/corpus/$target
   mkdir -p "$corpus"
   echo "fuzz: $target for $seconds s"
