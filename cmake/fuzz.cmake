@@ -58,11 +58,11 @@ if(TARGET libgc AND NOT MIDDEN_FUZZ AND NOT CMAKE_CROSSCOMPILING)
   set(compare bash "${PROJECT_SOURCE_DIR}/fuzz/differential/compare.sh" "$<TARGET_FILE:differential>"
     "$<TARGET_FILE_DIR:libgc>")
   if(NOT MIDDEN_SANITIZE)
-    add_test(NAME fuzz/differential COMMAND ${compare} ${stock} 300 1 2 3 4 5 6
+    add_test(NAME fuzz/differential COMMAND ${compare} ${stock} 200 1 2 3 4 5
       WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
     midden_test_properties(fuzz/differential fuzz)
   endif()
-  add_test(NAME fuzz/differential_modes COMMAND ${compare} none 150 7 8
+  add_test(NAME fuzz/differential_modes COMMAND ${compare} none 100 7 8
     WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
   midden_test_properties(fuzz/differential_modes fuzz)
 endif()

@@ -34,19 +34,19 @@ static void disable(void) {
 }
 
 static void only_on_request(void) {
-  GC_set_disable_automatic_collection(1);
-  GC_gcollect();
+  collect_only_asked(true);
   GC_word number = GC_get_gc_no();
   for (size_t i = 0; i < 20000; i++) GC_malloc(200);
   bool has_collected = GC_get_gc_no() != number;
   GC_gcollect();
   say("not by itself: %d, on request %d", has_collected, GC_get_gc_no() > number);
-  GC_set_disable_automatic_collection(0);
+  collect_only_asked(false);
 }
 
 /* ---- stopped half way ---- */
 
 static void stop_half_way(void) {
+  collect_only_asked(true);
   GC_word number = GC_get_gc_no();
   int result = GC_try_to_collect(always_stop);
   say("stopped: %d, counts %d", result, GC_get_gc_no() != number);
@@ -62,6 +62,7 @@ static void stop_half_way(void) {
   GC_gcollect_and_unmap();
   say("and unmap: counts %d", GC_get_gc_no() != number);
   GC_set_stop_func(before);
+  collect_only_asked(false);
 }
 
 /* ---- told of ---- */
@@ -87,14 +88,14 @@ static void on_start(void) { starts++; }
 static void follow_events(void) {
   for (int i = 0; i < EVENTS; i++) events[i] = 0;
   starts = out_of_order = inside = 0;
+  collect_only_asked(true);
   GC_word number = GC_get_gc_no();
-  GC_set_disable_automatic_collection(1);
   GC_set_on_collection_event(on_event);
   GC_set_start_callback(on_start);
   GC_gcollect();
   GC_set_on_collection_event(NULL);
   GC_set_start_callback(NULL);
-  GC_set_disable_automatic_collection(0);
+  collect_only_asked(false);
   int done = (int)(GC_get_gc_no() - number);
   say("events: collected %d, started %d, ended %d, callback %d, in order %d", done > 0, events[GC_EVENT_START] == done,
       events[GC_EVENT_END] == done, starts == done, out_of_order == 0);

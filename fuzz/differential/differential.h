@@ -55,6 +55,10 @@ const char *share(int count, int of);
 void collect(void);
 void settle(void);
 
+/* Until it is called with false no collection begins by itself; and one that is under way, which would end at any call, is ended
+ * first. */
+void collect_only_asked(bool only);
+
 /* Whether pointers into objects count as pointers to them, chosen when the program starts. */
 extern bool interior_pointers;
 

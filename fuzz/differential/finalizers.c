@@ -299,8 +299,8 @@ static void run_graph(void) {
   say("graph%s%s%s%s", plan.is_debug ? ", debug" : "", plan.is_on_demand ? ", on demand" : "",
       plan.is_java ? "" : ", not as in Java", plan.is_busy ? ", busy" : "");
   for (int i = 0; i < plan.nodes; i++) describe_node(i);
+  collect_only_asked(true);
   GC_invoke_finalizers();
-  GC_set_disable_automatic_collection(1);
   GC_set_allocd_bytes_per_finalizer(0); /* nor for the number of finalizers */
   GC_set_finalize_on_demand(plan.is_on_demand);
   GC_set_java_finalization(plan.is_java);
@@ -323,7 +323,7 @@ static void run_graph(void) {
   GC_set_java_finalization(1);
   GC_set_finalize_on_demand(0);
   GC_set_allocd_bytes_per_finalizer(bytes_per_finalizer);
-  GC_set_disable_automatic_collection(0);
+  collect_only_asked(false);
 }
 
 /* ---- objects allocated with their finalizers ---- */

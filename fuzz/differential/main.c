@@ -67,6 +67,11 @@ NOINLINE void settle(void) {
   for (int i = 0; i < 3; i++) collect();
 }
 
+void collect_only_asked(bool only) {
+  GC_set_disable_automatic_collection(only);
+  if (only) collect();
+}
+
 /* ---- watched objects ---- */
 
 static void *watched[COPIES];
@@ -85,6 +90,47 @@ int count_dead(void) {
     watched[i] = (void *)GC_HIDE_POINTER(NULL);
   }
   return dead;
+}
+
+/* ---- ballast ---- */
+
+/* A heap that is worth marking beside the program, and in which each mark goes through all of this. */
+struct weight {
+  struct weight *next;
+  GC_word number, padding[4];
+};
+
+static struct weight **ballast; /* uncollectable; the list's head */
+static size_t ballast_count;
+
+static void load_ballast(void) {
+  ballast_count = any_chance(25) ? 20000 + any_below(40000) : 0;
+  say("ballast of %zu", ballast_count);
+  ballast = GC_malloc_uncollectable(sizeof *ballast);
+  for (size_t i = 0; i < ballast_count; i++) {
+    struct weight *weight = GC_malloc(sizeof *weight);
+    REQUIRE(weight != NULL);
+    weight->next = *ballast;
+    weight->number = i;
+    *ballast = weight;
+  }
+}
+
+/* New nodes take the places of some: pages of old objects are written. */
+static void shift_ballast(void) {
+  for (struct weight **at = ballast; *at != NULL; at = &(*at)->next) {
+    if ((*at)->number % 64 != 0) continue;
+    struct weight *weight = GC_malloc(sizeof *weight);
+    *weight = **at;
+    *at = weight;
+  }
+}
+
+static void check_ballast(void) {
+  size_t expected = ballast_count;
+  for (const struct weight *weight = *ballast; weight != NULL; weight = weight->next)
+    REQUIRE(weight->number == --expected);
+  REQUIRE(expected == 0);
 }
 
 /* ---- steps ---- */
@@ -115,6 +161,7 @@ static void start(void) {
   GC_INIT();
   GC_allow_register_threads();
   GC_set_warn_proc(GC_ignore_warn_proc);
+  load_ballast();
   objects_init();
   finalizers_init();
   kinds_init();
@@ -133,7 +180,10 @@ int main(int count, char **arguments) {
   start();
   for (step = 1; step <= steps_wanted; step++) {
     make_step();
-    if (step % 16 == 0) objects_check();
+    if (step % 16 != 0) continue;
+    objects_check();
+    check_ballast();
+    shift_ballast();
   }
   objects_check();
   objects_release();

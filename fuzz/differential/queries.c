@@ -91,7 +91,7 @@ static void figures(void) {
 /* Large objects are counted at once, in whatever way small ones are. */
 static void follow_large(void) {
   enum { BYTES = 300000 };
-  GC_set_disable_automatic_collection(1);
+  collect_only_asked(true);
   size_t total = GC_get_total_bytes(), since = GC_get_bytes_since_gc(), freed = GC_get_expl_freed_bytes_since_gc();
   void *object = GC_malloc_atomic(BYTES);
   say("large: allocated %d, since %d", GC_get_total_bytes() >= total + BYTES, GC_get_bytes_since_gc() >= since + BYTES);
@@ -99,7 +99,7 @@ static void follow_large(void) {
   say("large: freed %d", GC_get_expl_freed_bytes_since_gc() >= freed + BYTES);
   GC_gcollect();
   say("large: since the collection %d %d", GC_get_bytes_since_gc() < BYTES, GC_get_expl_freed_bytes_since_gc() < BYTES);
-  GC_set_disable_automatic_collection(0);
+  collect_only_asked(false);
 }
 
 static void size_map(void) {
@@ -137,10 +137,9 @@ static void *enumerate(void *argument) {
 static void all_objects(void) {
   memset(seen, 0, sizeof seen);
   odd_sizes = 0;
-  GC_set_disable_automatic_collection(1);
-  GC_gcollect();
+  collect_only_asked(true);
   REQUIRE(GC_call_with_alloc_lock(enumerate, &odd_sizes) == &odd_sizes);
-  GC_set_disable_automatic_collection(0);
+  collect_only_asked(false);
   int once = 0, plain = 0;
   for (int i = 0; i < OBJECTS; i++) {
     plain += objects_is_plain(i);
@@ -159,10 +158,9 @@ static void *count_marked(void *argument) {
 
 static void marks(void) {
   int count = 0, plain = 0;
-  GC_set_disable_automatic_collection(1);
-  GC_gcollect();
+  collect_only_asked(true);
   REQUIRE(GC_call_with_alloc_lock(count_marked, &count) == NULL);
-  GC_set_disable_automatic_collection(0);
+  collect_only_asked(false);
   for (int i = 0; i < OBJECTS; i++) plain += objects_is_plain(i);
   say("marked: %d of %d", count, plain);
 }
