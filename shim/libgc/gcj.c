@@ -15,6 +15,7 @@ void GC_init_gcj_malloc(int index, void *procedure) {
   if (index >= 0 && procedure) mark_set_proc((unsigned)index, (GC_mark_proc)procedure);
   GC_gcj_kind = (int)GC_new_kind(GC_new_free_list(), GCJ_DESCRIPTOR, 0, 1);
   gcj_kind_plain = (int)kinds_new(GCJ_DESCRIPTOR, 0, 1, false);
+  kinds_know_as(gcj_kind_plain, GC_gcj_kind);
   GC_gcj_debug_kind = (int)GC_new_kind(GC_new_free_list(), GC_MAKE_PROC((GC_word)index, (GC_word)1), 0, 1);
 }
 

@@ -23,6 +23,7 @@ static void *kinds_add_locked(void *argument) {
   if (number >= KINDS_MAX) return (void *)-1;
   struct kind *kind = &kinds[number];
   *kind = request->kind;
+  kind->known_as = number;
   if (request->by_descriptor) request->options.argument = kind;
   if (request->options.size) {
     int midden = midden_kind_new(&request->options);
@@ -48,6 +49,8 @@ static void kinds_add_traced(int number, const char *name, midden_trace_fn *trac
   if (kinds_add(&request) != number) report_fatal("libgc: no room for the kinds of typed objects");
 }
 
+void kinds_know_as(int kind, int known_as) { kinds[kind].known_as = known_as; }
+
 void kinds_init(void) {
   kinds_add_built_in(KIND_PTRFREE, MIDDEN_RAW, false);
   kinds_add_built_in(KIND_NORMAL, MIDDEN_CONSERVATIVE, true);
@@ -57,6 +60,8 @@ void kinds_init(void) {
   kinds_add_traced(KIND_TYPED_ARRAY, "libgc typed array", typed_array_trace, true);
   kinds_add_traced(KIND_TYPED_CALLED, "libgc typed, by procedure", typed_trace, false);
   kinds_add_traced(KIND_TYPED_ARRAY_CALLED, "libgc typed array, by procedure", typed_array_trace, false);
+  kinds_know_as(KIND_TYPED_CALLED, KIND_TYPED);
+  kinds_know_as(KIND_TYPED_ARRAY_CALLED, KIND_TYPED_ARRAY);
 }
 
 /* The array tells libgc where the kind's free lists are; midden keeps its own.  It is handed out for programs that
@@ -133,6 +138,6 @@ int GC_get_kind_and_size(const void *object, size_t *bytes) {
   if (bytes) *bytes = midden_size(object);
   int used = __atomic_load_n(&kinds_used, __ATOMIC_ACQUIRE);
   for (int kind = 0; kind < used; kind++)
-    if ((int)kinds[kind].midden == midden) return kind;
+    if ((int)kinds[kind].midden == midden) return kinds[kind].known_as;
   return midden == MIDDEN_DATA ? KIND_PTRFREE : KIND_NORMAL;
 }

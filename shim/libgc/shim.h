@@ -78,6 +78,7 @@ struct kind {
   midden_kind midden;
   GC_word descriptor; /* of its objects */
   int add_size;       /* the object's size is added to it */
+  int known_as;       /* the kind that the program is told: one of libgc's may be two here */
 };
 
 /* GC_get_kind_and_size and clients rely on these numbers. */
@@ -99,6 +100,9 @@ void kinds_init(void);
 
 /* GC_new_kind; whether descriptors of objects may lead to mark procedures of the program. */
 unsigned kinds_new(GC_word descriptor, int add_size, int clear, bool calls);
+
+/* Tells the program the second kind where an object is of the first; before there are objects of it. */
+void kinds_know_as(int kind, int known_as);
 
 /* The midden kind of a libgc kind; ends the process for a number that was never given out. */
 midden_kind kinds_to_midden(int kind);

@@ -164,6 +164,9 @@ static void test_gcj(void) {
   GC_init_gcj_malloc(GC_GCJ_RESERVED_MARK_PROC_INDEX, (void *)(GC_mark_proc)mark_by_env);
   check_word_counts(make_gcj, 3);
   check_word_ignored(make_gcj, 4);
+  CHECK_EQUAL(GC_get_kind_and_size(make_gcj(), NULL), GC_gcj_kind); /* whatever the type leads to */
+  CHECK_EQUAL(GC_get_kind_and_size(GC_base(GC_debug_gcj_malloc(64, (void *)&some_type, GC_EXTRAS)), NULL),
+              GC_gcj_debug_kind);
 }
 
 /* ---- free lists ---- */
