@@ -118,8 +118,11 @@ int GC_invoke_finalizers(void) {
   return (int)count;
 }
 
+static SHIM_THREAD_LOCAL bool finalize_runs_all; /* and so needs no notification */
+
 void finalize_notify(void *unused) {
   (void)unused;
+  if (finalize_runs_all) return;
   if (!GC_finalize_on_demand) {
     if (finalize_may_start(finalize_round_at(__builtin_frame_address(0)))) GC_invoke_finalizers();
     return;
@@ -128,10 +131,12 @@ void finalize_notify(void *unused) {
   if (notifier) notifier();
 }
 
-/* Finalizers may register others; the program ends only when there are none. */
+/* Finalizers may register others; the program ends only when there are none.  The notifier is not called, as in libgc. */
 void GC_finalize_all(void) {
   do {
+    finalize_runs_all = true;
     midden_finalizers_ready_all();
+    finalize_runs_all = false;
   } while (GC_invoke_finalizers() > 0);
 }
 

@@ -466,6 +466,37 @@ static void test_all(void) {
   GC_reachable_here(held);
 }
 
+/* Finalizers that register themselves again are run again; the notifier is not called. */
+enum { AGAIN = 3 };
+
+static void count_again(void *object, void *argument) {
+  finalized++;
+  GC_word more = (GC_word)argument;
+  if (more > 0) GC_register_finalizer_no_order(object, count_again, (void *)(more - 1), NULL, NULL);
+}
+
+static NOINLINE void hold_again(void **held) {
+  for (int i = 0; i < COUNT; i++)
+    GC_register_finalizer(held[i] = GC_malloc(40), count_again, (void *)(GC_word)AGAIN, NULL, NULL);
+}
+
+static void test_all_again(void) {
+  void **held = GC_malloc(COUNT * sizeof(void *));
+  GC_set_finalizer_notifier(notify);
+  for (int on_demand = 0; on_demand < 2; on_demand++) {
+    GC_set_finalize_on_demand(on_demand);
+    start_test();
+    hold_again(held);
+    notified = 0;
+    GC_finalize_all();
+    CHECK_EQUAL(finalized, COUNT * (1 + AGAIN));
+    CHECK_EQUAL(notified, 0);
+  }
+  GC_set_finalize_on_demand(0);
+  GC_set_finalizer_notifier(NULL);
+  GC_reachable_here(held);
+}
+
 int main(void) {
   static registrar *const all[] = {GC_register_finalizer, GC_register_finalizer_ignore_self,
                                    GC_register_finalizer_no_order, GC_register_finalizer_unreachable};
@@ -492,5 +523,6 @@ int main(void) {
   test_closures();
   test_closures_in_order();
   test_all();
+  test_all_again();
   return 0;
 }
