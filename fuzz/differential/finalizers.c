@@ -389,20 +389,30 @@ void finalizers_step(void) {
     run_graph();
 }
 
-/* All finalizers that are left run, also of objects that are held. */
+/* All finalizers that are left run, also of objects that are held, and those that they register; the notifier is not called. */
 static int last_ran;
 
 static void on_last(void *object, void *argument) {
-  (void)object;
-  last_ran += argument == &last_ran;
+  GC_word more = (GC_word)argument;
+  last_ran++;
+  if (more > 0) GC_register_finalizer_no_order(object, on_last, (void *)(more - 1), NULL, NULL);
 }
 
 void finalizers_at_end(void) {
   static void *kept[4];
-  for (int i = 0; i < 4; i++) registrars[i](kept[i] = GC_malloc(40), on_last, &last_ran, NULL, NULL);
   plan_number++;
   GC_finalize_all();
-  say("finalize_all: %d ran", last_ran);
+  GC_set_finalize_on_demand(any_chance(50));
+  GC_set_finalizer_notifier(on_notify);
+  notified = 0;
+  for (int i = 0; i < 4; i++) {
+    kept[i] = GC_malloc(40);
+    registrars[i](kept[i], on_last, (void *)(GC_word)i, NULL, NULL);
+  }
+  GC_finalize_all();
+  say("finalize_all: %d ran, notified %d", last_ran, notified);
   GC_finalize_all();
   say("finalize_all: %d ran", last_ran);
+  GC_set_finalizer_notifier(NULL);
+  GC_set_finalize_on_demand(0);
 }
