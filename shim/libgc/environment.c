@@ -1,7 +1,10 @@
 /* The GC_* environment variables of libgc, as far as they mean something here.
  *
  * Those that stand for a variable are stored there, where the program can read and overwrite them; those that size the
- * heap become midden's options.  MIDDEN_* variables are read by midden itself and win. */
+ * heap become midden's options.  MIDDEN_* variables are read by midden itself and win.
+ *
+ * libgc reads them when it is started: what a program sets before is overruled, what it sets later is not.  midden starts when it is
+ * loaded, before the program can set anything; so the program's GC_init, if it comes before all allocation, does it again. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -57,7 +60,17 @@ static void environment_read_variables(void) {
   GC_free_space_divisor = (GC_word)environment_number("GC_FREE_SPACE_DIVISOR", 1, (long)GC_free_space_divisor);
   GC_full_freq = (int)environment_number("GC_FULL_FREQUENCY", 1, GC_full_freq);
   GC_time_limit = (unsigned long)environment_number("GC_PAUSE_TIME_TARGET", 5, (long)GC_time_limit);
-  GC_set_force_unmap_on_gcollect((int)environment_number("GC_FORCE_UNMAP_ON_GCOLLECT", 0, 0));
+  GC_set_force_unmap_on_gcollect(
+      (int)environment_number("GC_FORCE_UNMAP_ON_GCOLLECT", 0, GC_get_force_unmap_on_gcollect()));
+}
+
+static size_t environment_max_heap; /* 0: not given */
+static unsigned environment_markers;
+
+/* An empty variable is as good as none. */
+static bool environment_has(const char *name) {
+  const char *text = getenv(name);
+  return text && *text;
 }
 
 void environment_read(struct midden_options *options) {
@@ -70,6 +83,14 @@ void environment_read(struct midden_options *options) {
   long markers = environment_number("GC_MARKERS", 1, environment_number("GC_NPROCS", 1, 0));
   /* As libgc does; midden takes none of the options where one is out of range. */
   options->markers = (unsigned)(markers < ENVIRONMENT_MARKERS_MAX ? markers : ENVIRONMENT_MARKERS_MAX);
+  environment_max_heap = options->max_heap_bytes;
+  environment_markers = options->markers;
   options->idle_collect_ms = -1; /* callbacks expect the program's own threads */
   options->trace = getenv("GC_PRINT_STATS") ? 1 : 0;
+}
+
+void environment_overrule(void) {
+  environment_read_variables();
+  if (environment_max_heap && !environment_has("MIDDEN_MAX_HEAP")) GC_set_max_heap_size(environment_max_heap);
+  if (environment_markers && !environment_has("MIDDEN_MARKERS")) GC_set_markers_count(environment_markers);
 }

@@ -51,6 +51,9 @@ void config_set_stack_bottom(void *bottom);
 /* Sets variables and midden's options by the GC_* environment variables. */
 void environment_read(struct midden_options *options);
 
+/* Lets the environment win over what the program set before its first GC_init. */
+void environment_overrule(void);
+
 /* ---- collect.c ---- */
 
 void collect_on_event(enum midden_event event, void *unused);

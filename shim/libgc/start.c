@@ -48,6 +48,7 @@ __attribute__((constructor(101))) static void start(void) {
 }
 
 void GC_init(void) {
+  if (!GC_is_init_called()) environment_overrule();
   __atomic_store_n(&start_init_called, 1, __ATOMIC_RELAXED);
   config_follow_variables();
 }

@@ -224,12 +224,45 @@ static int check_divisor(void) {
   return GC_get_free_space_divisor() != 7;
 }
 
+/* What the program sets before the library is started is overruled, what it sets later is not. */
+static int check_overruled(void) {
+  GC_set_free_space_divisor(5);
+  GC_set_full_freq(5);
+  GC_set_time_limit(5);
+  GC_set_force_unmap_on_gcollect(1);
+  GC_set_max_heap_size((GC_word)1 << 40);
+  GC_set_markers_count(3);
+  GC_INIT();
+  GC_allow_register_threads();
+  const char *number = getenv("GC_FREE_SPACE_DIVISOR");
+  if (number && GC_get_free_space_divisor() != 7) return 1;
+  if (!number && GC_get_free_space_divisor() != 5) return 2;
+  if (getenv("GC_FULL_FREQUENCY") && GC_get_full_freq() != 7) return 3;
+  if (getenv("GC_PAUSE_TIME_TARGET") && GC_get_time_limit() != 7) return 4;
+  if (getenv("GC_FORCE_UNMAP_ON_GCOLLECT") && GC_get_force_unmap_on_gcollect() != 0) return 5;
+  if (getenv("GC_MARKERS") && !getenv("MIDDEN_MARKERS") && GC_get_parallel() != 1) return 6;
+  if (getenv("GC_MAXIMUM_HEAP_SIZE") && check_maximum_heap() != 0) return 7;
+  GC_set_free_space_divisor(4);
+  GC_INIT();
+  return GC_get_free_space_divisor() != 4;
+}
+
+/* The library has been started by the first allocation. */
+static int check_late(void) {
+  CHECK(GC_malloc(10) != NULL);
+  GC_set_free_space_divisor(4);
+  GC_INIT();
+  return GC_get_free_space_divisor() != 4;
+}
+
 static int run_child(const char *what) {
   if (strcmp(what, "initial") == 0) return check_initial_heap();
   if (strcmp(what, "collects") == 0) return check_collects();
   if (strcmp(what, "maximum") == 0) return check_maximum_heap();
   if (strcmp(what, "dont_gc") == 0) return check_dont_gc();
   if (strcmp(what, "divisor") == 0) return check_divisor();
+  if (strcmp(what, "overruled") == 0) return check_overruled();
+  if (strcmp(what, "late") == 0) return check_late();
   return 2;
 }
 
@@ -240,6 +273,13 @@ static void test_environment(const char *self) {
   CHECK_EQUAL(run_with(self, "GC_DONT_GC", "1", "dont_gc"), 0);
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "divisor"), 0);
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "bad", "collects"), 0);
+  CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "overruled"), 0);
+  CHECK_EQUAL(run_with(self, "GC_FULL_FREQUENCY", "7", "overruled"), 0);
+  CHECK_EQUAL(run_with(self, "GC_PAUSE_TIME_TARGET", "7", "overruled"), 0);
+  CHECK_EQUAL(run_with(self, "GC_FORCE_UNMAP_ON_GCOLLECT", "0", "overruled"), 0);
+  CHECK_EQUAL(run_with(self, "GC_MARKERS", "2", "overruled"), 0);
+  CHECK_EQUAL(run_with(self, "GC_MAXIMUM_HEAP_SIZE", "32m", "overruled"), 0);
+  CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "late"), 0);
 }
 
 /* The last thing that a program does. */
