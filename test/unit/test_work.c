@@ -172,12 +172,28 @@ static void it_is_forgotten_with_a_cycle(void **state) {
   assert_false(work_has_overflowed());
 }
 
+/* Who waits is given work by others, and when all do marking is over. */
+static void who_has_taken_work_waits_no_more(void **state) {
+  (void)state;
+  struct work_buffer *buffer = work_get_empty();
+  assert_non_null(buffer);
+  buffer->items[buffer->count++] = 1;
+  work_begin();
+  work_join();
+  work_publish(buffer);
+  assert_ptr_equal(work_take_or_finish(), buffer);
+  assert_false(work_is_wanted());
+  work_put_empty(buffer);
+  assert_null(work_take_or_finish());
+  assert_true(work_is_wanted());
+}
+
 int main(void) {
   test_start("unit/work");
   os_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(no_buffer_is_lost_or_had_twice), cmocka_unit_test(without_buffers_there_is_none),
-      cmocka_unit_test(few_items_share_a_buffer), cmocka_unit_test(an_overflow_is_a_range_that_is_taken_once),
-      cmocka_unit_test(it_is_forgotten_with_a_cycle)};
+      cmocka_unit_test(few_items_share_a_buffer),       cmocka_unit_test(an_overflow_is_a_range_that_is_taken_once),
+      cmocka_unit_test(it_is_forgotten_with_a_cycle),   cmocka_unit_test(who_has_taken_work_waits_no_more)};
   return test_run_group(tests);
 }
