@@ -89,6 +89,27 @@ static void they_are_barred_where_they_do_not_pay(void **state) {
   assert_true(run.minor > 600);
 }
 
+static void end_and_charge(struct generation *generation, bool minor, uint64_t cpu_ns) {
+  generation_ended(generation, minor, minor ? 150 * MIB : 200 * MIB, 90 * MIB, 200 * MIB);
+  generation_charge(generation, cpu_ns);
+}
+
+/* What the last one cost that did not pay is not held against the next. */
+static void one_that_pays_ends_that(void **state) {
+  (void)state;
+  struct generation generation = {.choice = MIDDEN_GENERATIONS_AUTO};
+  end_and_charge(&generation, false, 100);
+  assert_true(generation_wants_minor(&generation));
+  end_and_charge(&generation, true, 1000);
+  for (unsigned full = 0; full < 8; full++) {
+    assert_false(generation_wants_minor(&generation));
+    end_and_charge(&generation, false, 100);
+  }
+  assert_true(generation_wants_minor(&generation));
+  end_and_charge(&generation, true, 1);
+  assert_true(generation_wants_minor(&generation));
+}
+
 /* Of a program that grew while a full cycle marked it, and whose heap is garbage then: what that one cost, and freed, is no
  * measure. */
 static void a_full_cycle_that_freed_little_tells_little(void **state) {
@@ -149,6 +170,7 @@ int main(void) {
       cmocka_unit_test(most_cycles_are_minor_where_most_objects_die_young),
       cmocka_unit_test(survivors_take_half_of_the_room_at_most),
       cmocka_unit_test(they_are_barred_where_they_do_not_pay),
+      cmocka_unit_test(one_that_pays_ends_that),
       cmocka_unit_test(a_full_cycle_that_freed_little_tells_little),
       cmocka_unit_test(minor_cycles_come_to_an_end),
       cmocka_unit_test(a_goal_that_changes_changes_the_room),
