@@ -74,11 +74,36 @@ static void one_that_is_made_meanwhile_keeps_its_target(void **state) {
   midden_verify();
 }
 
+/* ---- records ---- */
+
+static bool has_record(const void *object) {
+  struct span *span = object_span((uintptr_t)object);
+  lock_acquire(special_lock(span));
+  bool has = special_find_locked(span, (uintptr_t)object, SPECIAL_WEAK) != NULL;
+  lock_release(special_lock(span));
+  return has;
+}
+
+/* Else each object that a weak reference ever named would keep one, as long as it lives. */
+static void a_target_that_none_names_has_no_record(void **state) {
+  (void)state;
+  void *object = midden_alloc(64), *other = midden_alloc(64);
+  struct midden_weak *one = midden_weak_new(object), *two = midden_weak_new(object);
+  REQUIRE(one != NULL && two != NULL, "out of memory");
+  assert_int_equal(midden_weak_set(one, other), 0);
+  assert_true(has_record(object) && has_record(other));
+  assert_int_equal(midden_weak_set(two, NULL), 0);
+  assert_false(has_record(object));
+  midden_free(one);
+  assert_false(has_record(other));
+}
+
 int main(void) {
   struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_STW};
   REQUIRE(midden_init(&options) == 0, "no start");
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   if (guard_active) return TEST_SKIPPED; /* no window holds a slot */
-  const struct CMUnitTest tests[] = {cmocka_unit_test(one_that_is_made_meanwhile_keeps_its_target)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(one_that_is_made_meanwhile_keeps_its_target),
+                                     cmocka_unit_test(a_target_that_none_names_has_no_record)};
   return test_run_group(tests);
 }
