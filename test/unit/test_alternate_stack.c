@@ -55,6 +55,7 @@ static void do_in_each_thread(void (*action)(void)) {
   to_do = action;
   do_on_two_stacks(NULL);
   midden_blocking_enter();
+  REQUIRE(mutator_self()->alternate_stack.end == 0, "back on its own stack it counts as on the other");
   REQUIRE(pthread_create(&thread, NULL, do_on_two_stacks, NULL) == 0, "pthread_create");
   pthread_join(thread, NULL);
   midden_blocking_leave();
