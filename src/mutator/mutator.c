@@ -66,6 +66,17 @@ static int find_stack(struct mutator *mutator, uintptr_t stack_base) {
   return 0;
 }
 
+static bool lies_in(struct os_range stack, uintptr_t pointer) { return stack.start < pointer && pointer <= stack.end; }
+
+/* Where the alternate stack is an array of a function's, it lies in the stack that is known. */
+static struct os_range find_alternate_stack(struct mutator *self, uintptr_t stack_pointer) {
+  if (self->interrupted.end != 0) return self->interrupted; /* the handler of the stop signal was told */
+  bool in_use;
+  struct os_range alternate = os_alternate_stack(&in_use);
+  if (lies_in(self->stack, alternate.end)) self->has_inner_alternate = true;
+  return in_use && lies_in(alternate, stack_pointer) ? alternate : (struct os_range){0};
+}
+
 /* The threads lock stands in for a critical section, which the thread cannot enter yet: no fork sees this half done. */
 static struct mutator *new_mutator(void) {
   lock_acquire(&mutator_list_lock);
@@ -117,6 +128,7 @@ static int attach(uintptr_t stack_base, bool is_own) {
   self->is_own = is_own;
   self->thread_id = os_thread_id();
   self->thread_pointer = os_thread_pointer();
+  (void)find_alternate_stack(self, 0); /* to have seen it */
   os_unblock_signal(world_signal());
   /* On the list before it can be seen to run: a stop that begins after the unlock finds it. */
   lock_acquire(&mutator_list_lock);
@@ -285,27 +297,32 @@ void mutator_forget_others(struct mutator *self) {
 
 /* ---- the SAFE state ---- */
 
-static bool lies_in(struct os_range stack, uintptr_t pointer) { return stack.start < pointer && pointer <= stack.end; }
-
-/* The handler of the stop signal was told.  Elsewhere the system is asked, but only outside of the stack that is known; which may
- * also be a coroutine's, of the program's making. */
-static struct os_range find_alternate_stack(const struct mutator *self, uintptr_t stack_pointer) {
-  if (LIKELY(lies_in(self->stack, stack_pointer)) || self->interrupted.end != 0) return self->interrupted;
-  struct os_range alternate = os_alternate_stack_in_use();
-  return lies_in(alternate, stack_pointer) ? alternate : (struct os_range){0};
-}
-
 void mutator_note_stack(struct mutator *self, uintptr_t stack_pointer) {
   ASSERT(self == mutator_self_if_attached());
   self->stack_pointer = stack_pointer;
   self->alternate_stack = find_alternate_stack(self, stack_pointer);
 }
 
-void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer) {
+static void become_safe(struct mutator *self) {
   ASSERT(self->critical == 0);
-  mutator_note_stack(self, stack_pointer);
   atomic_store_seq_cst(&self->state, MUTATOR_SAFE);
   world_acknowledge(self);
+}
+
+void mutator_enter_safe_asking(struct mutator *self, uintptr_t stack_pointer) {
+  mutator_note_stack(self, stack_pointer);
+  become_safe(self);
+}
+
+/* What lies outside of the stack that is known may also be a coroutine's, of the program's making. */
+void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer) {
+  if (LIKELY(lies_in(self->stack, stack_pointer) && !self->has_inner_alternate)) {
+    self->stack_pointer = stack_pointer;
+    self->alternate_stack = self->interrupted;
+  } else {
+    mutator_note_stack(self, stack_pointer);
+  }
+  become_safe(self);
 }
 
 /* SAFE -> RUNNING, when nobody holds it. */
@@ -354,7 +371,7 @@ void mutator_enter_blocking(struct mutator *self, uintptr_t frame_end) {
 
 void mutator_begin_wait(struct mutator *self, uintptr_t stack_pointer, struct os_signals *before) {
   os_block_signals(before);
-  mutator_enter_safe(self, stack_pointer);
+  mutator_enter_safe_asking(self, stack_pointer);
 }
 
 void mutator_end_wait(struct mutator *self, const struct os_signals *before) {

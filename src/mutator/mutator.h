@@ -72,6 +72,8 @@ struct mutator {
   struct mutator_own_stack own_stack; /* the thread's own stack, while the thread runs on another */
   struct barrier_buffer *records; /* stores not yet looked at (barrier.h); NULL: none yet; its own, or who holds it */
   struct midden_tracer *tracer;   /* the gc layer's: what this thread marks with; NULL where nothing is marked by it */
+  bool
+      has_inner_alternate; /* an alternate signal stack was seen inside the stack in use, as an array; its own thread */
   struct os_range interrupted; /* the alternate signal stack that the stop signal came on; its handler's, else empty */
   /* Valid while SAFE, and in its own thread when that has said so; see mutator_note_stack. */
   uintptr_t stack_pointer;
@@ -139,12 +141,15 @@ static inline void mutator_leave(struct mutator *self) {
   if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
 
-/* Says from where on the calling thread's stack is in use, for mutator_visit_stack.  Costs a system call where that is not in the
- * stack that is known. */
+/* Says from where on the calling thread's stack is in use, for mutator_visit_stack.  Costs a system call, which tells whether it runs
+ * on its alternate signal stack. */
 void mutator_note_stack(struct mutator *self, uintptr_t stack_pointer);
 
-/* Becomes SAFE, the caller's registers saved; and RUNNING again, waiting while the world is stopped. */
+/* Becomes SAFE, the caller's registers saved; and RUNNING again, waiting while the world is stopped.  The first form makes that system
+ * call only where the stack pointer is not in the stack that is known, or an alternate stack was seen inside of that: it is for calls
+ * that block, which would cost several times as much with it. */
 void mutator_enter_safe(struct mutator *self, uintptr_t stack_pointer);
+void mutator_enter_safe_asking(struct mutator *self, uintptr_t stack_pointer);
 void mutator_leave_safe(struct mutator *self);
 
 /* The same around a wait, of a thread of the program's.  A handler of the program's that ran while its thread counts as stopped

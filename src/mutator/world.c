@@ -84,7 +84,7 @@ static void on_stop_signal(const struct os_interruption *interruption) {
   self->interrupted = interruption->alternate_stack;
   if (!world_is_stopped() && handshake_is_wanted(self)) handshake_answer(self, interruption->stack_pointer);
   if (world_is_stopped()) {
-    mutator_enter_safe(self, interruption->stack_pointer);
+    mutator_enter_safe_asking(self, interruption->stack_pointer);
     mutator_leave_safe(self);
   }
   self->interrupted = (struct os_range){0};

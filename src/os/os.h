@@ -101,8 +101,8 @@ struct os_range os_mapped_stack(struct os_range stack);
  * allows, which the program may have raised. */
 bool os_stack_reaches(struct os_range stack, uintptr_t address);
 
-/* The calling thread's alternate signal stack, if it runs on that; else empty. */
-struct os_range os_alternate_stack_in_use(void);
+/* The calling thread's alternate signal stack, empty if it has none, and whether it runs on that. */
+struct os_range os_alternate_stack(bool *in_use);
 
 /* The calling thread's thread pointer, which names its thread-local storage to os_visit_thread_storage. */
 uintptr_t os_thread_pointer(void);

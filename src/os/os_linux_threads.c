@@ -378,9 +378,11 @@ bool os_stack_reaches(struct os_range stack, uintptr_t address) {
   return mapped;
 }
 
-struct os_range os_alternate_stack_in_use(void) {
+struct os_range os_alternate_stack(bool *in_use) {
   stack_t now;
-  if (sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_ONSTACK)) return (struct os_range){0};
+  bool has_any = sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE) == 0;
+  *in_use = has_any && (now.ss_flags & SS_ONSTACK) != 0;
+  if (!has_any) return (struct os_range){0};
   return (struct os_range){(uintptr_t)now.ss_sp, (uintptr_t)now.ss_sp + now.ss_size};
 }
 

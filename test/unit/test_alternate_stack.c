@@ -41,12 +41,21 @@ static void on_signal(int signal) {
 
 static void be_signalled(void) { raise(SIGUSR1); }
 
-static void *do_on_two_stacks(void *unused) {
-  stack_t alternate = {.ss_sp = malloc(ALTERNATE_BYTES), .ss_size = ALTERNATE_BYTES}, before;
-  REQUIRE(alternate.ss_sp != NULL && sigaltstack(&alternate, &before) == 0, "sigaltstack");
+static void do_with(void *memory) {
+  stack_t alternate = {.ss_sp = memory, .ss_size = ALTERNATE_BYTES}, before;
+  REQUIRE(memory != NULL && sigaltstack(&alternate, &before) == 0, "sigaltstack");
   hold_and_call(&on_own, be_signalled);
   sigaltstack(&before, NULL);
-  free(alternate.ss_sp);
+}
+
+/* Also where the alternate stack is an array of a function's that is called further up; that one first, for the thread to have it when it
+ * attaches. */
+static void *do_on_two_stacks(void *unused) {
+  void *memory = malloc(ALTERNATE_BYTES);
+  char array[ALTERNATE_BYTES];
+  do_with(array);
+  do_with(memory);
+  free(memory);
   return unused;
 }
 
@@ -68,9 +77,16 @@ static void require_kept(void) {
 
 /* ---- what it does there ---- */
 
+/* Copies of addresses may keep an object by chance. */
+static void require_on_alternate(struct os_range seen) {
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  REQUIRE(seen.start < here && here < seen.end && seen.end - seen.start == ALTERNATE_BYTES, "another stack");
+}
+
 static void collect(void) {
   test_collect_clean();
   require_kept();
+  require_on_alternate(mutator_self()->alternate_stack);
 }
 
 static bool has_collected; /* atomic */
@@ -97,6 +113,7 @@ static void block(void) {
   midden_blocking_call(have_collected, NULL);
   require_kept();
   midden_blocking_enter();
+  require_on_alternate(mutator_self()->alternate_stack);
   have_collected(NULL);
   midden_blocking_leave();
   require_kept();
@@ -139,8 +156,7 @@ static void answer_by_itself(void) {
   while (!atomic_load_relaxed(&self->stop_pending)) atomic_pause();
   mutator_leave(self);
   pthread_join(thread, NULL);
-  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-  REQUIRE(seen.start < here && here < seen.end && seen.end - seen.start == ALTERNATE_BYTES, "another stack");
+  require_on_alternate(seen);
 }
 
 /* ---- in each mode ---- */
