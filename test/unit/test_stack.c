@@ -84,6 +84,50 @@ static void what_was_in_use_stays(void **state) {
   assert_int_equal(trim_after_a_while(), one);
 }
 
+/* ---- sizes ---- */
+
+static size_t usable(size_t bytes) {
+  struct midden_stack *stack = stack_take(bytes, NULL);
+  REQUIRE(stack != NULL, "out of memory");
+  size_t result = stack->high - stack->low;
+  stack_put(stack);
+  return result;
+}
+
+static void only_those_that_are_kept_have_few_sizes(void **state) {
+  (void)state;
+  mutator_enter(self);
+  size_t least = usable(1), factor = least / STACK_LEAST_BYTES; /* more than 1 with a sanitizer */
+  assert_int_equal(usable(STACK_LEAST_BYTES), least);
+  assert_int_equal(usable(STACK_LEAST_BYTES + 1), 2 * least);
+  assert_int_equal(usable(0), factor * STACK_DEFAULT_BYTES);
+  assert_in_range(usable(LARGE_BYTES + 1), factor * LARGE_BYTES + 1, factor * LARGE_BYTES + LARGE_BYTES / 2);
+  mutator_leave(self);
+}
+
+/* ---- registered ones ---- */
+
+enum { REGISTRATIONS = 20000 };
+
+static void register_often(unsigned times) {
+  static char memory[4096];
+  mutator_enter(self);
+  for (unsigned i = 0; i < times; i++) {
+    struct midden_stack *stack = stack_register((uintptr_t)memory, (uintptr_t)memory + sizeof memory);
+    REQUIRE(stack != NULL, "out of memory");
+    stack_unregister(stack);
+  }
+  mutator_leave(self);
+}
+
+static void what_a_registration_takes_is_given_back(void **state) {
+  (void)state;
+  register_often(1);
+  size_t before = test_stats().metadata;
+  register_often(REGISTRATIONS);
+  assert_int_equal(test_stats().metadata, before);
+}
+
 int main(void) {
   test_start("unit/stack");
   struct midden_options options = {
@@ -91,6 +135,8 @@ int main(void) {
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
   self = mutator_self();
   const struct CMUnitTest tests[] = {cmocka_unit_test(none_goes_while_the_heap_is_marked),
-                                     cmocka_unit_test(what_was_in_use_stays)};
+                                     cmocka_unit_test(what_was_in_use_stays),
+                                     cmocka_unit_test(only_those_that_are_kept_have_few_sizes),
+                                     cmocka_unit_test(what_a_registration_takes_is_given_back)};
   return test_run_group(tests);
 }
