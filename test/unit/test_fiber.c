@@ -141,6 +141,32 @@ static void test_chain(void) {
   outer = inner = third = NULL;
 }
 
+static bool saw_outer;
+
+static void look_for_outer(struct midden_tracer *tracer, uintptr_t word, bool is_stack) {
+  (void)tracer;
+  if (!is_stack && word == (uintptr_t)outer) saw_outer = true;
+}
+
+static void *be_traced(void *argument) {
+  struct midden_tracer tracer = {.mode = MARK_PARALLEL, .visit = look_for_outer};
+  kind_table[KIND_FIBER].trace(midden_fiber_current(), sizeof(struct midden_fiber), &tracer, NULL);
+  return argument;
+}
+
+static void *resume_traced(void *argument) {
+  resume(new_fiber(be_traced, NULL), 0);
+  return argument;
+}
+
+/* Nobody else need know who waits for a fiber that runs. */
+static void test_who_waits_is_marked(void) {
+  outer = new_fiber(resume_traced, NULL);
+  resume(outer, 0);
+  REQUIRE(saw_outer, "who waits for a fiber is not marked");
+  outer = NULL;
+}
+
 static void *nest(void *argument) {
   uintptr_t depth = (uintptr_t)argument;
   struct cell *cell = new_cell(depth);
@@ -184,6 +210,19 @@ static void test_kept_by_stack(void) {
   REQUIRE(resume(kept, 0) == 1, "the fiber did not go on");
   REQUIRE(midden_fiber_free(kept) == 0 && midden_fiber_state(kept) == MIDDEN_FIBER_FINISHED, "not freed");
   REQUIRE(!is_alive(), "the stack of a freed fiber keeps a cell");
+}
+
+NOINLINE_TEST static void free_one_that_never_ran(void) {
+  struct cell *cell = new_cell(78);
+  arm(cell);
+  kept = new_fiber(keep_cell, cell);
+  REQUIRE(midden_fiber_free(kept) == 0, "not freed");
+}
+
+static void test_freed_before_it_ran(void) {
+  free_one_that_never_ran();
+  REQUIRE(!is_alive(), "a fiber that was freed before it ran keeps what it was given");
+  kept = NULL;
 }
 
 static void test_unreachable_fiber_dies(void) {
@@ -494,6 +533,28 @@ static void *fork_in_fiber(void *argument) {
   return NULL;
 }
 
+static pid_t forked;
+
+static void *fork_here(void *argument) {
+  forked = fork();
+  return argument;
+}
+
+static void *resume_forking(void *argument) {
+  resume(new_fiber(fork_here, NULL), 0);
+  return argument;
+}
+
+/* The child goes on where the parent does: back to the fiber that waits, and to the thread's own stack. */
+static void test_fork_deeper(void) {
+  int status;
+  resume(new_fiber(resume_forking, NULL), 0);
+  REQUIRE(forked >= 0, "fork");
+  if (forked == 0) _exit(0);
+  while (waitpid(forked, &status, 0) < 0) REQUIRE(errno == EINTR, "waitpid");
+  REQUIRE(status == 0, "the child ended with 0x%x", (unsigned)status);
+}
+
 static void test_fork(void) {
   pthread_t thread;
   struct midden_fiber **fibers = midden_alloc(2 * sizeof(*fibers));
@@ -679,8 +740,10 @@ int main(void) {
   } tests[] = {TEST(values),
                TEST(marked_while_it_switches),
                TEST(chain),
+               TEST(who_waits_is_marked),
                TEST(depth),
                TEST(kept_by_stack),
+               TEST(freed_before_it_ran),
                TEST(unreachable_fiber_dies),
                TEST(keeps_none_beside),
                TEST(only_used_part_counts),
@@ -694,6 +757,7 @@ int main(void) {
                TEST(thread_ends_in_fiber),
                TEST(fibers_outlive_thread),
                TEST(fork),
+               TEST(fork_deeper),
                TEST(alternate_stack),
                TEST(registered),
                TEST(misuse),
