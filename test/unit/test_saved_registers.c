@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "gc/stacks.h"
 #include "mutator/mutator.h"
 #include "mutator/stack.h"
 #include "support/heap_test.h"
@@ -31,6 +32,12 @@ static void blocking_keeps_registers(void **state) {
   assert_int_equal(count, CALLEE_SAVED);
 }
 
+static bool is_visited;
+
+static void look_for_saved_words(void *stack, struct os_range range) {
+  if (range.start == (uintptr_t)((const struct midden_stack *)stack)->saved_words) is_visited = true;
+}
+
 /* Nothing is switched, but the library believes so until it is told of the way back. */
 static void leaving_a_stack_keeps_registers(void **state) {
   (void)state;
@@ -41,11 +48,15 @@ static void leaving_a_stack_keeps_registers(void **state) {
   unsigned count = count_marks(self->own_stack.saved_words);
   call_with_marked_registers((void *)midden_stack_switch_begin, (uintptr_t)stack, 0, CALL_MARK);
   unsigned count_back = count_marks(stack->saved_words);
+  unsigned count_left = count_marks(self->own_stack.saved_words);
+  stacks_visit_parked(look_for_saved_words, stack);
   midden_stack_switch_end();
   midden_stack_switch_end();
   midden_stack_free(stack);
   assert_int_equal(count, CALLEE_SAVED);
   assert_int_equal(count_back, CALLEE_SAVED);
+  assert_int_equal(count_left, 0); /* in use again: else they would be roots when a fiber runs next */
+  assert_true(is_visited);
 }
 
 int main(void) {
