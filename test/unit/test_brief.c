@@ -119,6 +119,8 @@ static void what_comes_after_marking_counts(void **state) {
   assert_false(is_brief(&brief, MIB));
   brief_settled(&brief, LIMIT_NS / 4);
   assert_true(is_brief(&brief, MIB));
+  brief_settled(&brief, 100 * LIMIT_NS);
+  assert_int_equal(brief_most_bytes(&brief, MARKERS), 0);
 }
 
 static void longer_delays_allow_longer_stops(void **state) {
@@ -163,6 +165,14 @@ static void delays_are_forgotten(void **state) {
   assert_true(stops > 10);
 }
 
+static void so_are_rests(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 8.0);
+  for (int i = 0; i < 10; i++) brief_delayed(&brief, 100 * LIMIT_NS, 100 * LIMIT_NS);
+  for (int i = 0; i < 52; i++) stop_for_all(&brief, MIB, 8.0); /* a thirtieth is left of either */
+  assert_false(is_brief(&brief, MIB));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_marking_took_decides),
@@ -176,6 +186,7 @@ int main(void) {
       cmocka_unit_test(longer_delays_allow_longer_stops),
       cmocka_unit_test(who_rests_is_as_good_as_stopped),
       cmocka_unit_test(delays_are_forgotten),
+      cmocka_unit_test(so_are_rests),
   };
   return test_run_group(tests);
 }

@@ -110,6 +110,21 @@ static void one_that_pays_ends_that(void **state) {
   assert_true(generation_wants_minor(&generation));
 }
 
+/* What lives is marked in a stop now and then, of which nothing can be learnt. */
+static void other_cycles_do_not_count(void **state) {
+  (void)state;
+  struct generation generation = {.choice = MIDDEN_GENERATIONS_AUTO};
+  generation_ended(&generation, false, 200 * MIB, 90 * MIB, 200 * MIB);
+  assert_false(generation_wants_minor(&generation)); /* nor is it known what a full one costs */
+  generation_charge(&generation, 100);
+  assert_true(generation_wants_minor(&generation));
+  generation_forget(&generation);
+  generation_charge(&generation, 1);
+  end_and_charge(&generation, false, 100);
+  end_and_charge(&generation, true, 30);
+  assert_true(generation_wants_minor(&generation));
+}
+
 /* Of a program that grew while a full cycle marked it, and whose heap is garbage then: what that one cost, and freed, is no
  * measure. */
 static void a_full_cycle_that_freed_little_tells_little(void **state) {
@@ -171,6 +186,7 @@ int main(void) {
       cmocka_unit_test(survivors_take_half_of_the_room_at_most),
       cmocka_unit_test(they_are_barred_where_they_do_not_pay),
       cmocka_unit_test(one_that_pays_ends_that),
+      cmocka_unit_test(other_cycles_do_not_count),
       cmocka_unit_test(a_full_cycle_that_freed_little_tells_little),
       cmocka_unit_test(minor_cycles_come_to_an_end),
       cmocka_unit_test(a_goal_that_changes_changes_the_room),

@@ -51,8 +51,10 @@ static void charges_ahead_of_the_clock_are_kept(void **state) {
   assert_false(limiter_allows(&limiter, LIMITER_CAPACITY_NS / 2));
   assert_false(limiter_allows(&limiter, 2 * LIMITER_CAPACITY_NS));
   assert_int_equal(limiter.level_ns, 2 * LIMITER_CAPACITY_NS);
+  assert_false(limiter_allows(&limiter, 2 * LIMITER_CAPACITY_NS + 1)); /* what follows is the program's */
+  assert_int_equal(limiter.level_ns, 2 * LIMITER_CAPACITY_NS - 1);
   assert_false(limiter_allows(&limiter, 0)); /* a clock that stands, or runs backwards */
-  assert_int_equal(limiter.level_ns, 2 * LIMITER_CAPACITY_NS);
+  assert_int_equal(limiter.level_ns, 2 * LIMITER_CAPACITY_NS - 1);
 }
 
 /* ---- a simulated program ---- */

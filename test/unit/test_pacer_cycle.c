@@ -181,6 +181,8 @@ static void a_goal_that_was_passed_moves(void **state) {
   require_about(ratio_at(&cycle, 290, 70), 80.0 / 10);
   pacer_cycle_begin(&cycle, 280 * MIB, 200 * MIB); /* too late from the start */
   require_about(pacer_cycle_assist_ratio(&cycle), 280.0 / 20);
+  pacer_cycle_begin(&cycle, 210 * MIB, 200 * MIB); /* by little */
+  require_about(pacer_cycle_assist_ratio(&cycle), 14);
   assert_true(ratio_at(&cycle, 1, 0) <= PACER_ASSIST_RATIO_MAX); /* nonsense */
   pacer_cycle_begin(&cycle, 280 * MIB, 280 * MIB + 1);
   require_about(pacer_cycle_assist_ratio(&cycle), PACER_ASSIST_RATIO_MAX);
@@ -279,6 +281,8 @@ static void adjust_often(struct pacer_share *share, double mutator_cpus, double 
 static void threads_that_fill_the_processors_mark(void **state) {
   (void)state;
   struct pacer_share share = busy_share(4, 4);
+  adjust_often(&share, 3.9, 0.6); /* not for as little as this */
+  assert_true(cpus_of(&share) == 1);
   adjust_often(&share, 3.9, 1.5);
   assert_true(cpus_of(&share) == 1.0 / 16);
   adjust_often(&share, 3.9, 0.6); /* as they go on */
