@@ -68,11 +68,37 @@ static void the_argument_of_a_cleanup_is_kept(void **state) {
   assert_true(is_kept(value));
 }
 
+/* ---- a value that a thread was given ---- */
+
+/* From here on this thread alone has it, whose stack was scanned: with the key its ephemerons lose their values. */
+NOINLINE_TEST static void get_and_free(void) {
+  REQUIRE(test_hide(midden_ephemeron_value(pair)) == value, "another value");
+  void *freed = holder[0];
+  midden_store(&holder[0], NULL);
+  midden_free(freed);
+}
+
+static void one_whose_key_is_freed_is_kept(void **state) {
+  (void)state;
+  make_pair();
+  test_scrub_stack();
+  cycle_begin(&cycle.read);
+  await_own_scan();
+  get_and_free();
+  test_scrub_stack();
+  cycle_go_on(&cycle.read);
+  cycle_end();
+  assert_null(midden_ephemeron_value(pair));
+  assert_true(is_kept(value));
+  assert_true(is_dropped_gone());
+}
+
 int main(void) {
   cycle_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_value_of_an_ephemeron_is_kept),
       cmocka_unit_test(the_argument_of_a_cleanup_is_kept),
+      cmocka_unit_test(one_whose_key_is_freed_is_kept),
   };
   return test_run_group(tests);
 }
