@@ -295,6 +295,9 @@ target_link_options(test_unit_dirty_stacks PRIVATE "LINKER:--wrap=mark_range")
 target_link_options(test_unit_barrier_roots PRIVATE "LINKER:--wrap=mark_range")
 target_link_options(test_unit_barrier_resumer PRIVATE "LINKER:--wrap=os_context_arrive")
 
+# Where test_calls.c comes in between, and what it looks at.
+target_link_options(test_unit_calls PRIVATE "LINKER:--wrap=lock_pass,--wrap=midden_barrier_record")
+
 # Where test_barrier_cleanups.c has it wait besides.
 target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drain_alone")
 
