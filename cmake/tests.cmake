@@ -262,8 +262,8 @@ target_link_options(test_unit_handshake PRIVATE "LINKER:--wrap=os_order_threads"
 # Where test_ahead.c has the background thread wait.
 target_link_options(test_unit_ahead PRIVATE "LINKER:--wrap=os_populate")
 
-# What test_world.c does behind the release of the collector's lock.
-target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release")
+# What test_world.c does behind the release of the collector's lock, and where a thread goes on after a stop.
+target_link_options(test_unit_world PRIVATE "LINKER:--wrap=collector_release,--wrap=world_wait_resumed")
 
 # What test_disabled.c counts.
 target_link_options(test_unit_disabled PRIVATE "LINKER:--wrap=driver_request")

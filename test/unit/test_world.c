@@ -8,7 +8,10 @@
  * the signal to stop, which is handled before the sending returns.
  *
  * Nor is it stopped where it has just returned to, if it lost its processor there for a moment; which a second test looks for by
- * many tries.  But a thread that stays there for good is stopped. */
+ * many tries.  But a thread that stays there for good is stopped.
+ *
+ * And one that was safe, and goes on just as a stop begins, is held up: another step of this file lies between its look at the epoch and
+ * what it does next. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -158,6 +161,46 @@ static void stop_waits_for_what_follows(void **state) {
   fail_msg("%zu of %zu stops were between", (size_t)stops_between, (size_t)stops);
 }
 
+/* ---- a stop that begins as a thread goes on ---- */
+
+static struct mutator *going_on; /* atomic; the thread that has seen that nothing is stopped */
+static bool is_stopped, has_gone_on, was_running;
+
+void __real_world_wait_resumed(void);
+void __wrap_world_wait_resumed(void);
+
+void __wrap_world_wait_resumed(void) {
+  __real_world_wait_resumed();
+  if (atomic_load_acquire(&going_on) != mutator_self()) return;
+  atomic_store_release(&going_on, (struct mutator *)NULL);
+  while (!atomic_load_acquire(&is_stopped)) atomic_pause();
+}
+
+static void *stop_for_a_while(void *mutator) {
+  while (atomic_load_acquire(&going_on) != NULL) atomic_pause();
+  midden_world_stop(); /* it is safe still */
+  atomic_store_release(&is_stopped, true);
+  test_sleep_ms(50);
+  was_running =
+      atomic_load_acquire(&((struct mutator *)mutator)->state) == MUTATOR_RUNNING || atomic_load_acquire(&has_gone_on);
+  midden_world_resume();
+  return mutator;
+}
+
+static void who_goes_on_looks_once_more(void **state) {
+  (void)state;
+  pthread_t stopper;
+  struct mutator *self = mutator_self();
+  midden_blocking_enter();
+  atomic_store_release(&going_on, self);
+  REQUIRE(pthread_create(&stopper, NULL, stop_for_a_while, self) == 0, "no thread");
+  midden_blocking_leave();
+  atomic_store_release(&has_gone_on, true);
+  pthread_join(stopper, NULL);
+  assert_true(is_stopped);
+  assert_false(was_running);
+}
+
 /* ---- a stop that is under way ---- */
 
 static void *stop_and_resume(void *unused) {
@@ -182,8 +225,8 @@ static void base_is_told_by_who_stops(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(stop_waits_for_return),
-                                     cmocka_unit_test(stop_waits_for_what_follows),
-                                     cmocka_unit_test(base_is_told_by_who_stops)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(stop_waits_for_return), cmocka_unit_test(stop_waits_for_what_follows),
+      cmocka_unit_test(who_goes_on_looks_once_more), cmocka_unit_test(base_is_told_by_who_stops)};
   return test_run_group(tests);
 }
