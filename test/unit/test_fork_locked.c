@@ -88,6 +88,58 @@ static void so_they_do_beside_a_cycle(void **state) {
   assert_non_null(first);
 }
 
+/* ---- other threads' caches ---- */
+
+enum { OBJECT_BYTES = 100, OBJECTS = 10000, CHILD_COLLECTIONS = 3 };
+
+static bool may_end; /* atomic */
+
+static void *allocate_and_wait(void *unused) {
+  for (int i = 0; i < OBJECTS; i++) REQUIRE(midden_alloc(OBJECT_BYTES) != NULL, "out of memory");
+  midden_blocking_enter();
+  atomic_add_acq_rel(&started, 1U);
+  while (!atomic_load_acquire(&may_end)) usleep(1000);
+  midden_blocking_leave();
+  return unused;
+}
+
+static void *collect_some(void *unused) {
+  for (int i = 0; i < CHILD_COLLECTIONS; i++) midden_collect();
+  atomic_store_release(&may_end, true);
+  return unused;
+}
+
+/* What a thread had that is not in the child counts on there, and its spans are swept; and who forked has a number that others know. */
+static void be_child(const struct midden_stats *before, const struct node *kept) {
+  struct midden_stats now = test_stats();
+  REQUIRE(now.allocated >= before->allocated && now.objects_allocated >= before->objects_allocated,
+          "allocations are forgotten");
+  for (int i = 0; i < CHILD_COLLECTIONS; i++) midden_collect();
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, collect_some, NULL) == 0, "pthread_create");
+  while (!atomic_load_acquire(&may_end)) continue;
+  pthread_join(thread, NULL);
+  REQUIRE(midden_owns(kept), "what the forking thread holds is gone");
+  midden_verify();
+  _exit(0);
+}
+
+static void what_others_had_is_taken_over(void **state) {
+  (void)state;
+  pthread_t thread;
+  int status;
+  struct node *volatile kept = midden_alloc(OBJECT_BYTES);
+  start_thread(&thread, allocate_and_wait);
+  struct midden_stats before = test_stats();
+  pid_t child = fork();
+  REQUIRE(child >= 0, "fork");
+  if (child == 0) be_child(&before, kept);
+  while (waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR, "waitpid");
+  atomic_store_release(&may_end, true);
+  pthread_join(thread, NULL);
+  assert_int_equal(status, 0);
+}
+
 int main(void) {
   struct midden_options options = {
       .size = sizeof(options), .mode = MIDDEN_MODE_DIRTY, .idle_collect_ms = -1, .brief_stop_us = -1};
@@ -96,6 +148,7 @@ int main(void) {
   start_thread(&thread, watch);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(parent_and_child_collect),
+      cmocka_unit_test(what_others_had_is_taken_over),
       cmocka_unit_test(so_they_do_beside_a_cycle),
   };
   return test_run_group(tests);
