@@ -23,12 +23,14 @@ enum { ALTERNATE_BYTES = 1 << 20, LOWERED_BYTES = 4 << 20 };
 
 static struct midden_weak *on_own, *on_alternate; /* roots */
 static void (*to_do)(void);                       /* by the handler */
+static void *first; /* a root; the first object has an address that the library itself loads */
 
 /* ---- on two stacks ---- */
 
 NOINLINE_TEST static void hold_and_call(struct midden_weak **weak, void (*next)(void)) {
   void *volatile object = midden_alloc(64);
   *weak = midden_weak_new(object);
+  midden_alloc(64); /* or the next such object would be where this one ends, which refers to it too */
   test_scrub_stack();
   next();
   REQUIRE(object != NULL && *weak != NULL, "out of memory");
@@ -175,6 +177,7 @@ static int run(void *mode) {
                                    .background = -1,
                                    .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
+  first = midden_alloc(64);
   lower_limit();
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
   sigaction(SIGUSR1, &action, NULL);
