@@ -275,7 +275,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 foreach(name assist_pace barrier_attach barrier_batch barrier_cleanups barrier_given_up barrier_last_look barrier_locals
              barrier_overflow barrier_realloc barrier_resumer barrier_roots barrier_settling barrier_values
              barrier_weak_read deferred dirty_beside dirty_black dirty_borders dirty_calls dirty_growth dirty_guarded
-             dirty_left dirty_lost dirty_old dirty_specials dirty_stacks dirty_young fiber_account)
+             dirty_left dirty_lost dirty_old dirty_specials dirty_stacks dirty_young fiber_account fork_blocking)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
