@@ -69,6 +69,20 @@ static void they_are_as_flags(void **state) {
   }
 }
 
+static void one_that_is_cut_in_two_finds_room(void **state) {
+  (void)state;
+  struct ranges full = {0};
+  uintptr_t end = 0;
+  do {
+    REQUIRE(ranges_add(&full, (struct os_range){end + 10, end + 20}) == 0, "no memory");
+    end += 20;
+  } while (full.count < full.capacity);
+  size_t before = full.count;
+  assert_int_equal(ranges_remove(&full, (struct os_range){14, 16}), 0);
+  assert_int_equal(full.count, before + 1);
+  assert_true(full.count <= full.capacity);
+}
+
 /* As a cycle beside the program does: the next piece is found anew each time.  To go through all of them each time took ten
  * seconds and more. */
 static void the_next_of_many_is_found_soon(void **state) {
@@ -89,6 +103,7 @@ int main(void) {
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   rng = test_start("test_ranges");
   const struct CMUnitTest tests[] = {cmocka_unit_test(they_are_as_flags),
+                                     cmocka_unit_test(one_that_is_cut_in_two_finds_room),
                                      cmocka_unit_test(the_next_of_many_is_found_soon)};
   return test_run_group(tests);
 }
