@@ -249,6 +249,33 @@ static void what_a_suspended_fiber_held_is_kept(void **state) {
   keeps(make_fiber, load_and_free_fiber);
 }
 
+/* ---- kinds ---- */
+
+static void trace_nothing(void *object, size_t size, struct midden_tracer *tracer, void *argument) {
+  (void)object, (void)size, (void)tracer, (void)argument;
+}
+
+NOINLINE_TEST static void make_kind(void) {
+  void *argument = new_object();
+  struct midden_kind_options options = {.size = sizeof options, .trace = trace_nothing, .argument = argument};
+  got = test_hide(argument);
+  REQUIRE(midden_kind_new(&options) >= 0, "midden_kind_new");
+}
+
+/* Where static data is none, the library's own is none either. */
+static void the_argument_of_a_kind_is_kept(void **state) {
+  (void)state;
+  make_kind();
+  midden_root_add(&watched, &watched + 1);
+  midden_root_add(&dropped, &dropped + 1);
+  midden_root_modules(false);
+  test_collect_clean();
+  midden_root_modules(true);
+  midden_root_clear();
+  assert_true(is_kept(got));
+  assert_true(is_dropped_gone());
+}
+
 int main(void) {
   cycle_init();
   cycle.scanned.patience_ms = 300; /* where the cycle is waited for, it goes on */
@@ -261,6 +288,7 @@ int main(void) {
       cmocka_unit_test(what_a_root_callback_reported_is_kept),
       cmocka_unit_test(what_a_parked_stack_held_is_kept),
       cmocka_unit_test(what_a_suspended_fiber_held_is_kept),
+      cmocka_unit_test(the_argument_of_a_kind_is_kept),
   };
   return test_run_group(tests);
 }
