@@ -60,7 +60,6 @@ void slots_destroy(struct span *span) {
   count_span(span, false);
   mark_bits_clear(&heap_arena, 0, span->start, bits_bytes(span));
   mark_bits_clear(&heap_arena, 1, span->start, bits_bytes(span));
-  span->needs_zero = true;
   memcheck_hide(span->start, span_bytes(span));
 }
 
