@@ -128,7 +128,7 @@ size_t central_claim_many(struct span **spans, size_t count) {
 
 /* Lists a span that was just swept, or is fresh. */
 static void list_swept_locked(struct central *central, struct span *span) {
-  bool full = span->size_class == 0 || span->live_count == span->slot_count;
+  bool full = span->live_count == span->slot_count;
   struct list *lists = full ? central->full : central->partial;
   list_push_front(&lists[central_swept_side()], &span->link);
   finish_sweep(span);
