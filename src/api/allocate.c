@@ -53,22 +53,26 @@ static void *fail(size_t bytes) {
   return handler == NULL ? NULL : handler(bytes);
 }
 
-/* How often an allocation has found none; the pages that were in use when it was done with looking for some; and whether there was a
- * collection: without memory there may be none. */
+/* How often an allocation has found none; the pages that were in use when it was done with looking for some, and how many collections
+ * there had been; whether one was its own doing: without memory there may be none; and whether it has waited for the end of another's. */
 struct shortage {
   unsigned count;
   size_t in_use_bytes;
+  uint64_t collections;
   bool has_collected;
+  bool has_awaited;
 };
 
-enum { LAST_RESORTS = 3, SHORTAGES_MOST = 64, STACKS_AT_ONCE = 16 };
+/* Others rest for the first few, in which a thread that is alone finds what there is. */
+enum { LAST_RESORTS = 3, STARVING_MOST = 8, SHORTAGES_MOST = 64, STACKS_AT_ONCE = 16 };
 
-static size_t in_use_bytes(struct mutator *self) {
+static void note(struct mutator *self, struct shortage *shortage) {
   struct pageheap_stats pages;
   mutator_enter(self);
   pageheap_read_stats(&heap_pages, &pages);
+  shortage->in_use_bytes = pages.in_use_bytes;
+  shortage->collections = collector_count();
   mutator_leave(self);
-  return pages.in_use_bytes;
 }
 
 /* What the heap may hold at most. */
@@ -76,11 +80,18 @@ static size_t capacity_bytes(void) {
   return min_size(heap_arena.end - heap_arena.start, atomic_load_relaxed(&heap_arena.limit_bytes));
 }
 
-/* Whether other threads may have taken what the last collection has freed: pages, or as much as `bytes` of objects.  Not where
- * there is no room for so much beside what it has marked. */
+/* Whether there may have been room, for a moment: other threads have taken pages, or as much as `bytes` of objects since the last
+ * full cycle began (one that runs beside the program frees nothing of what is allocated meanwhile); or what another cycle has
+ * freed came too late.  Not where there is no room for so much beside what lived when that one began. */
 static bool was_taken(struct mutator *self, size_t bytes, const struct shortage *shortage) {
-  if (!shortage->has_collected || add_saturating(collector_marked_bytes(), bytes) > capacity_bytes()) return false;
-  return in_use_bytes(self) > shortage->in_use_bytes || collector_new_bytes() > bytes;
+  struct shortage now;
+  note(self, &now);
+  mutator_enter(self);
+  bool has_room = add_saturating(collector_lived_bytes(), bytes) <= capacity_bytes();
+  bool is_news = now.collections != shortage->collections || sweep_left_pages() != 0 ||
+                 now.in_use_bytes > shortage->in_use_bytes || collector_new_bytes() > bytes;
+  mutator_leave(self);
+  return shortage->has_collected && has_room && is_news;
 }
 
 /* Stacks of fibers that have ended wait to be used again.  Not those that others put back meanwhile. */
@@ -97,18 +108,39 @@ static void give_idle_stacks_back(struct mutator *self) {
   }
 }
 
-/* What can be tried, in this order, when there is no memory; false when nothing is left to try.  What is freed may be gone before this
- * thread has its turn: as long as that may be so it tries again. */
-static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
-  unsigned count = shortage->count++;
-  if (count >= LAST_RESORTS && (count >= SHORTAGES_MOST || !was_taken(self, bytes, shortage))) return false;
-  uint64_t collections = collector_count();
+static void collect(struct mutator *self, unsigned count, enum collector_reason reason) {
+  self->is_starving = count < STARVING_MOST;
+  collector_collect(reason, NULL, NULL);
+  self->is_starving = false;
+}
+
+static bool await_end(struct mutator *self, unsigned count) {
+  self->is_starving = count < STARVING_MOST;
+  bool has_waited = collector_await_end(self);
+  self->is_starving = false;
+  return has_waited;
+}
+
+/* What can be tried, in this order, when there is no memory. */
+static void resort_to(struct mutator *self, unsigned count) {
   /* The second of two collections: what finalizers kept may be free now. */
-  if (count != 1) collector_collect(count == 2 ? COLLECT_FORCED : COLLECT_OUT_OF_MEMORY, NULL, NULL);
+  if (count != 1) collect(self, count, count == 2 ? COLLECT_FORCED : COLLECT_OUT_OF_MEMORY);
   if (count != 0) sweep_finish(self);
   if (count != 0) give_idle_stacks_back(self);
-  shortage->in_use_bytes = in_use_bytes(self);
-  shortage->has_collected = collector_count() != collections;
+}
+
+/* False when nothing is left to try.  What is freed may be gone before this thread has its turn: as long as that may be so it tries
+ * again; also when a cycle ends that others have asked for, or it would have its turn when they have taken everything, each time. */
+static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
+  shortage->has_awaited = !shortage->has_awaited && await_end(self, shortage->count);
+  if (!shortage->has_awaited) {
+    unsigned count = shortage->count++;
+    if (count >= LAST_RESORTS && (count >= SHORTAGES_MOST || !was_taken(self, bytes, shortage))) return false;
+    uint64_t collections = collector_count();
+    resort_to(self, count);
+    shortage->has_collected = collector_count() != collections;
+  }
+  note(self, shortage);
   return true;
 }
 

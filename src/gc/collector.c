@@ -333,10 +333,15 @@ uint64_t collector_count(void) { return atomic_load_relaxed(&collector.totals.co
 
 size_t collector_marked_bytes(void) { return atomic_load_relaxed(&collector.totals.marked_bytes); }
 
+size_t collector_lived_bytes(void) { return atomic_load_relaxed(&collector.totals.lived_bytes); }
+
 size_t collector_new_bytes(void) {
-  size_t live_bytes = atomic_load_relaxed(&account_live_bytes),
-         left_bytes = atomic_load_relaxed(&collector.totals.left_bytes);
-  return live_bytes > left_bytes ? live_bytes - left_bytes : 0;
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes), lived_bytes = collector_lived_bytes();
+  return live_bytes > lived_bytes ? live_bytes - lived_bytes : 0;
+}
+
+bool collector_await_end(struct mutator *self) {
+  return self->critical == 0 && !collector_is_mine(self) && driver_await_end(self);
 }
 
 uint64_t collector_worked_until_ns(uint64_t now_ns) {

@@ -102,7 +102,7 @@ struct collector_totals {
   uint64_t by_reason[COLLECT_REASONS];
   uint64_t pauses[COLLECTOR_PAUSE_BUCKETS];
   size_t marked_bytes, marked_objects, goal_bytes;
-  size_t left_bytes; /* what counted as live when the last cycle was over: marked, or new in the cycle */
+  size_t lived_bytes; /* of what the last full cycle has marked: what cannot have been allocated after it began */
   uint64_t minor_collections;
   uint64_t limit_yields;   /* collections that the limiter put off */
   uint64_t limit_level_ns; /* what is in its bucket */
@@ -158,10 +158,17 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
  * driver_has_served tells whether it is over. */
 bool collector_collect_idle(uint32_t *request);
 
-/* How many cycles there were, what the last has marked, and what has been allocated since it was over; any thread. */
+/* How many cycles there were, and what the last has marked; any thread. */
 uint64_t collector_count(void);
 size_t collector_marked_bytes(void);
+
+/* What lived when the last full cycle began, as far as that tells, and what has been allocated since it began; they fit each other in a
+ * critical section. */
+size_t collector_lived_bytes(void);
 size_t collector_new_bytes(void);
+
+/* Where a cycle is under way in the driver: waits until it is over, and gives true.  Outside critical sections. */
+bool collector_await_end(struct mutator *self);
 
 /* When the last cycle ended; now, if there is one under way.  0: there was none. */
 uint64_t collector_worked_until_ns(uint64_t now_ns);

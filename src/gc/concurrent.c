@@ -320,7 +320,9 @@ void concurrent_blacken_stw(struct cycle *cycle) {
     add_up(mutator->tracer);
   }
   cycle->report.live_before_ns = cycle_now_ns();
-  concurrent.live_bytes_begun = cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
+  size_t live_bytes = atomic_load_relaxed(&account_live_bytes);
+  cycle->young_bytes = live_bytes - concurrent.live_bytes_begun; /* account_period */
+  concurrent.live_bytes_begun = cycle->report.live_before_bytes = live_bytes;
   account_begin_period();
 }
 

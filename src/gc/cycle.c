@@ -205,7 +205,9 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   cycle_expect_stops();
   report->goal_bytes = goal_after(report, new_bytes);
   size_t now_bytes = report->marked_bytes + new_bytes;
-  atomic_store_relaxed(&collector.totals.left_bytes, now_bytes);
+  if (!report->minor)
+    atomic_store_relaxed(&collector.totals.lived_bytes,
+                         report->marked_bytes - min_size(cycle->young_bytes, report->marked_bytes));
   if (cycle->concurrent) {
     generation_ended(&collector.generation, report->minor, report->live_before_bytes, report->marked_bytes,
                      report->goal_bytes);

@@ -49,6 +49,7 @@ struct cycle {
   bool was_handed_over; /* a thread of the program has ended it, and told of finalizers */
   bool has_memory_to_release;
   unsigned markers;
+  size_t young_bytes;    /* allocated white while it marked */
   uint64_t taken_cpu_ns; /* processor time of threads of the program that ended it */
   struct collector_report report;
 };

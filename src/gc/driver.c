@@ -8,6 +8,7 @@
 #include "gc/cycle.h"
 #include "gc/handover.h"
 #include "gc/idle.h"
+#include "gc/slowing.h"
 #include "mutator/world.h"
 #include "os/os.h"
 
@@ -151,6 +152,21 @@ static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
   mutator_end_wait(self, &before);
 }
 
+/* It is told of finalizers, and may run them: it cannot wait for itself. */
+static bool is_driver(const struct mutator *self) { return atomic_load_relaxed(&driver.thread) == self->thread_id; }
+
+/* Nothing of the program's runs in between that may leave it for good. */
+static void await(struct wait *wait) {
+  uint32_t starving = wait->self->is_starving;
+  atomic_add_relaxed(&driver.waiting, 1u);
+  atomic_add_relaxed(&slowing_starving, starving);
+  assist_wake_worker();
+  os_call_with_registers(wait_with_registers, wait);
+  atomic_sub_relaxed(&slowing_starving, starving);
+  atomic_sub_relaxed(&driver.waiting, 1u);
+  if (wait->is_to_tell) collector_notify_finalizers();
+}
+
 bool driver_request(struct mutator *self, enum collector_reason reason) {
   if (!is_there()) return false;
   if (reason == COLLECT_HEAP) {
@@ -159,15 +175,19 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
     if (UNLIKELY(is_overdue())) os_call_with_registers(wait_for_begin, self);
     return true;
   }
-  /* It is told of finalizers, and may run them: it cannot wait for itself. */
-  if (atomic_load_relaxed(&driver.thread) == self->thread_id) return false;
+  if (is_driver(self)) return false;
   struct wait wait = {.self = self, .reason = reason};
-  atomic_add_relaxed(&driver.waiting, 1u);
-  assist_wake_worker();
-  os_call_with_registers(wait_with_registers, &wait);
-  atomic_sub_relaxed(&driver.waiting, 1u);
-  if (wait.is_to_tell) collector_notify_finalizers();
+  await(&wait);
   return is_served(wait.number);
+}
+
+/* The cycle may be over by now, and another one have begun: what is read of the two fits the first. */
+bool driver_await_end(struct mutator *self) {
+  uint32_t served = atomic_load_acquire(&driver.served);
+  if (!atomic_load_relaxed(&driver.is_serving) || is_driver(self)) return false;
+  struct wait wait = {.self = self, .is_posted = true, .number = served + 1};
+  await(&wait);
+  return true;
 }
 
 bool driver_ask_idle(uint32_t *request) {

@@ -21,6 +21,9 @@
  * meanwhile.  False where there is no driver, or it leaves without having served the request.  Outside critical sections. */
 bool driver_request(struct mutator *self, enum collector_reason reason);
 
+/* Where a cycle is under way: waits until it is over, SAFE meanwhile, and gives true.  Outside critical sections. */
+bool driver_await_end(struct mutator *self);
+
 /* Asks for an idle cycle and does not wait: nobody is in a hurry for it.  False where there is no driver.  When the driver
  * has served the request it says so (idle_cycle_ended). */
 bool driver_ask_idle(uint32_t *request);

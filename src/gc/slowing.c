@@ -12,6 +12,7 @@ enum { GROWTH_DIVISOR = 16, RUNAWAY_DIVISOR = 8 };
 enum { REST_NS = 400 * 1000, REST_BYTES = 32 << 10 /* of a large object are worth a rest each */ };
 
 size_t slowing_beyond_bytes = SIZE_MAX;
+uint32_t slowing_starving;
 
 static NOT_A_ROOT struct {
   uint32_t stops; /* how often slowing was stopped: who rests waits for another */
@@ -89,4 +90,7 @@ void slowing_begin(void) {
   slowing_stem_growth();
 }
 
-void slowing_forked(void) { atomic_store_relaxed(&slowing_beyond_bytes, SIZE_MAX); }
+void slowing_forked(void) {
+  atomic_store_relaxed(&slowing_beyond_bytes, SIZE_MAX);
+  atomic_store_relaxed(&slowing_starving, 0u);
+}

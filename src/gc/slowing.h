@@ -3,7 +3,11 @@
  * where there is nothing that threads could assist with, as in a long list, nothing else keeps the heap near its goal.
  *
  * The driver says beyond which size of the heap; threads see for themselves that it is beyond, since where they fill the
- * processors the driver has none to notice it on. */
+ * processors the driver has none to notice it on.
+ *
+ * They rest too while others wait for a cycle since they have found no memory (is_starving).  What threads allocate meanwhile would
+ * outlive that cycle; and those that do not wait would have taken what it frees before the first of the others has woken up, time and
+ * again. */
 #ifndef MIDDEN_GC_SLOWING_H
 #define MIDDEN_GC_SLOWING_H
 
@@ -18,8 +22,12 @@
 /* Threads are slowed while more bytes than this live; SIZE_MAX: never.  Atomic; written by the driver. */
 extern size_t slowing_beyond_bytes;
 
+/* So many threads wait for memory; atomic. */
+extern uint32_t slowing_starving;
+
 static inline bool slowing_is_due(void) {
-  return atomic_load_relaxed(&account_live_bytes) > atomic_load_relaxed(&slowing_beyond_bytes);
+  return atomic_load_relaxed(&account_live_bytes) > atomic_load_relaxed(&slowing_beyond_bytes) ||
+         UNLIKELY(atomic_load_relaxed(&slowing_starving) != 0);
 }
 
 /* A thread is about to allocate `bytes`: rests for less than a millisecond or, for a large object, again and again as long as that is

@@ -60,6 +60,7 @@ struct mutator {
   bool is_blocked;          /* inside midden_blocking_enter; its own thread */
   bool is_own;              /* a thread of the library's own, which the program does not see; constant */
   bool is_ending;           /* its destructors of thread-specific values run; its own thread */
+  bool is_starving;         /* where it waits for a cycle it is for want of memory; its own thread */
   bool is_base_told;        /* the root callback says where its stack ends; while the world is stopped */
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t return_frame;   /* of the last midden_locked_call; its own thread and signal handler */

@@ -1,6 +1,9 @@
-/* Many threads in a heap that may not grow, of which most is garbage: no small allocation fails.  What a collection had freed was
- * gone before the thread that had waited for it had its turn, and after two collections it was told that there was no memory.  (A
- * large object may find no place between those that live; and of those, one for each thread may be kept by a stale word.)
+/* Many threads in a heap that may not grow, of which most is garbage: no small allocation fails, nor does a large one where all are
+ * of one size.  What a collection had freed was gone before the thread that had waited for it had its turn, and after two collections
+ * it was told that there was no memory.  Where cycles run beside the program it was told so when a cycle of another thread's had just
+ * ended, which frees nothing that was allocated in it; or after 64 of them, since the threads that had got something were the first
+ * to ask for the next, and the first to wake up after it.  (A large object of any size may find no place between those that live; and of
+ * those, one for each thread may be kept by a stale word.)
  *
  * Each mode is a child of its own. */
 #include <setjmp.h>
@@ -23,6 +26,10 @@ enum {
   LARGE_BYTES = 512 << 10,
   LARGE_ONE_IN = 500,
   STEPS = 200000,
+  ALIKE_THREADS = 16,
+  ALIKE_BYTES = 100000,
+  ALIKE_KEPT = 3, /* by each thread; stale words keep as many again */
+  ALIKE_STEPS = 48000,
   CHILD_SECONDS = 200
 };
 
@@ -41,22 +48,43 @@ static void *work(void *argument) {
   return NULL;
 }
 
-static int run_threads(void *mode) {
-  struct midden_options options = {
-      .size = sizeof options, .mode = *(enum midden_mode *)mode, .max_heap_bytes = 64 * MIB};
+static void *kept[ALIKE_THREADS][ALIKE_KEPT]; /* static data: a root */
+
+static void *work_alike(void *argument) {
+  for (size_t i = 0; (ptrdiff_t)__atomic_fetch_sub(&steps_left, 1, __ATOMIC_RELAXED) > 0; i++) {
+    void *object = midden_alloc(ALIKE_BYTES);
+    if (object == NULL) __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+    midden_store(&kept[(uintptr_t)argument][i % ALIKE_KEPT], object);
+  }
+  return NULL;
+}
+
+static void run_threads(enum midden_mode mode, size_t heap_bytes, size_t steps, void *(*function)(void *),
+                        size_t count) {
+  struct midden_options options = {.size = sizeof options, .mode = mode, .max_heap_bytes = heap_bytes};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   pthread_t threads[THREADS];
-  steps_left = test_steps(STEPS);
-  for (uintptr_t i = 0; i < THREADS; i++)
-    REQUIRE(pthread_create(&threads[i], NULL, work, (void *)i) == 0, "pthread_create");
-  for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
-  REQUIRE(refused == 0, "%zu small objects of %zu were refused", refused, test_steps(STEPS));
+  steps_left = steps;
+  for (uintptr_t i = 0; i < count; i++)
+    REQUIRE(pthread_create(&threads[i], NULL, function, (void *)i) == 0, "pthread_create");
+  for (size_t i = 0; i < count; i++) pthread_join(threads[i], NULL);
+  REQUIRE(refused == 0, "%zu objects of %zu were refused", refused, steps);
   midden_verify();
+}
+
+static int run_many(void *mode) {
+  run_threads(*(enum midden_mode *)mode, 64 * MIB, test_steps(STEPS), work, THREADS);
+  return 0;
+}
+
+static int run_alike(void *mode) {
+  run_threads(*(enum midden_mode *)mode, 16 * MIB, test_steps(ALIKE_STEPS), work_alike, ALIKE_THREADS);
   return 0;
 }
 
 static void run_mode(enum midden_mode mode) {
-  test_child_succeeds("threads in a small heap", run_threads, &mode, CHILD_SECONDS);
+  test_child_succeeds("threads in a small heap", run_many, &mode, CHILD_SECONDS);
+  test_child_succeeds("large objects in a smaller one", run_alike, &mode, CHILD_SECONDS);
 }
 
 static void with_the_world_stopped(void **state) {
