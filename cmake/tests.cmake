@@ -273,9 +273,10 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_attach barrier_batch barrier_cleanups barrier_given_up barrier_last_look barrier_locals
-             barrier_overflow barrier_realloc barrier_resumer barrier_roots barrier_settling barrier_values
-             barrier_weak_read deferred dirty_beside dirty_black dirty_borders dirty_calls dirty_growth dirty_guarded
-             dirty_left dirty_lost dirty_old dirty_specials dirty_stacks dirty_young fiber_account fork_blocking)
+             barrier_overflow barrier_realloc barrier_resumer barrier_roots barrier_settling barrier_shortage
+             barrier_values barrier_weak_read deferred dirty_beside dirty_black dirty_borders dirty_calls dirty_growth
+             dirty_guarded dirty_left dirty_lost dirty_old dirty_specials dirty_stacks dirty_young fiber_account
+             fork_blocking)
   target_link_options(test_unit_${name} PRIVATE "LINKER:--wrap=roots_learn,--wrap=roots_visit_running")
 endforeach()
 
@@ -306,6 +307,9 @@ target_link_options(test_unit_barrier_last_look PRIVATE "LINKER:--wrap=mutator_c
 
 # Where test_barrier_settling.c has it wait besides.
 target_link_options(test_unit_barrier_settling PRIVATE "LINKER:--wrap=settle_dead_running")
+
+# What test_barrier_shortage.c does behind the collection of a thread that wants memory.
+target_link_options(test_unit_barrier_shortage PRIVATE "LINKER:--wrap=sweep_finish")
 
 # What test_barrier_overflow.c has fail.
 target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=fixalloc_alloc")

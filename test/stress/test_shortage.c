@@ -28,8 +28,8 @@ enum {
   STEPS = 200000,
   ALIKE_THREADS = 16,
   ALIKE_BYTES = 100000,
-  ALIKE_KEPT = 3, /* by each thread; stale words keep as many again */
-  ALIKE_STEPS = 48000,
+  ALIKE_KEPT = 3, /* by each thread; stale words keep some more, and the objects before them */
+  ALIKE_STEPS = 80000,
   CHILD_SECONDS = 200
 };
 
@@ -78,7 +78,7 @@ static int run_many(void *mode) {
 }
 
 static int run_alike(void *mode) {
-  run_threads(*(enum midden_mode *)mode, 16 * MIB, test_steps(ALIKE_STEPS), work_alike, ALIKE_THREADS);
+  run_threads(*(enum midden_mode *)mode, 32 * MIB, test_steps(ALIKE_STEPS), work_alike, ALIKE_THREADS);
   return 0;
 }
 
