@@ -152,8 +152,7 @@ static void wait_for_begin(uintptr_t stack_pointer, void *argument) {
   mutator_end_wait(self, &before);
 }
 
-/* It is told of finalizers, and may run them: it cannot wait for itself. */
-static bool is_driver(const struct mutator *self) { return atomic_load_relaxed(&driver.thread) == self->thread_id; }
+bool driver_is(const struct mutator *self) { return atomic_load_relaxed(&driver.thread) == self->thread_id; }
 
 /* Nothing of the program's runs in between that may leave it for good. */
 static void await(struct wait *wait) {
@@ -175,7 +174,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
     if (UNLIKELY(is_overdue())) os_call_with_registers(wait_for_begin, self);
     return true;
   }
-  if (is_driver(self)) return false;
+  if (driver_is(self)) return false;
   struct wait wait = {.self = self, .reason = reason};
   await(&wait);
   return is_served(wait.number);
@@ -184,7 +183,7 @@ bool driver_request(struct mutator *self, enum collector_reason reason) {
 /* The cycle may be over by now, and another one have begun: what is read of the two fits the first. */
 bool driver_await_end(struct mutator *self) {
   uint32_t served = atomic_load_acquire(&driver.served);
-  if (!atomic_load_relaxed(&driver.is_serving) || is_driver(self)) return false;
+  if (!atomic_load_relaxed(&driver.is_serving) || driver_is(self)) return false;
   struct wait wait = {.self = self, .is_posted = true, .number = served + 1};
   await(&wait);
   return true;

@@ -17,6 +17,9 @@
 
 #include "gc/collector.h"
 
+/* Whether a thread is the driver.  That is told of finalizers, and may run them: it cannot wait for itself. */
+bool driver_is(const struct mutator *self);
+
 /* Asks for a cycle; for COLLECT_HEAP returns at once, otherwise when one that began after the call is done, SAFE
  * meanwhile.  False where there is no driver, or it leaves without having served the request.  Outside critical sections. */
 bool driver_request(struct mutator *self, enum collector_reason reason);

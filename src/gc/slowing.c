@@ -4,6 +4,7 @@
 #include "base/bits.h"
 #include "base/wait.h"
 #include "gc/cycle.h"
+#include "gc/driver.h"
 #include "gc/mark.h"
 
 /* Forecasts fail by so much; what is beyond is to be stopped while the heap is drained, too. */
@@ -45,7 +46,7 @@ static void rest_once(struct mutator *self) {
 }
 
 void slowing_rest(struct mutator *self, size_t bytes) {
-  if (collector_is_mine(self) || self->critical != 0) return;
+  if (collector_is_mine(self) || self->critical != 0 || driver_is(self)) return; /* others wait for it */
   for (size_t i = 0; i <= bytes / REST_BYTES && slowing_is_due(); i++) rest_once(self);
 }
 

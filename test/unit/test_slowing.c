@@ -141,6 +141,46 @@ static void who_collects_does_not_rest(void **state) {
   account_live_bytes = 0;
 }
 
+static struct mutator *told;
+static size_t rests_when_told;
+
+static void be_told(void *unused) {
+  (void)unused;
+  told = mutator_self();
+  slowing_starving = 1;
+  size_t before = slowing_rests();
+  slowing_rest(told, 0);
+  rests_when_told = slowing_rests() - before;
+  slowing_starving = 0;
+}
+
+static void finalize(void *object, void *argument) { (void)object, (void)argument; }
+
+NOINLINE_TEST static void drop_some(void) {
+  for (int i = 0; i < 20; i++)
+    midden_finalizer_set(midden_alloc(64), finalize, NULL, MIDDEN_FINALIZE_UNORDERED, NULL, NULL);
+}
+
+/* It may run finalizers, which allocate, before those that starve hear that the cycle is over. */
+static void who_starves_waits_for_no_rest_of_the_drivers(void **state) {
+  (void)state;
+  set_up(GOAL_BYTES, SIZE_MAX);
+  midden_set_finalizer_notify(be_told, NULL);
+  drop_some();
+  test_scrub_stack();
+  midden_collect();
+  midden_set_finalizer_notify(NULL, NULL);
+  assert_non_null(told);
+  assert_ptr_not_equal(told, mutator_self());
+  assert_int_equal(rests_when_told, 0);
+  midden_finalizers_run(SIZE_MAX);
+  slowing_starving = 1;
+  size_t before = slowing_rests();
+  rest(1);
+  slowing_starving = 0;
+  assert_int_equal(slowing_rests() - before, 1);
+}
+
 static int is_slowed(void *unused) {
   (void)unused;
   return is_due_at(SIZE_MAX);
@@ -150,7 +190,9 @@ static void a_forks_child_is_not_slowed(void **state) {
   (void)state;
   set_up(GOAL_BYTES, SIZE_MAX);
   slowing_stem_all();
+  slowing_starving = 1;
   test_child_succeeds("the child", is_slowed, NULL, 20);
+  slowing_starving = 0;
   slowing_stop();
 }
 
@@ -164,6 +206,7 @@ int main(void) {
       cmocka_unit_test(all_are_slowed_until_it_is_over),
       cmocka_unit_test(the_longest_rests_are_one_threads),
       cmocka_unit_test(who_collects_does_not_rest),
+      cmocka_unit_test(who_starves_waits_for_no_rest_of_the_drivers),
       cmocka_unit_test(a_forks_child_is_not_slowed),
   };
   struct midden_options options = {
