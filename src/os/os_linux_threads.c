@@ -243,11 +243,22 @@ static int set_action(int signal, const struct sigaction *action) {
 
 #endif
 
+/* Where a thread is cancelled at once, as in a call that is a cancellation point, the C library's handler does it, which would
+ * leave ours from the middle: the thread would end while it counts as stopped.  That signal is in no set, and has the first
+ * number that the C library keeps for itself. */
+static void add_cancellation(sigset_t *set) {
+  uint64_t first;
+  memcpy(&first, set, sizeof first);
+  first |= UINT64_C(1) << (__SIGRTMIN - 1);
+  memcpy(set, &first, sizeof first);
+}
+
 /* The mask keeps the program's handlers from running in a thread that counts as stopped.  No SA_ONSTACK: the frame must
  * lie in the stack that will be scanned. */
 static int take_signal(int signal) {
   struct sigaction action = {.sa_sigaction = take_suspend_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
   fill_blockable_signals(&action.sa_mask);
+  add_cancellation(&action.sa_mask);
   return set_action(signal, &action);
 }
 
