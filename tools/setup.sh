@@ -35,6 +35,8 @@ time /usr/bin/time"
 fuzz_needs="$build_needs
 clang clang
 libclang-rt-14-dev runtime:libclang_rt.fuzzer-*.a"
+fuzz_wishes="
+libgc1 library:libgc.so.1"
 aarch64_needs="$build_needs
 gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
 libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h
@@ -45,7 +47,7 @@ build) needs=$build_needs wishes="" ;;
 check) needs=$check_needs wishes=$check_wishes ;;
 bench) needs=$build_needs wishes=$bench_wishes ;;
 demo) needs=$demo_needs wishes="" ;;
-fuzz) needs=$fuzz_needs wishes="" ;;
+fuzz) needs=$fuzz_needs wishes=$fuzz_wishes ;;
 aarch64) needs=$aarch64_needs wishes="" ;;
 *)
   echo "usage: setup.sh build|check|bench|demo|fuzz|aarch64" >&2
