@@ -40,6 +40,17 @@ static void what_died_is_found_in_each_generation(void **state) {
   }
 }
 
+static void what_is_given_back_is_counted(void **state) {
+  (void)state;
+  make_garbage();
+  test_collect_clean();
+  struct midden_stats before = test_stats();
+  midden_release_memory();
+  struct midden_stats after = test_stats();
+  assert_true(after.heap_released > before.heap_released);
+  assert_int_equal(after.released_total - before.released_total, after.heap_released - before.heap_released);
+}
+
 static void what_lives_is_left_alone(void **state) {
   (void)state;
   kept = midden_alloc(OBJECTS * sizeof *kept);
@@ -59,6 +70,7 @@ int main(void) {
       .size = sizeof options, .mode = MIDDEN_MODE_STW, .background = -1, .idle_collect_ms = -1, .percent = -1};
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
   const struct CMUnitTest tests[] = {cmocka_unit_test(what_died_is_found_in_each_generation),
+                                     cmocka_unit_test(what_is_given_back_is_counted),
                                      cmocka_unit_test(what_lives_is_left_alone)};
   return test_run_group(tests);
 }
