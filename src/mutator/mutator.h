@@ -73,8 +73,7 @@ struct mutator {
   struct mutator_own_stack own_stack; /* the thread's own stack, while the thread runs on another */
   struct barrier_buffer *records; /* stores not yet looked at (barrier.h); NULL: none yet; its own, or who holds it */
   struct midden_tracer *tracer;   /* the gc layer's: what this thread marks with; NULL where nothing is marked by it */
-  bool
-      has_inner_alternate; /* an alternate signal stack was seen inside the stack in use, as an array; its own thread */
+  bool has_inner_alternate;       /* an alternate signal stack was seen in the stack in use; its own thread */
   struct os_range interrupted; /* the alternate signal stack that the stop signal came on; its handler's, else empty */
   /* Valid while SAFE, and in its own thread when that has said so; see mutator_note_stack. */
   uintptr_t stack_pointer;
