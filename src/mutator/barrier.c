@@ -80,7 +80,7 @@ ALWAYS_INLINE void leave(struct mutator *self) {
   if (UNLIKELY(atomic_load_relaxed(&self->stop_pending))) mutator_leave_slow(self);
 }
 
-/* The store began as nobody's. */
+/* A thread that was never attached has allocated nothing, but may store.  The store began as nobody's. */
 static NOINLINE struct mutator *attach_inside(void) {
   struct mutator *self = mutator_self();
   atomic_store_relaxed(&self->inside_store, 1u);
@@ -88,25 +88,37 @@ static NOINLINE struct mutator *attach_inside(void) {
   return self;
 }
 
-/* A thread that was never attached has allocated nothing, but may store. */
-ALWAYS_INLINE struct mutator *self_here(void) {
-  struct mutator *self = mutator_self_if_attached();
-  return LIKELY(self != NULL) ? self : attach_inside();
+static NOINLINE void tell(struct mutator *self, uintptr_t old, uintptr_t value) {
+  record(self, old, value);
+  leave(self);
 }
 
 void midden_barrier_record(const void *old, const void *value) {
-  struct mutator *self = self_here();
+  struct mutator *self = mutator_self_if_attached();
+  if (UNLIKELY(self == NULL)) self = attach_inside();
   atomic_store_relaxed(&self->inside_store, 1u);
   atomic_signal_barrier();
-  record(self, (uintptr_t)old, (uintptr_t)value);
-  leave(self);
+  tell(self, (uintptr_t)old, (uintptr_t)value);
 }
 
+static NOINLINE void store_attaching(void *slot, const void *value) {
+  attach_inside();
+  midden_barrier_store(slot, value);
+}
+
+/* Most stores fill an object for the first time, by a thread that has been scanned: there is nothing to tell. */
 void midden_barrier_store(void *slot, const void *value) {
   midden_word *word = slot;
-  struct mutator *self = self_here();
+  struct mutator *self = mutator_self_if_attached();
+  if (UNLIKELY(self == NULL)) {
+    store_attaching(slot, value);
+    return;
+  }
   void *old = atomic_load_relaxed(word);
   atomic_store_release(word, (void *)(uintptr_t)value);
-  record(self, (uintptr_t)old, (uintptr_t)value);
-  leave(self);
+  if (LIKELY(old == NULL && cache_is_black(&self->cache))) {
+    leave(self);
+  } else {
+    tell(self, (uintptr_t)old, (uintptr_t)value);
+  }
 }
