@@ -299,15 +299,19 @@ static void scan_driver(struct mutator *self) {
   mutator_leave(self);
 }
 
-void concurrent_scan_threads(struct cycle *cycle) {
+static void begin_mark(struct cycle *cycle, bool with_threads) {
   uint64_t start_ns = close_gate(cycle);
   if (!cycle->young_are_white) atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   scan_driver(cycle->self);
-  handshake_run(cycle->self, answer_scan, NULL);
+  if (with_threads) handshake_run(cycle->self, answer_scan, NULL);
   step(cycle, COLLECTOR_MARK);
 }
+
+void concurrent_scan_threads(struct cycle *cycle) { begin_mark(cycle, true); }
+
+void concurrent_pass_threads(struct cycle *cycle) { begin_mark(cycle, false); }
 
 void concurrent_scan_threads_again(struct cycle *cycle) { handshake_run(cycle->self, answer_scan, NULL); }
 

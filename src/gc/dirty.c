@@ -494,6 +494,17 @@ static void begin_generation(struct cycle *cycle) {
 /* With white young objects: false if there is no memory for what that takes. */
 static bool may_be_checked(void) { return collector_checker == NULL || named_free_begin(); }
 
+/* In a minor cycle the first round is soon enough for the stacks: what they hold now is mostly dead by then, and would grow old. */
+static void begin_threads(struct cycle *cycle) {
+  bool are_scanned = !cycle->report.minor || !cycle->young_are_white;
+  rounds_begin(are_scanned);
+  if (are_scanned) {
+    concurrent_scan_threads(cycle);
+  } else {
+    concurrent_pass_threads(cycle);
+  }
+}
+
 /* What trace functions lead to is found in the stop alone: where there are any, as in Guile, whose own stacks are read by one, what
  * is young is black instead. */
 static void mark_running(struct cycle *cycle) {
@@ -505,8 +516,7 @@ static void mark_running(struct cycle *cycle) {
   begin_generation(cycle);
   rootset_forget_new();
   concurrent_begin(cycle, false);
-  rounds_begin();
-  concurrent_scan_threads(cycle);
+  begin_threads(cycle);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_beside(cycle);
 }

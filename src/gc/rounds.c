@@ -62,9 +62,9 @@ static bool scan_part(size_t part, bool protect, written_visit_fn *scan, void *a
 
 /* ---- rounds ---- */
 
-void rounds_begin(void) {
+void rounds_begin(bool stacks_are_scanned) {
   rounds.is_lost = rounds.left_little = false;
-  rounds.stacks_at_bytes = atomic_load_relaxed(&account_live_bytes);
+  rounds.stacks_at_bytes = stacks_are_scanned ? atomic_load_relaxed(&account_live_bytes) : 0;
 }
 
 /* A part may take many slices. */

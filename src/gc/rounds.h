@@ -10,8 +10,8 @@
 
 #include "gc/cycle.h"
 
-/* A cycle begins: threads scan their stacks next. */
-void rounds_begin(void);
+/* A cycle begins; with `stacks_are_scanned` threads scan their stacks next, else the first round does. */
+void rounds_begin(bool stacks_are_scanned);
 
 /* Until little is left, or not much that does not become less.  Where it is much, the program is slowed down after a round in
  * vain; after some more no round will help. */
