@@ -299,19 +299,15 @@ static void scan_driver(struct mutator *self) {
   mutator_leave(self);
 }
 
-static void begin_mark(struct cycle *cycle, bool with_threads) {
+void concurrent_begin_mark(struct cycle *cycle, bool scans_threads) {
   uint64_t start_ns = close_gate(cycle);
   if (!cycle->young_are_white) atomic_store_relaxed(&cache_black_cycle, concurrent.cycle);
   cycle_set_phase(COLLECTOR_SCAN);
   open_gate(cycle, start_ns);
   scan_driver(cycle->self);
-  if (with_threads) handshake_run(cycle->self, answer_scan, NULL);
+  if (scans_threads) handshake_run(cycle->self, answer_scan, NULL);
   step(cycle, COLLECTOR_MARK);
 }
-
-void concurrent_scan_threads(struct cycle *cycle) { begin_mark(cycle, true); }
-
-void concurrent_pass_threads(struct cycle *cycle) { begin_mark(cycle, false); }
 
 void concurrent_scan_threads_again(struct cycle *cycle) { handshake_run(cycle->self, answer_scan, NULL); }
 
@@ -512,7 +508,7 @@ static bool mark(struct cycle *cycle) {
   slowing_stem_runaway_from(cycle->report.live_before_bytes);
   concurrent_begin(cycle, true);
   if (!arm(cycle)) return false;
-  concurrent_scan_threads(cycle);
+  concurrent_begin_mark(cycle, true);
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   return mark_heap(cycle);
 }

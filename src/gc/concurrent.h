@@ -25,12 +25,11 @@ void concurrent_run(struct cycle *cycle);
  * Waits until every critical section that is under way is over: in one of them the last spans may still be swept. */
 void concurrent_await_sections(struct cycle *cycle);
 
-/* Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks, and the phase is
- * MARK: from its own scan on a thread allocates black, or, if young_are_white, from a later moment on when the world is
- * stopped.  Until then stacks may be scanned again, or for the first time where they were passed over. */
+/* Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks, if
+ * `scans_threads`, and the phase is MARK: from its own scan on a thread allocates black, or, if young_are_white, from a later
+ * moment on when the world is stopped.  Until then stacks may be scanned again, or for the first time. */
 void concurrent_begin(struct cycle *cycle, bool with_barrier);
-void concurrent_scan_threads(struct cycle *cycle);
-void concurrent_pass_threads(struct cycle *cycle);
+void concurrent_begin_mark(struct cycle *cycle, bool scans_threads);
 void concurrent_scan_threads_again(struct cycle *cycle);
 void concurrent_blacken_stw(struct cycle *cycle);
 

@@ -494,16 +494,8 @@ static void begin_generation(struct cycle *cycle) {
 /* With white young objects: false if there is no memory for what that takes. */
 static bool may_be_checked(void) { return collector_checker == NULL || named_free_begin(); }
 
-/* In a minor cycle the first round is soon enough for the stacks: what they hold now is mostly dead by then, and would grow old. */
-static void begin_threads(struct cycle *cycle) {
-  bool are_scanned = !cycle->report.minor || !cycle->young_are_white;
-  rounds_begin(are_scanned);
-  if (are_scanned) {
-    concurrent_scan_threads(cycle);
-  } else {
-    concurrent_pass_threads(cycle);
-  }
-}
+/* In a minor cycle the first round is soon enough: what stacks hold at the beginning is mostly dead by then, and would grow old. */
+static bool begins_with_stacks(const struct cycle *cycle) { return !cycle->report.minor || !cycle->young_are_white; }
 
 /* What trace functions lead to is found in the stop alone: where there are any, as in Guile, whose own stacks are read by one, what
  * is young is black instead. */
@@ -516,7 +508,8 @@ static void mark_running(struct cycle *cycle) {
   begin_generation(cycle);
   rootset_forget_new();
   concurrent_begin(cycle, false);
-  begin_threads(cycle);
+  rounds_begin(begins_with_stacks(cycle));
+  concurrent_begin_mark(cycle, begins_with_stacks(cycle));
   cycle->report.stop_ns = cycle_now_ns() - cycle->report.stop_start_ns;
   mark_beside(cycle);
 }
