@@ -186,7 +186,7 @@ uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void 
  * scan this thread in between, to find the target dead later; and all that the last one has cleared is seen (acquire).  (The
  * flag after the loads would not do: a cycle may end in between.) */
 uintptr_t cell_read(const struct cell *cell, void **value) {
-  atomic_store_relaxed(midden_barrier_inside, 1u);
+  atomic_store_relaxed(midden_barrier_word(), 1u);
   atomic_signal_barrier();
   if (LIKELY(atomic_load_acquire(&midden_barrier_active) == 0)) {
     uintptr_t target = read_words(cell, value);
