@@ -331,8 +331,6 @@ bool collector_collect_idle(uint32_t *request) {
 
 uint64_t collector_count(void) { return atomic_load_relaxed(&collector.totals.collections); }
 
-size_t collector_marked_bytes(void) { return atomic_load_relaxed(&collector.totals.marked_bytes); }
-
 size_t collector_lived_bytes(void) { return atomic_load_relaxed(&collector.totals.lived_bytes); }
 
 size_t collector_new_bytes(void) {

@@ -158,9 +158,8 @@ bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument
  * driver_has_served tells whether it is over. */
 bool collector_collect_idle(uint32_t *request);
 
-/* How many cycles there were, and what the last has marked; any thread. */
+/* How many cycles there were; any thread. */
 uint64_t collector_count(void);
-size_t collector_marked_bytes(void);
 
 /* What lived when the last full cycle began, as far as that tells, and what has been allocated since it began; they fit each other in a
  * critical section. */

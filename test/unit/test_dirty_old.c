@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "alloc/account.h"
-#include "gc/collector.h"
+#include "gc/cycle.h"
 #include "span/guard.h"
 #include "support/dirty_test.h"
 #include "support/drained_step.h"
@@ -52,7 +52,7 @@ static void what_was_freed_is_not_old(void **state) {
 static void an_old_large_object_counts(void **state) {
   (void)state;
   collect_minor();
-  assert_in_range(collector_marked_bytes(), LARGE_BYTES, 2 * LARGE_BYTES);
+  assert_in_range(atomic_load_relaxed(&collector.totals.marked_bytes), LARGE_BYTES, 2 * LARGE_BYTES);
 }
 
 NOINLINE_TEST static void allocate_garbage(void) {
@@ -68,7 +68,7 @@ static void what_was_dropped_in_the_cycle_does_not_count(void **state) {
   test_scrub_stack();
   cycle_go_on(&drained);
   cycle_end();
-  size_t marked_bytes = collector_marked_bytes();
+  size_t marked_bytes = atomic_load_relaxed(&collector.totals.marked_bytes);
   assert_in_range(atomic_load_relaxed(&account_live_bytes), marked_bytes, marked_bytes + GARBAGE_BYTES / 4);
 }
 
