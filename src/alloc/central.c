@@ -143,6 +143,34 @@ static void list_swept_many(struct span *const *spans, size_t count) {
   change_lock(&locked, NULL);
 }
 
+/* Counts are of the running generation, and of the one before it. */
+static void begin_counts_locked(struct central *central) {
+  uint32_t generation = span_generation_now();
+  if (central->counted_in == generation) return;
+  central->taken_before = central->counted_in == generation - 2 ? central->taken : 0;
+  central->taken = central->kept = 0;
+  central->counted_in = generation;
+}
+
+/* Spans without objects go to their swept lists, as many as caches took in the last generation; returns how many do not, which are
+ * in front then. */
+static size_t keep_wanted(struct span **spans, size_t count) {
+  struct central *locked = NULL;
+  size_t rest = 0;
+  for (size_t i = 0; i < count; i++) {
+    change_lock(&locked, central_of_span(spans[i]));
+    begin_counts_locked(locked);
+    if (locked->kept < locked->taken_before) {
+      locked->kept++;
+      list_swept_locked(locked, spans[i]);
+    } else {
+      spans[rest++] = spans[i];
+    }
+  }
+  change_lock(&locked, NULL);
+  return rest;
+}
+
 static size_t free_dead(struct span *const *spans, size_t count) {
   size_t pages = 0;
   for (size_t i = 0; i < count; i++) {
@@ -155,7 +183,7 @@ static size_t free_dead(struct span *const *spans, size_t count) {
   return pages;
 }
 
-size_t central_sweep_many(struct span *const *spans, size_t count) {
+size_t central_sweep_many(struct span *const *spans, size_t count, bool keeps_wanted) {
   struct span *live[CENTRAL_MANY] = {NULL}, *dead[CENTRAL_MANY] = {NULL};
   size_t live_count = 0, dead_count = 0;
   for (size_t i = 0; i < count; i++) {
@@ -166,6 +194,7 @@ size_t central_sweep_many(struct span *const *spans, size_t count) {
     }
   }
   list_swept_many(live, live_count);
+  if (keeps_wanted) dead_count = keep_wanted(dead, dead_count);
   return free_dead(dead, dead_count);
 }
 
@@ -237,19 +266,14 @@ static struct span *search_unswept_locked(struct central *central, struct list *
   return chain;
 }
 
-/* Releases the lock. */
-static struct span *search_all_unswept(struct central *central, unsigned most) {
+static struct span *search_all_unswept_locked(struct central *central, unsigned most) {
   unsigned unswept = central_unswept_side();
   size_t tries = SEARCH_LIMIT;
-  if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) {
-    lock_release(&central->lock);
-    return NULL;
-  }
+  if (list_is_empty(&central->partial[unswept]) && list_is_empty(&central->full[unswept])) return NULL;
   bool is_timed = central->searches++ % TIMED_ONE_IN == 0;
   uint64_t start = is_timed ? os_now_ns() : 0;
   struct span *chain = search_unswept_locked(central, &central->partial[unswept], &tries, most);
   if (chain == NULL) chain = search_unswept_locked(central, &central->full[unswept], &tries, most);
-  lock_release(&central->lock);
   if (is_timed) account_work(ACCOUNT_SWEEPING_BY_ALLOCATION, (os_now_ns() - start) * TIMED_ONE_IN);
   return chain;
 }
@@ -284,11 +308,20 @@ static struct span *take_swept_locked(struct central *central, unsigned most) {
   return chain;
 }
 
+/* Where there is none, the cache makes `most`. */
+static void count_taken_locked(struct central *central, struct span *chain, unsigned most) {
+  unsigned count = 0;
+  for (struct span *span = chain; span != NULL; span = central_chain_next(span)) count++;
+  begin_counts_locked(central);
+  central->taken += chain == NULL ? most : count;
+}
+
 struct span *central_exchange(struct central *central, struct span *used_up, unsigned most) {
   lock_acquire(&central->lock);
   give_chain_locked(central, used_up);
   struct span *chain = take_swept_locked(central, most);
-  if (chain == NULL) return search_all_unswept(central, most);
+  if (chain == NULL) chain = search_all_unswept_locked(central, most);
+  count_taken_locked(central, chain, most);
   lock_release(&central->lock);
   return chain;
 }

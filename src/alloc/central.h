@@ -28,6 +28,9 @@ struct central {
   struct list partial[2]; /* a slot may be free; the swept and the unswept ones, see central_swept_side; under lock */
   struct list full[2];    /* none is; likewise */
   uint32_t searches;      /* for a swept span, ever; under lock */
+  /* Of the generation `counted_in`, under lock: spans that caches took, fresh ones too; those that they took in the generation before;
+   * and empty ones that were kept for them. */
+  uint32_t counted_in, taken, taken_before, kept;
 } CACHE_ALIGNED;
 
 /* Index of the swept lists; the unswept ones have the other. */
@@ -73,9 +76,10 @@ size_t central_claim_many(struct span **spans, size_t count);
 /* Claims at most `most` of the first unswept spans of this central; returns how many there were. */
 size_t central_claim_first(struct central *central, struct span **spans, size_t most);
 
-/* Sweeps at most CENTRAL_MANY claimed spans, then lists them, or frees those that hold nothing.  Returns the pages freed.  The
- * caller counts the spans' pages in central_swept_pages. */
-size_t central_sweep_many(struct span *const *spans, size_t count);
+/* Sweeps at most CENTRAL_MANY claimed spans, then lists them, or frees those that hold nothing; with `keeps_wanted` it lists of
+ * these, too, as many as caches took in the last generation: the program allocates, and to give pages back and make a span of them
+ * anew costs more than to sweep one.  Returns the pages freed.  The caller counts the spans' pages in central_swept_pages. */
+size_t central_sweep_many(struct span *const *spans, size_t count, bool keeps_wanted);
 
 /* Takes a swept large span off its list, for midden_free. */
 void central_remove_large(struct span *span);

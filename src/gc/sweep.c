@@ -151,7 +151,7 @@ static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper 
     size_t found = find_unswept(&page, end, dead_only, spans);
     size_t claimed = central_claim_many(spans, found);
     swept += pages_of(spans, claimed);
-    freed += central_sweep_many(spans, claimed);
+    freed += central_sweep_many(spans, claimed, sweeper == SWEEPER_DEBT);
   }
   if (swept != 0) atomic_add_relaxed(&central_swept_pages[sweeper], swept);
   *swept_total += swept;
@@ -269,7 +269,7 @@ static size_t sweep_some_large(struct central *central) {
   struct span *spans[CENTRAL_MANY] = {NULL};
   size_t count = central_claim_first(central, spans, CENTRAL_MANY);
   size_t pages = pages_of(spans, count);
-  central_sweep_many(spans, count);
+  central_sweep_many(spans, count, false);
   if (pages != 0) atomic_add_relaxed(&central_swept_pages[SWEEPER_COLLECTOR], pages);
   return count;
 }

@@ -22,6 +22,7 @@
  * swept, by whomever, when it was last computed.  A thread that finds it passed computes it anew, and if it is passed
  * still, takes steps until one finds something to sweep, before it allocates.  Where allocation itself sweeps all that it
  * uses, little is ever owed.
+ * Spans in which nothing lives stay where they are then, as many as caches took in the last generation: they are taken next.
  *
  * The background thread leaves a program that allocates much alone: what allocation sweeps it uses at once, while it is in
  * the processor's cache, and no page goes to and fro between a size class and the page heap.  So it waits 2 ms after each
