@@ -277,13 +277,7 @@ static void replace(struct rng *rng) {
   if (name != NULL) put(rng, package_new(rng));
 }
 
-/* gcc's address sanitizer forks with its allocator's locks as they are: who starts a thread in the child, as the first
- * collection does, may wait for one for ever. */
-#if defined(__SANITIZE_ADDRESS__)
-enum { CHILD_ROUNDS = 0 };
-#else
-enum { CHILD_ROUNDS = 2 };
-#endif
+enum { CHILD_ROUNDS = TEST_CHILD_MAY_COLLECT ? 2 : 0 };
 
 static int run_child(void *argument) {
   struct rng rng = {(uintptr_t)argument};

@@ -560,7 +560,7 @@ static int go_on(void *argument) {
 }
 
 static void disturb(struct rng *rng) {
-  if (chosen->forks && rng_one_in(rng, 12)) test_child_succeeds("the child", go_on, rng, 120);
+  if (chosen->forks && TEST_CHILD_MAY_COLLECT && rng_one_in(rng, 12)) test_child_succeeds("the child", go_on, rng, 120);
   if (chosen->descriptors && rng_one_in(rng, 4)) close_unknown(rng);
   if (rng_one_in(rng, 6)) midden_release_memory();
   if (chosen->minor) {
