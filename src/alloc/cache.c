@@ -72,7 +72,6 @@ void cache_count_large(struct cache *cache, unsigned kind, size_t bytes) {
   tally_count(&cache->claimed.large_bytes[row], bytes);
   end_change(cache);
   account_later(cache, bytes);
-  cache_account(cache);
 }
 
 void cache_count_large_freed(struct cache *cache, unsigned kind, size_t bytes) {
@@ -282,7 +281,6 @@ static void blacken_bin(struct cache *cache, struct cache_bin *bin, unsigned kin
                         void *argument) {
   (void)cache;
   struct tally *marked = argument;
-  if (bin->next == bin->limit) return;
   marked->objects[tally_row_of(kind)][size_class] -= mark_bits_count_and_set_slots(
       &heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[size_class]);
 }
@@ -378,5 +376,4 @@ void cache_read_freed(const struct cache *cache, struct tally *freed) {
 void cache_fold_counts_locked(struct cache *cache) {
   cache_read_allocated(cache, &cache_retired.allocated, &cache_retired.tiny_allocations);
   cache_read_freed(cache, &cache_retired.freed);
-  cache->tiny_next = cache->tiny_limit = NULL;
 }
