@@ -69,8 +69,8 @@ void central_ensure_swept(struct span *span);
 /* Spans are claimed and swept some at a time: a lock is taken once for all of one central. */
 enum { CENTRAL_MANY = 16 };
 
-/* Claims those spans for sweeping that are unswept; returns how many, which are in front then.  They may be any structures that the
- * span table named in this critical section, in use or not. */
+/* Claims those spans for sweeping that are unswept; returns how many, which are in front then.  The span table named them in this
+ * critical section, and they were in use then: one that was free before may be as many generations behind. */
 size_t central_claim_many(struct span **spans, size_t count);
 
 /* Claims at most `most` of the first unswept spans of this central; returns how many there were. */
