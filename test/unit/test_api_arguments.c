@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "alloc/cache.h"
+
 enum { CHILD_SECONDS = 30 };
 
 /* ---- addresses that are no objects ---- */
@@ -67,6 +69,23 @@ static void test_questions_about_strangers(void **state) {
   size_t count = strangers_find(strangers, on_stack, in_malloc);
   for (size_t i = 0; i < count; i++) check_answers_about_nothing(strangers[i].what, strangers[i].address);
   free(in_malloc);
+}
+
+/* A slot that waits in the thread's window: it is no object yet.  Where windows hold a single slot, another free one. */
+static void *a_slot_to_come(void) {
+  void *object = midden_alloc(48);
+  if (cache_single_slots) {
+    midden_free(object);
+    return object;
+  }
+  const struct cache_bin *bin = cache_bin_of(cache_self, MIDDEN_CONSERVATIVE, size_class_of(48));
+  while (bin->next == bin->limit) midden_alloc(48);
+  return bin->next;
+}
+
+static void test_questions_about_slots_to_come(void **state) {
+  (void)state;
+  check_answers_about_nothing("a slot in a window", a_slot_to_come());
 }
 
 static void check_answers_inside(char *object, size_t bytes, int kind) {
@@ -633,6 +652,7 @@ static const struct misuse misuses[] = {
     {"double free of a typed object", a_typed_object, free_twice},
     {"double free of a root object", a_root_object, free_twice},
     {"free of a dead object", a_dead_object, free_once},
+    {"free of a slot to come", a_slot_to_come, free_once},
     {"free inside an object", inside_an_object, free_once},
     {"free of an object's last byte", last_byte_of_an_object, free_once},
     {"free inside a large object", inside_a_large_object, free_once},
@@ -703,6 +723,7 @@ int main(void) {
       cmocka_unit_test(test_misuse),
       cmocka_unit_test(test_fatal_hook),
       cmocka_unit_test(test_questions_about_strangers),
+      cmocka_unit_test(test_questions_about_slots_to_come),
       cmocka_unit_test(test_questions_inside_objects),
       cmocka_unit_test(test_size_zero),
       cmocka_unit_test(test_huge_sizes),
