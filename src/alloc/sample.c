@@ -39,10 +39,10 @@ size_t sample_draw(uint64_t *random, size_t distance) {
 
 /* f(x) = 1 - exp(-x) by its series where x is small, and from there by f(2x) = f(x) (2 - f(x)). */
 double sample_probability(size_t bytes, size_t distance) {
-  enum { TERMS = 8, CERTAIN = 40 };
+  enum { TERMS = 8 };
   double x = (double)bytes / (double)distance, sum = 0;
   unsigned doublings = 0;
-  if (distance == 1 || x >= CERTAIN) return 1;
+  if (distance == 1) return 1;
   for (; x > 1.0 / 16; x /= 2) doublings++;
   for (int i = TERMS; i > 0; i--) sum = x / i * (1 - sum);
   for (; doublings != 0; doublings--) sum *= 2 - sum;

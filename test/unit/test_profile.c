@@ -440,6 +440,23 @@ static void *run_before_and_after(void *argument) {
   return NULL;
 }
 
+static void *begin_with_a_large_one(void *unused) {
+  alloc_other(0, 1, MIDDEN_DATA, 100000);
+  return unused;
+}
+
+/* It opens no window. */
+static void test_a_thread_that_begins_with_a_large_object(void **state) {
+  (void)state;
+  pthread_t thread;
+  start_exact();
+  assert_int_equal(pthread_create(&thread, NULL, begin_with_a_large_one, NULL), 0);
+  pthread_join(thread, NULL);
+  assert_int_equal(SITE_FIGURES(other).samples_allocated, 1);
+  drop(0, 1);
+  stop();
+}
+
 /* What a thread had set aside before the start is not seen, and nothing else is missed. */
 static void test_threads_that_ran_before(void **state) {
   (void)state;
@@ -633,7 +650,17 @@ static void test_functions_are_those_of_mathematics(void **state) {
   /* Mean 1 and second moment 2, whose deviations are 1 and the root of 20: five of them. */
   assert_true(fabs(sum / DRAWS - 1) < 5 / sqrt(DRAWS));
   assert_true(fabs(squares / DRAWS - 2) < 5 * sqrt(20.0 / DRAWS));
-  assert_int_equal(sample_draw(&random, 1), 0);
+  for (int i = 0; i < 1000; i++) assert_int_equal(sample_draw(&random, 1), 0);
+}
+
+/* A thread that is busy with a sample: what it allocates meanwhile is not there. */
+static void test_a_paused_sampler_passes_nothing(void **state) {
+  (void)state;
+  struct sampler sampler = {.left = 100, .distance = 1000, .is_paused = true};
+  assert_int_equal(sampler_window_bytes(&sampler, 4096), 4096);
+  assert_false(sampler_pass(&sampler, 50));
+  assert_false(sampler_pass(&sampler, 500));
+  assert_int_equal(sampler.left, 100);
 }
 
 /* The naive way to sample: slot after slot. */
@@ -722,6 +749,7 @@ int main(void) {
       cmocka_unit_test(test_options_begin_a_profile), /* forks before the library starts, as does the next */
       cmocka_unit_test(test_options_out_of_range),
       cmocka_unit_test(test_functions_are_those_of_mathematics),
+      cmocka_unit_test(test_a_paused_sampler_passes_nothing),
       cmocka_unit_test(test_windows_sample_as_single_slots_do),
       cmocka_unit_test(test_without_a_profile),
       cmocka_unit_test(test_counts_are_exact),
@@ -735,6 +763,7 @@ int main(void) {
       cmocka_unit_test(test_fibers),
       cmocka_unit_test(test_threads),
       cmocka_unit_test(test_threads_that_ran_before),
+      cmocka_unit_test(test_a_thread_that_begins_with_a_large_object),
       cmocka_unit_test(test_fork),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_visiting),
