@@ -71,6 +71,43 @@ static void persistent_memory_fails_without_charging(void **state) {
   assert_non_null(persist_alloc(16 << 10, 16, PERSIST_OTHER));
 }
 
+/* Blocks of 16 KiB until there is none. */
+static size_t count_blocks_left(void) {
+  size_t count = 0;
+  os_fail_after(1, true);
+  while (persist_alloc(16 << 10, 16, PERSIST_OTHER) != NULL) count++;
+  os_fail_after(0, false);
+  return count;
+}
+
+enum { HELD_BYTES = 8 << 20, SMALL_CHUNK_BLOCKS = 256 / 16 };
+
+/* The first block of a new chunk.  Chunks grow with what there is; here the system has no room for a large one. */
+static void begin_small_chunk(void) {
+  persist_charge(PERSIST_OTHER, HELD_BYTES);
+  count_blocks_left();
+  os_fail_after(1, false);
+  assert_non_null(persist_alloc(16 << 10, 16, PERSIST_OTHER));
+  persist_charge(PERSIST_OTHER, -HELD_BYTES);
+}
+
+static void a_smaller_chunk_does_where_there_is_no_larger_one(void **state) {
+  (void)state;
+  begin_small_chunk();
+  assert_int_equal(count_blocks_left(), SMALL_CHUNK_BLOCKS - 1);
+}
+
+static void what_alignment_skips_is_not_there(void **state) {
+  (void)state;
+  begin_small_chunk();
+  for (int i = 0; i < SMALL_CHUNK_BLOCKS - 2; i++) assert_non_null(persist_alloc(16 << 10, 16, PERSIST_OTHER));
+  assert_non_null(persist_alloc((16 << 10) - 128, 16, PERSIST_OTHER)); /* 128 bytes are left */
+  os_fail_after(1, true);
+  void *beyond = persist_alloc(64, os_page_bytes(), PERSIST_OTHER);
+  os_fail_after(0, false);
+  assert_null(beyond);
+}
+
 static void check_fresh_blocks(size_t block_bytes) {
   static unsigned char *blocks[BLOCKS];
   struct fixalloc allocator;
@@ -92,6 +129,7 @@ static void blocks_are_aligned_zeroed_and_apart(void **state) {
   (void)state;
   check_fresh_blocks(16);
   check_fresh_blocks(72);
+  check_fresh_blocks(2 * CACHE_LINE_BYTES + 16);
   check_fresh_blocks(20 << 10); /* larger than a chunk */
 }
 
@@ -191,6 +229,8 @@ int main(void) {
       cmocka_unit_test(persistent_memory_is_zeroed_aligned_and_apart),
       cmocka_unit_test(persistent_memory_is_charged_to_its_purpose),
       cmocka_unit_test(persistent_memory_fails_without_charging),
+      cmocka_unit_test(a_smaller_chunk_does_where_there_is_no_larger_one),
+      cmocka_unit_test(what_alignment_skips_is_not_there),
       cmocka_unit_test(blocks_are_aligned_zeroed_and_apart),
       cmocka_unit_test(reuse_keeps_all_but_the_link_unless_zeroing_is_asked_for),
       cmocka_unit_test(random_reuse_never_hands_out_a_block_twice),
