@@ -69,16 +69,29 @@ static void pages_that_are_freed_are_counted(void **state) {
   assert_int_equal((central_freed_pages - freed) << PAGE_SHIFT, before - in_use_bytes());
 }
 
-/* Spans that were full, and have room since the cycle. */
-static void room_is_found_where_there_was_none(void **state) {
-  (void)state;
-  fill(10000, 2, OBJECT_BYTES);
+/* In spans that were full, and have room since the cycle. */
+static void room_is_found_where_there_was_none_for(size_t bytes, size_t count) {
+  fill(count, 2, bytes);
   test_collect_clean();
   size_t before = in_use_bytes(), swept = swept_pages(SWEEPER_ALLOCATION);
-  fill(5000, 1, OBJECT_BYTES);
+  fill(count / 2, 1, bytes);
   assert_int_equal(in_use_bytes(), before);
   assert_true(swept_pages(SWEEPER_ALLOCATION) > swept);
   drop_all();
+}
+
+static size_t bytes_of_the_widest_spans(void) {
+  unsigned widest = 1;
+  for (unsigned i = 1; i < SIZE_CLASS_COUNT; i++) {
+    if (size_class_pages[i] > size_class_pages[widest]) widest = i;
+  }
+  return size_class_bytes[widest];
+}
+
+static void room_is_found_where_there_was_none(void **state) {
+  (void)state;
+  room_is_found_where_there_was_none_for(OBJECT_BYTES, 10000);
+  room_is_found_where_there_was_none_for(bytes_of_the_widest_spans(), 500);
 }
 
 /* Then pages are taken, lest an allocation take too long. */

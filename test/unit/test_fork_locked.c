@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/atomic.h"
+#include "gc/collector.h"
 #include "support/heap_test.h"
 
 enum { SECONDS = 20, FORKS = 30, NODES = 100000 };
@@ -44,6 +45,7 @@ static void *fork_here(void *unused) {
 static void fork_inside(void) {
   pid_t child = (pid_t)(intptr_t)midden_locked_call(fork_here, NULL);
   REQUIRE(child >= 0, "fork");
+  REQUIRE(!collector_is_mine(mutator_self()), "the lock counts as this thread's after the call");
   uint64_t before = test_stats().collections;
   if (child == 0) {
     midden_collect();
