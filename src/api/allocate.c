@@ -53,16 +53,6 @@ static void *fail(size_t bytes) {
   return handler == NULL ? NULL : handler(bytes);
 }
 
-/* How often an allocation has found none; the pages that were in use when it was done with looking for some, and how many collections
- * there had been; whether one was its own doing: without memory there may be none; and whether it has waited for the end of another's. */
-struct shortage {
-  unsigned count;
-  size_t in_use_bytes;
-  uint64_t collections;
-  bool has_collected;
-  bool has_awaited;
-};
-
 /* Others rest for the first few, in which a thread that is alone finds what there is. */
 enum { LAST_RESORTS = 3, STARVING_MOST = 8, SHORTAGES_MOST = 64, STACKS_AT_ONCE = 16 };
 
@@ -129,9 +119,9 @@ static void resort_to(struct mutator *self, unsigned count) {
   if (count != 0) give_idle_stacks_back(self);
 }
 
-/* False when nothing is left to try.  What is freed may be gone before this thread has its turn: as long as that may be so it tries
- * again; also when a cycle ends that others have asked for, or it would have its turn when they have taken everything, each time. */
-static bool try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
+/* What is freed may be gone before this thread has its turn: as long as that may be so it tries again; also when a cycle ends that
+ * others have asked for, or it would have its turn when they have taken everything, each time. */
+bool allocate_try_harder(struct mutator *self, size_t bytes, struct shortage *shortage) {
   shortage->has_awaited = !shortage->has_awaited && await_end(self, shortage->count);
   if (!shortage->has_awaited) {
     unsigned count = shortage->count++;
@@ -212,7 +202,7 @@ static NOINLINE void *alloc_guarded(unsigned kind, size_t bytes, size_t alignmen
     mutator_leave(self);
     if (UNLIKELY(is_sampled)) profile_record(self, slot, __builtin_return_address(0));
     if (slot != NULL) return slot;
-    if (slot_bytes > PTRDIFF_MAX || !try_harder(self, max_size(slot_bytes, alignment), &shortage)) return NULL;
+    if (slot_bytes > PTRDIFF_MAX || !allocate_try_harder(self, max_size(slot_bytes, alignment), &shortage)) return NULL;
   }
 }
 
@@ -229,7 +219,7 @@ ALWAYS_INLINE void *make_small(unsigned kind, unsigned size_class, size_t bytes)
     mutator_leave(self);
     if (LIKELY(filled == CACHE_FILLED)) return bump(self, kind, size_class);
     if (filled == CACHE_SAMPLED) return profile_record(self, bump(self, kind, size_class), __builtin_return_address(0));
-    if (!try_harder(self, bytes, &shortage)) return NULL;
+    if (!allocate_try_harder(self, bytes, &shortage)) return NULL;
   }
 }
 
@@ -275,7 +265,7 @@ ALWAYS_INLINE void *make_large(unsigned kind, size_t bytes, size_t alignment) {
       if (UNLIKELY(is_sampled)) profile_record(self, large.start, __builtin_return_address(0));
       return large.start;
     }
-    if (bytes > PTRDIFF_MAX || !try_harder(self, max_size(bytes, alignment), &shortage)) return NULL;
+    if (bytes > PTRDIFF_MAX || !allocate_try_harder(self, max_size(bytes, alignment), &shortage)) return NULL;
   }
 }
 

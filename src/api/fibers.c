@@ -13,16 +13,15 @@
 
 /* ---- making ---- */
 
-/* Runs `attempt` in critical sections until it succeeds; collects in between, since dead fibers have stacks too. */
-static bool with_memory(struct mutator *self, bool (*attempt)(void *argument), void *argument) {
-  for (int tries = 0; tries < 2; tries++) {
+/* Runs `attempt`, which wants about so many bytes, in critical sections until it succeeds or nothing is left to try. */
+static bool with_memory(struct mutator *self, size_t bytes, bool (*attempt)(void *argument), void *argument) {
+  for (struct shortage shortage = {0};;) {
     mutator_enter(self);
     bool succeeded = attempt(argument);
     mutator_leave(self);
     if (succeeded) return true;
-    if (tries == 0) collector_collect(COLLECT_OUT_OF_MEMORY, NULL, NULL);
+    if (bytes > PTRDIFF_MAX || !allocate_try_harder(self, bytes, &shortage)) return false;
   }
-  return false;
 }
 
 struct new_fiber {
@@ -42,7 +41,7 @@ struct midden_fiber *midden_fiber_new(midden_fiber_fn *function, void *argument,
   if (function == NULL) return NULL;
   struct new_fiber wanted = {.function = function, .argument = argument, .stack_bytes = stack_bytes};
   wanted.fiber = allocate_object(KIND_FIBER, sizeof *wanted.fiber);
-  if (wanted.fiber == NULL || !with_memory(self, init_fiber, &wanted)) return NULL;
+  if (wanted.fiber == NULL || !with_memory(self, stack_bytes, init_fiber, &wanted)) return NULL;
   return wanted.fiber;
 }
 
@@ -133,13 +132,13 @@ static bool register_stack(void *argument) {
 
 struct midden_stack *midden_stack_alloc(size_t bytes) {
   struct new_stack wanted = {.bytes = bytes};
-  return with_memory(start_self(), alloc_stack, &wanted) ? wanted.stack : NULL;
+  return with_memory(start_self(), bytes, alloc_stack, &wanted) ? wanted.stack : NULL;
 }
 
 struct midden_stack *midden_stack_register(void *low, void *high) {
   struct new_stack wanted = {.low = (uintptr_t)low, .high = (uintptr_t)high};
   if (low == NULL || wanted.high <= wanted.low) return NULL;
-  return with_memory(start_self(), register_stack, &wanted) ? wanted.stack : NULL;
+  return with_memory(start_self(), 0, register_stack, &wanted) ? wanted.stack : NULL;
 }
 
 int midden_stack_free(struct midden_stack *stack) {

@@ -3,7 +3,8 @@
  * it was told that there was no memory.  Where cycles run beside the program it was told so when a cycle of another thread's had just
  * ended, which frees nothing that was allocated in it; or after 64 of them, since the threads that had got something were the first
  * to ask for the next, and the first to wake up after it.  (A large object of any size may find no place between those that live; and of
- * those, one for each thread may be kept by a stale word.)
+ * those, one for each thread may be kept by a stale word.)  The same with fibers, of which each takes a stack: after one collection it
+ * was refused.
  *
  * Each mode is a child of its own. */
 #include <setjmp.h>
@@ -30,6 +31,8 @@ enum {
   ALIKE_BYTES = 100000,
   ALIKE_KEPT = 3, /* by each thread; stale words keep some more, and the objects before them */
   ALIKE_STEPS = 80000,
+  FIBERS_KEPT = 4, /* likewise; each of 72 KiB */
+  FIBERS_STEPS = 20000,
   CHILD_SECONDS = 200
 };
 
@@ -59,6 +62,21 @@ static void *work_alike(void *argument) {
   return NULL;
 }
 
+static void *fibers[ALIKE_THREADS][FIBERS_KEPT];
+
+static void *run_fiber(void *argument) { return midden_fiber_yield(argument); }
+
+/* What is dropped was suspended, or never ran. */
+static void *work_with_fibers(void *argument) {
+  for (size_t i = 0; (ptrdiff_t)__atomic_fetch_sub(&steps_left, 1, __ATOMIC_RELAXED) > 0; i++) {
+    struct midden_fiber *fiber = midden_fiber_new(run_fiber, NULL, 0);
+    if (fiber == NULL) __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+    if (i % 2 == 0) midden_fiber_resume(fiber, NULL, NULL);
+    midden_store(&fibers[(uintptr_t)argument][i % FIBERS_KEPT], fiber);
+  }
+  return NULL;
+}
+
 static void run_threads(enum midden_mode mode, size_t heap_bytes, size_t steps, void *(*function)(void *),
                         size_t count) {
   struct midden_options options = {.size = sizeof options, .mode = mode, .max_heap_bytes = heap_bytes};
@@ -82,9 +100,15 @@ static int run_alike(void *mode) {
   return 0;
 }
 
+static int run_fibers(void *mode) {
+  run_threads(*(enum midden_mode *)mode, 32 * MIB, test_steps(FIBERS_STEPS), work_with_fibers, ALIKE_THREADS);
+  return 0;
+}
+
 static void run_mode(enum midden_mode mode) {
   test_child_succeeds("threads in a small heap", run_many, &mode, CHILD_SECONDS);
   test_child_succeeds("large objects in a smaller one", run_alike, &mode, CHILD_SECONDS);
+  test_child_succeeds("fibers", run_fibers, &mode, CHILD_SECONDS);
 }
 
 static void with_the_world_stopped(void **state) {
