@@ -299,6 +299,9 @@ target_link_options(test_unit_barrier_resumer PRIVATE "LINKER:--wrap=os_context_
 # Where test_calls.c comes in between, and what it looks at.
 target_link_options(test_unit_calls PRIVATE "LINKER:--wrap=lock_pass,--wrap=midden_barrier_record")
 
+# What test_moved_walks.c sees of critical sections.
+target_link_options(test_unit_moved_walks PRIVATE "LINKER:--wrap=mutator_enter_slow")
+
 # Where test_barrier_cleanups.c has it wait besides.
 target_link_options(test_unit_barrier_cleanups PRIVATE "LINKER:--wrap=cycle_drain_alone")
 

@@ -195,7 +195,8 @@ MIDDEN_API void midden_fork_manual(bool manual);
  * A suspended fiber may be resumed by any attached thread; the first to do so gets it.  Code in it must not keep addresses of
  * thread-local variables (errno is one) across a call that may suspend it.  The stack overflows into a guard page: SIGSEGV.
  * None of these calls is allowed while the thread is blocking, in a callback of the collector or inside midden_locked_call;
- * a call of a function that is given what is no fiber stops the process. */
+ * a call of a function that is given what is no fiber stops the process.  What runs in a finalizer notification must return from
+ * it in the same thread. */
 struct midden_fiber;
 typedef void *midden_fiber_fn(void *argument);
 

@@ -6,6 +6,7 @@
 #include "api/dispatcher.h"
 #include "api/start.h"
 #include "base/atomic.h"
+#include "base/attr.h"
 #include "base/bits.h"
 #include "gc/calls.h"
 #include "gc/cleanup.h"
@@ -70,7 +71,9 @@ int midden_cleanup_remove(void *address, uint64_t handle) {
 
 /* ---- running them ---- */
 
-static bool take(struct mutator *self, struct due_call *due) {
+/* By whatever thread it is now: a finalizer may suspend the fiber in which they run, for another one to go on with it. */
+static NOINLINE bool take(struct due_call *due) {
+  struct mutator *self = start_self();
   mutator_enter(self);
   bool taken = calls_take(due);
   mutator_leave(self);
@@ -88,10 +91,10 @@ static void run(const struct due_call *due) {
 }
 
 size_t midden_finalizers_run(size_t max) {
-  struct mutator *self = start_self();
   struct due_call due;
   size_t count = 0;
-  for (; count < max && calls_count() != 0 && take(self, &due); count++) run(&due);
+  start_ensure();
+  for (; count < max && calls_count() != 0 && take(&due); count++) run(&due);
   return count;
 }
 

@@ -16,6 +16,7 @@
 #include "api/start.h"
 #include "api/weak.h"
 #include "base/atomic.h"
+#include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "midden/barrier.h"
@@ -223,8 +224,10 @@ size_t midden_weak_table_count(struct midden_weak_table *weak_table) {
   return count;
 }
 
-/* The next entry of a walk; false at its end. */
-static bool next_entry(struct mutator *self, struct table *table, struct walk *walk, void **key, void **value) {
+/* The next entry of a walk; false at its end.  By whatever thread it is now: what was called for the last one may have suspended the
+ * fiber that walks, for another one to go on with it. */
+static NOINLINE bool next_entry(struct table *table, struct walk *walk, void **key, void **value) {
+  struct mutator *self = start_self();
   *key = NULL;
   while (*key == NULL && walk->next < walk->capacity) {
     enter(self, table);
@@ -245,7 +248,7 @@ size_t midden_weak_table_each(struct midden_weak_table *weak_table, midden_weak_
   struct walk walk = begin_walk(self, table);
   void *key, *value;
   size_t count = 0;
-  while (next_entry(self, table, &walk, &key, &value)) {
+  while (next_entry(table, &walk, &key, &value)) {
     count++;
     if (!visit(key, value, argument)) break;
   }

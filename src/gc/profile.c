@@ -5,6 +5,7 @@
 
 #include "alloc/sample.h"
 #include "base/atomic.h"
+#include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "gc/special.h"
@@ -261,22 +262,34 @@ static bool next_locked(struct cursor *cursor, struct midden_profile_bucket *to,
   return true;
 }
 
+static struct cursor begin(struct mutator *self) {
+  enter(self);
+  struct cursor cursor = {.epoch = profile.epoch, .left = profile.count};
+  leave(self);
+  return cursor;
+}
+
+/* By whatever thread it is now: what was called for the last one may have suspended the fiber that walks, for another one to go on
+ * with it. */
+static NOINLINE bool next(struct cursor *cursor, struct midden_profile_bucket *to, uintptr_t *frames) {
+  struct mutator *self = mutator_self();
+  enter(self);
+  bool found = next_locked(cursor, to, frames);
+  leave(self);
+  return found;
+}
+
 /* One bucket at a time is copied, and shown with nothing held. */
 size_t profile_visit(struct mutator *self, midden_profile_visit_fn *visit, void *argument) {
   uintptr_t frames[MIDDEN_PROFILE_DEPTH];
   struct midden_profile_bucket bucket = {.stack = frames};
+  struct cursor cursor = begin(self);
   size_t visited = 0;
-  enter(self);
-  struct cursor cursor = {.epoch = profile.epoch, .left = profile.count};
-  leave(self);
-  for (;;) {
-    enter(self);
-    bool found = next_locked(&cursor, &bucket, frames);
-    leave(self);
-    if (!found) return visited;
+  while (next(&cursor, &bucket, frames)) {
     visited++;
-    if (!visit(&bucket, argument)) return visited;
+    if (!visit(&bucket, argument)) break;
   }
+  return visited;
 }
 
 size_t profile_distance(struct mutator *self) {
