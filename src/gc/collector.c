@@ -368,8 +368,10 @@ struct collector_hooks collector_read_hooks(void) {
   return hooks;
 }
 
+/* Which may leave for good what this thread was at. */
 void collector_notify_finalizers(void) {
   if (atomic_load_acquire(&collector_hooks.finalizers_ready) == NULL || calls_count() == 0) return;
+  mutator_self()->is_starving = false;
   struct collector_hooks hooks = collector_read_hooks();
   if (hooks.finalizers_ready != NULL) hooks.finalizers_ready(hooks.finalizers_argument);
 }
