@@ -288,6 +288,9 @@ target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--
 # What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
 target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")
 
+# Before what test_dirty_begun_beyond.c looks.
+target_link_options(test_unit_dirty_begun_beyond PRIVATE "LINKER:--wrap=assist_drain")
+
 # Where test_dirty_calls.c has it wait besides, and the processor time that stands still in it.
 target_link_options(test_unit_dirty_calls PRIVATE "LINKER:--wrap=assist_drain,--wrap=os_thread_cpu_ns")
 

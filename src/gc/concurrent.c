@@ -385,7 +385,7 @@ static bool mark_heap(struct cycle *cycle) {
   cycle->report.roots_ns = os_now_ns() - start_ns;
   bool finished;
   do {
-    slowing_stem_runaway_from(cycle->report.live_before_bytes);
+    slowing_stem_runaway(cycle->report.live_before_bytes);
     assist_drain(cycle);
     cycle->report.rounds++;
     slowing_stem_growth(); /* an attempt may take long, with nothing to assist */
@@ -505,7 +505,7 @@ static bool mark(struct cycle *cycle) {
   cycle->report.stop_start_ns = cycle_now_ns();
   cycle_begin_marking(cycle, MARK_CONCURRENT);
   slowing_begin();
-  slowing_stem_runaway_from(cycle->report.live_before_bytes);
+  slowing_stem_runaway(cycle->report.live_before_bytes);
   concurrent_begin(cycle, true);
   if (!arm(cycle)) return false;
   concurrent_begin_mark(cycle, true);

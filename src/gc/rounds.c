@@ -123,7 +123,7 @@ static void scan_stacks(struct cycle *cycle) {
 }
 
 void rounds_drain(struct cycle *cycle) {
-  slowing_stem_runaway();
+  slowing_stem_runaway(cycle->report.live_before_bytes);
   assist_drain(cycle);
   slowing_stem_growth();
 }

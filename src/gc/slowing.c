@@ -65,9 +65,7 @@ void slowing_stem_growth(void) {
   stem_beyond(is_limited ? atomic_load_relaxed(&collector.totals.goal_bytes) : goal_and(GROWTH_DIVISOR, 0));
 }
 
-void slowing_stem_runaway(void) { stem_beyond(goal_and(RUNAWAY_DIVISOR, 0)); }
-
-void slowing_stem_runaway_from(size_t begun_bytes) { stem_beyond(goal_and(RUNAWAY_DIVISOR, begun_bytes)); }
+void slowing_stem_runaway(size_t begun_bytes) { stem_beyond(goal_and(RUNAWAY_DIVISOR, begun_bytes)); }
 
 void slowing_stem_all(void) { atomic_store_relaxed(&slowing_beyond_bytes, (size_t)0); }
 

@@ -38,11 +38,8 @@ void slowing_rest(struct mutator *self, size_t bytes);
 void slowing_stem_growth(void);
 
 /* Well beyond: while the heap is drained, assists see to the goal; but a long list that is built meanwhile leaves them nothing
- * to take. */
-void slowing_stem_runaway(void);
-
-/* The same in a cycle that may have begun beyond the goal (collections were disabled, or put off): then from there. */
-void slowing_stem_runaway_from(size_t begun_bytes);
+ * to take.  In a cycle that has begun beyond the goal (collections were disabled, or put off), from there. */
+void slowing_stem_runaway(size_t begun_bytes);
 
 /* Whatever its size, until slowing_stop. */
 void slowing_stem_all(void);

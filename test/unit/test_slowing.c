@@ -45,11 +45,10 @@ static void a_little_beyond_the_goal_is_let_pass(void **state) {
   (void)state;
   set_up(GOAL_BYTES, SIZE_MAX);
   require_from(slowing_stem_growth, GOAL_BYTES + GOAL_BYTES / 16);
-  require_from(slowing_stem_runaway, GOAL_BYTES + GOAL_BYTES / 8);
 }
 
-static void from_below(void) { slowing_stem_runaway_from(GOAL_BYTES / 2); }
-static void from_beyond(void) { slowing_stem_runaway_from(4 * GOAL_BYTES); }
+static void from_below(void) { slowing_stem_runaway(GOAL_BYTES / 2); }
+static void from_beyond(void) { slowing_stem_runaway(4 * GOAL_BYTES); }
 
 static void a_cycle_that_begins_beyond_the_goal_counts_from_there(void **state) {
   (void)state;
@@ -62,7 +61,7 @@ static void under_a_limit_nothing_is(void **state) {
   (void)state;
   set_up(GOAL_BYTES, 2 * GOAL_BYTES);
   require_from(slowing_stem_growth, GOAL_BYTES);
-  require_from(slowing_stem_runaway, GOAL_BYTES + GOAL_BYTES / 8);
+  require_from(from_below, GOAL_BYTES + GOAL_BYTES / 8);
 }
 
 static void without_a_goal_nobody_is_slowed(void **state) {
@@ -71,7 +70,7 @@ static void without_a_goal_nobody_is_slowed(void **state) {
   for (size_t i = 0; i < TEST_COUNT_OF(goals); i++) {
     set_up(goals[i], SIZE_MAX);
     assert_false(is_slowed_at(slowing_stem_growth, SIZE_MAX));
-    assert_false(is_slowed_at(slowing_stem_runaway, SIZE_MAX));
+    assert_false(is_slowed_at(from_below, SIZE_MAX));
   }
 }
 
@@ -79,7 +78,7 @@ static void all_are_slowed_until_it_is_over(void **state) {
   (void)state;
   set_up(GOAL_BYTES, SIZE_MAX);
   slowing_stem_all();
-  slowing_stem_runaway();
+  slowing_stem_runaway(0);
   assert_true(is_due_at(1));
   slowing_stop();
   assert_false(is_due_at(SIZE_MAX));
