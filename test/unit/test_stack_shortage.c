@@ -12,13 +12,20 @@
 
 #define MIB ((size_t)1 << 20)
 
+/* Sanitizers multiply what a stack takes. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { FACTOR = 4 };
+#else
+enum { FACTOR = 1 };
+#endif
+
 enum {
-  HEAP_MIB = 16,
+  HEAP_MIB = 16 * FACTOR,
   SMALL_STACKS = 200, /* of 64 KiB, and their guards */
   WANTED_BYTES = 3 << 20,
   BLOCK_BYTES = 4096,
-  BLOCKS = 14 * MIB / BLOCK_BYTES,
-  BROKEN = 10 * MIB / BLOCK_BYTES, /* of these every second group, by their addresses, lives */
+  BLOCKS = 14 * FACTOR * MIB / BLOCK_BYTES,
+  BROKEN = 10 * FACTOR * MIB / BLOCK_BYTES, /* of these every second group, by their addresses, lives */
   GROUP_BYTES = 64 << 10
 };
 
