@@ -190,14 +190,18 @@ static void set_resumer(struct midden_fiber *fiber, struct midden_fiber *resumer
   barrier_note(before, resumer);
 }
 
-int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
+/* Claims a fiber to be run, in the critical section of the switch to it, which goes on where that succeeds. */
+static int enter_to_run(struct mutator *self, struct midden_fiber *fiber) {
   check_may_switch(self);
   mutator_enter(self);
   int error = claim(fiber, FIBER_RUNNING);
-  if (error != 0) {
-    mutator_leave(self);
-    return error;
-  }
+  if (error != 0) mutator_leave(self);
+  return error;
+}
+
+int fiber_resume(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
+  int error = enter_to_run(self, fiber);
+  if (error != 0) return error;
   set_resumer(fiber, self->fiber);
   *result = cross(self, FIBER_WAITING, fiber, value);
   return 0;
@@ -225,13 +229,8 @@ static void pass_resumer(struct mutator *self, struct midden_fiber *fiber) {
 
 int fiber_switch(struct mutator *self, struct midden_fiber *fiber, void *value, void **result) {
   if (self->fiber == NULL) return fiber_resume(self, fiber, value, result);
-  check_may_switch(self);
-  mutator_enter(self);
-  int error = claim(fiber, FIBER_RUNNING);
-  if (error != 0) {
-    mutator_leave(self);
-    return error;
-  }
+  int error = enter_to_run(self, fiber);
+  if (error != 0) return error;
   pass_resumer(self, fiber);
   *result = cross(self, FIBER_SUSPENDED, fiber, value);
   return 0;
