@@ -167,13 +167,13 @@ static void work_job(void *argument, unsigned marker) {
 
 static size_t scanned_by_workers(const struct cycle *cycle) {
   size_t bytes = 0;
-  for (unsigned i = 0; i < cycle->markers; i++) bytes += collector.tracers[i].scanned_bytes;
+  for (unsigned i = 0; i < cycle->report.markers; i++) bytes += collector.tracers[i].scanned_bytes;
   return bytes;
 }
 
 static uint64_t cpu_of_workers(const struct cycle *cycle) {
   uint64_t ns = 0;
-  for (unsigned i = 0; i < cycle->markers; i++) ns += collector.marker[i].cpu_ns;
+  for (unsigned i = 0; i < cycle->report.markers; i++) ns += collector.marker[i].cpu_ns;
   return ns;
 }
 
@@ -216,8 +216,8 @@ static bool rests(void) { return !is_hurried() && assist.share.workers == 1 && a
 
 /* The last worker has a part of its time only: it takes part in that part of the epochs. */
 static unsigned workers_of_epoch(const struct cycle *cycle) {
-  if (is_hurried()) return cycle->markers;
-  unsigned workers = (unsigned)min_size(assist.share.workers, cycle->markers);
+  if (is_hurried()) return cycle->report.markers;
+  unsigned workers = (unsigned)min_size(assist.share.workers, cycle->report.markers);
   if (workers == 1) return 1;
   assist.turn += assist.share.duty;
   if (assist.turn < 1) return workers - 1;

@@ -132,7 +132,7 @@ static unsigned choose_markers(void) {
 
 /* Processor time of this cycle: that of the collecting thread, and of those that helped it to mark, assisted or ended it. */
 static uint64_t cycle_cpu_ns(const struct cycle *cycle, uint64_t own_ns) {
-  for (unsigned i = 1; i < cycle->markers; i++) own_ns += collector.marker[i].cpu_ns;
+  for (unsigned i = 1; i < cycle->report.markers; i++) own_ns += collector.marker[i].cpu_ns;
   return own_ns + cycle->taken_cpu_ns + cycle->report.assist_ns;
 }
 
@@ -155,7 +155,7 @@ static void settle_memory(struct cycle *cycle, uint64_t cycle_ns) {
 }
 
 static void mark(struct cycle *cycle) {
-  if (cycle->concurrent) {
+  if (cycle->report.concurrent) {
     concurrent_run(cycle);
   } else {
     stopped_run(cycle);
@@ -165,17 +165,16 @@ static void mark(struct cycle *cycle) {
 
 /* False if the program's callback disabled collections at the last moment. */
 static bool run_cycle(struct cycle *cycle) {
-  bool is_dirty = cycle->concurrent && collector.dirty; /* its events are told by who ends it */
+  bool is_dirty = cycle->report.concurrent && collector.dirty; /* its events are told by who ends it */
   if (!is_dirty) cycle_announce(MIDDEN_EVENT_START);
   if (collector_is_disabled()) return false;
   cycle->report.number = collector.totals.collections + 1;
   cycle->report.start_ns = cycle->report.live_before_ns = cycle_now_ns();
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
-  cycle->report.markers = cycle->markers = choose_markers();
+  cycle->report.markers = choose_markers();
   uint64_t cpu_before_ns = os_thread_cpu_ns();
   sweep_before(cycle);
   cycle_take_footprint(cycle->report.live_before_bytes);
-  cycle->report.concurrent = cycle->concurrent;
   if (is_dirty) {
     dirty_run(cycle);
   } else {
@@ -302,7 +301,7 @@ static void collect(uintptr_t stack_pointer, void *argument) {
 }
 
 void collector_run_concurrently(struct mutator *self, enum collector_reason reason) {
-  struct cycle cycle = {.self = self, .concurrent = true, .report = {.reason = reason}};
+  struct cycle cycle = {.self = self, .report = {.reason = reason, .concurrent = true}};
   run(self, &cycle);
 }
 

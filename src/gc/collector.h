@@ -59,7 +59,7 @@ const char *collector_reason_name(enum collector_reason reason);
 struct collector_report {
   uint64_t number;
   enum collector_reason reason;
-  unsigned markers;
+  unsigned markers; /* that it marks with, at most */
   /* When it began and ended, and its steps began; all since the library started. */
   uint64_t start_ns, sweep_start_ns, stop_start_ns, roots_start_ns, finish_start_ns, resume_ns, end_ns;
   uint64_t pause_start_ns, ahead_start_ns; /* likewise; where there was such a stop */
@@ -79,12 +79,12 @@ struct collector_report {
   size_t assisted_bytes; /* of the scanning, by threads that allocate; and the time that took them */
   uint64_t assist_ns;
   /* Of these, dirty-page mode alone. */
-  size_t joined;        /* huge pages that had been split */
-  size_t written_bytes; /* as the stop found them */
-  size_t rests;         /* how often threads were made to rest (slowing.h) */
-  uint64_t ahead_ns;    /* the stop that called trace functions ahead of the last one; 0: none */
-  uint64_t left_ns;     /* what only finalizers reach was marked for so long after the stop; 0: in it */
-  bool concurrent;
+  size_t joined;                      /* huge pages that had been split */
+  size_t written_bytes;               /* as the stop found them */
+  size_t rests;                       /* how often threads were made to rest (slowing.h) */
+  uint64_t ahead_ns;                  /* the stop that called trace functions ahead of the last one; 0: none */
+  uint64_t left_ns;                   /* what only finalizers reach was marked for so long after the stop; 0: in it */
+  bool concurrent;                    /* it marks beside the program */
   bool minor;                         /* what was old was taken for alive; see gc/generation.h */
   size_t threads, signalled;          /* attached when the world stopped; of those, how many a signal had to stop */
   size_t finalizers_ready;            /* waiting to run, those of earlier cycles included */

@@ -456,7 +456,7 @@ static void settle(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   slowing_stem_growth(); /* there is nothing to assist */
   check(cycle);
-  settle_dead_running(&(struct settle_markers){collector.tracers, cycle->markers, cycle_drain_alone});
+  settle_dead_running(&(struct settle_markers){collector.tracers, cycle->report.markers, cycle_drain_alone});
   stacks_free_dead(cycle->self);
   concurrent_trade_sides(cycle);
   slowing_stop();

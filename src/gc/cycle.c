@@ -67,7 +67,7 @@ void cycle_announce(enum midden_event event) {
 /* ---- marking ---- */
 
 void cycle_begin_marking(const struct cycle *cycle, enum mark_mode mode) {
-  for (unsigned i = 0; i < cycle->markers; i++) {
+  for (unsigned i = 0; i < cycle->report.markers; i++) {
     mark_begin(&collector.tracers[i], mode);
     collector.marker[i] = (struct marker_report){0};
   }
@@ -148,7 +148,7 @@ void cycle_check_stw(struct cycle *cycle) {
 
 void cycle_count_marked(struct cycle *cycle, struct tally *marked) {
   size_t stack_bytes = 0;
-  for (unsigned i = 0; i < cycle->markers; i++) {
+  for (unsigned i = 0; i < cycle->report.markers; i++) {
     mark_publish(&collector.tracers[i]);
     tally_add(marked, &collector.tracers[i].marked);
     stack_bytes += collector.tracers[i].stack_bytes;
@@ -191,8 +191,8 @@ static void note_time_to_mark(const struct cycle *cycle) {
   const struct collector_report *report = &cycle->report;
   brief_left(&collector.brief, report->marked_bytes, report->live_before_bytes);
   if (report->minor) return;
-  uint64_t ns = cycle->concurrent ? report->cpu_ns + report->assist_ns : report->mark_ns * cycle->markers;
-  brief_marked(&collector.brief, report->marked_bytes, ns, cycle->concurrent);
+  uint64_t ns = report->concurrent ? report->cpu_ns + report->assist_ns : report->mark_ns * report->markers;
+  brief_marked(&collector.brief, report->marked_bytes, ns, report->concurrent);
 }
 
 void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_bytes) {
@@ -208,7 +208,7 @@ void cycle_finish(struct cycle *cycle, const struct tally *marked, size_t new_by
   if (!report->minor)
     atomic_store_relaxed(&collector.totals.lived_bytes,
                          report->marked_bytes - min_size(cycle->young_bytes, report->marked_bytes));
-  if (cycle->concurrent) {
+  if (report->concurrent) {
     generation_ended(&collector.generation, report->minor, report->live_before_bytes, report->marked_bytes,
                      report->goal_bytes);
   } else {

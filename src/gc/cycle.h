@@ -42,13 +42,11 @@ struct cycle {
   uintptr_t stack_pointer; /* where the program's part of this thread's stack ends, its registers included */
   bool (*stop)(void *argument);
   void *stop_argument;
-  bool concurrent;
   bool young_are_white; /* dirty-page mode: what is allocated while it marks, until the stop */
   bool given_up;
   bool was_left;        /* its stop, and it is not ended yet: finalizers are settled beside the program */
   bool was_handed_over; /* a thread of the program has ended it, and told of finalizers */
   bool has_memory_to_release;
-  unsigned markers;
   size_t young_bytes;    /* allocated white while it marked */
   uint64_t taken_cpu_ns; /* processor time of threads of the program that ended it */
   struct collector_report report;

@@ -101,7 +101,7 @@ static void mark_roots(struct cycle *cycle) {
 
 /* A stop that has little to do does not wait for another processor. */
 static unsigned markers_of_stop(const struct cycle *cycle) {
-  return rounds_left_little() && rootset_bytes() <= ROOTS_LITTLE_BYTES ? 1 : cycle->markers;
+  return rounds_left_little() && rootset_bytes() <= ROOTS_LITTLE_BYTES ? 1 : cycle->report.markers;
 }
 
 /* ---- what only trace functions lead to ----
@@ -189,7 +189,7 @@ static void mark_beside(struct cycle *cycle) {
 /* What threads made grey at the last moment was counted when it was marked; from here on counting waits for the scan. */
 static void become_stopped(const struct cycle *cycle, unsigned markers) {
   cycle_drain_alone(&collector.tracers[0]);
-  for (unsigned i = 0; i < cycle->markers; i++) {
+  for (unsigned i = 0; i < cycle->report.markers; i++) {
     mark_publish(&collector.tracers[i]);
     collector.tracers[i].mode = markers > 1 ? MARK_PARALLEL : MARK_ALONE;
   }
@@ -366,7 +366,7 @@ static void sweep_and_end(struct cycle *cycle) {
 
 static void give_up(struct cycle *cycle) {
   cycle->given_up = true;
-  if (!cycle->concurrent) return;
+  if (!cycle->report.concurrent) return;
   struct os_signals before;
   os_block_signals(&before);
   collector_stop_world(cycle->self);
@@ -386,7 +386,7 @@ static bool stop_world(struct cycle *cycle) {
     give_up(cycle);
     return false;
   }
-  if (cycle->concurrent) {
+  if (cycle->report.concurrent) {
     stop_and_finish(cycle);
   } else {
     stopped_run(cycle);
@@ -442,7 +442,7 @@ static void hand_over(struct cycle *cycle) {
       give_up(cycle);
       return;
     }
-    if (!cycle->concurrent) continue;
+    if (!cycle->report.concurrent) continue;
     rounds_scan_written(cycle);
     assist_drain(cycle);
   }
@@ -518,8 +518,8 @@ void dirty_run(struct cycle *cycle) {
   cycle->given_up = !roots_learn(cycle->self);
   if (cycle->given_up) return;
   cycle->report.minor = is_minor(cycle);
-  cycle->concurrent = cycle->report.concurrent = cycle->report.minor || protect(cycle);
-  if (cycle->concurrent) mark_running(cycle);
+  cycle->report.concurrent = cycle->report.minor || protect(cycle);
+  if (cycle->report.concurrent) mark_running(cycle);
   cycle->was_handed_over = has_callbacks();
   if (cycle->was_handed_over) {
     hand_over(cycle);

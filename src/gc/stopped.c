@@ -39,7 +39,7 @@ static void mark_heap(struct cycle *cycle) {
   rootset_mark_told_stw(first);
   cycle->report.roots_start_ns = start - collector.start_ns;
   cycle->report.roots_ns = os_now_ns() - start;
-  markers_run(cycle->markers, mark_job, NULL);
+  markers_run(cycle->report.markers, mark_job, NULL);
   cycle_drain_alone(first);
   cycle->report.mark_ns = os_now_ns() - start - cycle->report.roots_ns;
 }
@@ -74,7 +74,7 @@ static bool is_stop_asked_for(const struct cycle *cycle) {
 }
 
 static void settle(struct cycle *cycle) {
-  struct settle_markers markers = {collector.tracers, cycle->markers, cycle_drain_alone};
+  struct settle_markers markers = {collector.tracers, cycle->report.markers, cycle_drain_alone};
   settle_values_stw(&markers);
   cycle_check_stw(cycle);
   cycle_set_phase(COLLECTOR_MARK_TERMINATION);
@@ -104,7 +104,7 @@ static void run_stw(struct cycle *cycle, bool roots_known) {
   cycle_set_phase(COLLECTOR_MARK);
   forget_old();
   flush_caches();
-  cycle_begin_marking(cycle, cycle->markers > 1 ? MARK_PARALLEL : MARK_ALONE);
+  cycle_begin_marking(cycle, cycle->report.markers > 1 ? MARK_PARALLEL : MARK_ALONE);
   cycle->given_up = !roots_known || !rootset_collect_stw(false) || is_stop_asked_for(cycle);
   if (cycle->given_up) {
     abandon();
