@@ -36,8 +36,6 @@ enum { NOISE_DIVISOR = 16 };
 
 static size_t distance(size_t from, size_t to) { return to > from ? to - from : 0; }
 
-void pacer_cycle_init(struct pacer_cycle *cycle) { *cycle = (struct pacer_cycle){0}; }
-
 /* ---- between cycles ---- */
 
 /* As much as in the last cycle, and the same growth again; no less if it shrank: that is noise as often as not, and too

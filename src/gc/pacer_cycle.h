@@ -51,6 +51,7 @@ struct pacer_progress {
   uint64_t rested_ns;      /* for which threads were made to wait (gc/slowing.h) */
 };
 
+/* At first all 0. */
 struct pacer_cycle {
   /* From cycle to cycle. */
   double recent[PACER_RECENT_CYCLES]; /* the ratio of the last cycles, newest first */
@@ -66,8 +67,6 @@ struct pacer_cycle {
   double ratio;        /* bytes allocated for each byte scanned by workers, in the quarter of the cycle with the most */
   struct pacer_progress quarter; /* where the current quarter began */
 };
-
-void pacer_cycle_init(struct pacer_cycle *cycle);
 
 /* When the goal is set after a cycle that marked so much: the live heap at which the next one starts.  SIZE_MAX if the
  * goal is. */

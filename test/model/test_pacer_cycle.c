@@ -341,7 +341,6 @@ static struct simulation start(const struct program *program) {
                                             .memory_limit_bytes = SIZE_MAX,
                                             .max_heap_bytes = SIZE_MAX}};
   if (program->limit_bytes != 0) simulation.pacer.memory_limit_bytes = (size_t)program->limit_bytes;
-  pacer_cycle_init(&simulation.cycle);
   pacer_share_adjust(&simulation.share, program->cpus, program->markers,
                      (struct pacer_load){.mutator_cpus = program->threads});
   limiter_init(&simulation.limiter, 0);

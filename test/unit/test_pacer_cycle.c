@@ -36,16 +36,14 @@ static void run_waited_for(struct pacer_cycle *cycle, size_t allocated_bytes) {
 
 static void without_experience_a_cycle_starts_early(void **state) {
   (void)state;
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 160 * (double)MIB);
   require_about((double)pacer_cycle_trigger(&cycle, 4 * MIB, 0), 2.4 * (double)MIB);
 }
 
 static void the_runway_is_the_ratio_times_the_work(void **state) {
   (void)state;
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   run(&cycle, 100 * MIB, 20 * MIB, 64 * MIB - PACER_FIXED_BYTES);
   /* 20/64 for each byte, and the next cycle has the same to scan. */
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 180 * (double)MIB);
@@ -64,8 +62,7 @@ static void the_runway_is_the_ratio_times_the_work(void **state) {
 
 static void who_waits_for_a_cycle_tells_little(void **state) {
   (void)state;
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   run_waited_for(&cycle, 0); /* of what the program does by itself nothing is known */
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 160 * (double)MIB);
   run_waited_for(&cycle, 20 * MIB); /* at least so much */
@@ -76,13 +73,12 @@ static void who_waits_for_a_cycle_tells_little(void **state) {
 
 static void the_runway_has_bounds(void **state) {
   (void)state;
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   run(&cycle, 100 * MIB, 0, 64 * MIB); /* nothing was allocated: an eighth of the work remains */
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 192 * (double)MIB);
   run(&cycle, 100 * MIB, 1000 * MIB, 1 * MIB);
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 160 * (double)MIB);
-  pacer_cycle_init(&cycle);
+  cycle = (struct pacer_cycle){0};
   run(&cycle, 100 * MIB, 0, 0); /* and no work: a twentieth of the way, or 4 MiB */
   require_about((double)pacer_cycle_trigger(&cycle, 120 * MIB, 100 * MIB), 119 * (double)MIB);
   require_about((double)pacer_cycle_trigger(&cycle, 2000 * MIB, 1000 * MIB), 1996 * (double)MIB);
@@ -91,16 +87,14 @@ static void the_runway_has_bounds(void **state) {
 /* Without pointers the cycle costs what it costs, and as much is allocated in the next one. */
 static void without_pointers_the_runway_is_what_a_cycle_took(void **state) {
   (void)state;
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   run(&cycle, 100 * MIB, 8 * MIB, 0);
   require_about((double)pacer_cycle_trigger(&cycle, 200 * MIB, 100 * MIB), 192 * (double)MIB);
 }
 
 static void extreme_goals(void **state) {
   (void)state;
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   for (int i = 0; i < 3; i++) {
     assert_int_equal(pacer_cycle_trigger(&cycle, SIZE_MAX, 100 * MIB), SIZE_MAX);
     assert_int_equal(pacer_cycle_trigger(&cycle, 100 * MIB, 100 * MIB), 100 * MIB);
@@ -129,8 +123,7 @@ static void extreme_goals(void **state) {
 
 /* One cycle known that scanned 64 MiB; the next began at 150 of 200 MiB. */
 static struct pacer_cycle marking(void) {
-  struct pacer_cycle cycle;
-  pacer_cycle_init(&cycle);
+  struct pacer_cycle cycle = {0};
   run(&cycle, 100 * MIB, 20 * MIB, 64 * MIB - PACER_FIXED_BYTES);
   pacer_cycle_begin(&cycle, 150 * MIB, 200 * MIB);
   return cycle;
