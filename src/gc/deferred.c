@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "base/atomic.h"
-#include "base/bits.h"
 #include "base/lock.h"
 #include "gc/table.h"
 #include "span/object.h"
@@ -28,53 +27,45 @@ int deferred_add(uintptr_t object) {
 
 size_t deferred_bytes(void) { return atomic_load_relaxed(&waiting_bytes); }
 
-/* In one critical section so many are freed at most, and of the table so much is looked through. */
-enum { STEP = 64, LOOK = 4096 };
+/* In one critical section so many are freed at most. */
+enum { STEP = 64 };
 
 /* A table that is so much larger than the objects of a cycle call for was made by another one. */
-enum { SPARE_FACTOR = 16 };
+enum { SPARE_FACTOR = 16, SPARE_LEAST_BYTES = 64 * 1024 };
 
-struct batch {
-  uintptr_t objects[STEP];
-  unsigned count;
-  size_t place; /* in the table; entries before it are gone */
-};
-
-/* Removing an entry may move another one to its place. */
-static void take_batch(struct batch *batch) {
-  batch->count = 0;
+static size_t take_batch(size_t *place, uintptr_t *objects) {
   lock_acquire(&lock);
-  size_t end = min_size(waiting.capacity, batch->place + LOOK);
-  while (batch->place < end && batch->count < STEP) {
-    uintptr_t object = waiting.entries[batch->place].key;
-    if (object == 0) {
-      batch->place++;
-      continue;
-    }
-    batch->objects[batch->count++] = object;
-    atomic_store_relaxed(&waiting_bytes, waiting_bytes - bytes_of(object));
-    table_remove(&waiting, object);
-  }
+  size_t taken = table_take(&waiting, place, objects, STEP);
+  for (size_t i = 0; i < taken; i++) atomic_store_relaxed(&waiting_bytes, waiting_bytes - bytes_of(objects[i]));
   atomic_store_relaxed(&count, waiting.count);
   lock_release(&lock);
+  return taken;
+}
+
+static bool is_spare_locked(size_t most) {
+  size_t bytes = table_bytes(&waiting);
+  return waiting.count == 0 && bytes > SPARE_LEAST_BYTES && bytes / sizeof(struct table_entry) / SPARE_FACTOR > most;
 }
 
 /* `most` waited. */
 static void release_spare(struct mutator *self, size_t most) {
-  mutator_enter(self);
-  lock_acquire(&lock);
-  if (waiting.count == 0 && waiting.capacity > LOOK && waiting.capacity / SPARE_FACTOR > most) table_release(&waiting);
-  lock_release(&lock);
-  mutator_leave(self);
+  bool is_spare = true;
+  for (bool has_begun = false; is_spare; has_begun = true) {
+    mutator_enter(self);
+    lock_acquire(&lock);
+    is_spare = waiting.count == 0 && (has_begun || is_spare_locked(most)) && table_release_some(&waiting);
+    lock_release(&lock);
+    mutator_leave(self);
+  }
 }
 
 void deferred_run(struct mutator *self) {
-  struct batch batch = {.place = 0};
-  size_t most = atomic_load_relaxed(&count);
+  uintptr_t objects[STEP];
+  size_t place = 0, most = atomic_load_relaxed(&count);
   while (atomic_load_relaxed(&count) != 0) {
     mutator_enter(self);
-    take_batch(&batch);
-    for (unsigned i = 0; i < batch.count; i++) deferred_free(self, batch.objects[i]);
+    size_t taken = take_batch(&place, objects);
+    for (size_t i = 0; i < taken; i++) deferred_free(self, objects[i]);
     mutator_leave(self);
   }
   release_spare(self, most);

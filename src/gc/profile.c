@@ -106,14 +106,9 @@ static void free_unused_orphan_locked(struct bucket *bucket) {
 
 /* ---- starting, stopping ---- */
 
-static int keep_none(uintptr_t key, void *value, void *argument) {
-  (void)key, (void)value, (void)argument;
-  return 0;
-}
-
 static void forget_locked(void) {
   profile.epoch++;
-  table_filter(&profile.table, keep_none, NULL);
+  table_clear(&profile.table);
   for (struct bucket *bucket = profile.first, *next; bucket != NULL; bucket = next) {
     next = bucket->next;
     free_unused_orphan_locked(bucket);
