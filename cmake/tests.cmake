@@ -385,6 +385,9 @@ target_link_options(test_stress_dirty_finalizers PRIVATE
   "LINKER:--wrap=settle_takes_long,--wrap=settle_find_finalizers_stw"
   "LINKER:--wrap=settle_end_stw,--wrap=settle_end_running")
 
+# What test_weak_tables.c measures.
+target_link_options(test_model_weak_tables PRIVATE "LINKER:--wrap=lock_note_acquired,--wrap=lock_note_released")
+
 target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
 
 # ---- the same in barrier mode ----
@@ -392,7 +395,7 @@ target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOU
 # Left out are tests that switch stacks behind the collector's back (stress/coroutines), white box tests of the other mode's
 # parts, and those that expect the other mode's figures of memory (stress/limit, stress/spike).
 foreach(name stress/threads stress/fibers stress/free stress/many stress/stats stress/finalizer_growth model/graph
-        model/finalizers model/fibers model/arrays model/specials)
+        model/finalizers model/fibers model/arrays model/specials model/weak_tables)
   string(REPLACE "/" "_" target "test_${name}")
   get_filename_component(folder ${name} DIRECTORY)
   set(arguments "")
@@ -412,8 +415,8 @@ endforeach()
 if(NOT CMAKE_CROSSCOMPILING)
   set(CHECKED stress/threads stress/fibers stress/many stress/coroutines stress/clearing model/specials)
   foreach(name ${CHECKED} stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers stress/free
-          stress/stats stress/finalizer_growth model/graph model/finalizers model/fibers model/sweep model/arrays unit/fiber
-          unit/api_arguments unit/guard unit/handshake unit/profile unit/background unit/trace_file fault/os_failures)
+          stress/stats stress/finalizer_growth model/graph model/finalizers model/fibers model/sweep model/arrays
+          model/weak_tables unit/fiber unit/api_arguments unit/guard unit/handshake unit/profile unit/background unit/trace_file fault/os_failures)
     if(MIDDEN_SANITIZE AND name MATCHES "^(stress/threads|stress/coroutines|model/graph)$")
       continue() # half a minute each
     endif()

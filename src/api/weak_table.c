@@ -1,15 +1,27 @@
 /* Weak tables: from keys, by identity, to values, an ephemeron for each entry.
  *
  * The table is an object (KIND_WEAK_TABLE) that refers to an array of ephemerons, open addressing with linear probing.  An
- * entry whose key died, or that was removed, is an ephemeron without a key: it keeps its place, so that probing goes past
- * it, until the array is made anew.  At most half of the places are used, those included.
+ * entry whose key died, or that was removed, is an ephemeron without a key, or `nobody`: it keeps its place, so that probing goes past
+ * it, until another array takes over.  At most half of the places are used, those included.
+ *
+ *     used - removed     at least as many as live, by which the capacity of another array goes
+ *     looking            where many ephemerons have died since it was done last, the array is looked through, some places at a time,
+ *                        for such whose keys died: `nobody` takes their places, and they are garbage
+ *     moving             when no place is left, or most of them have no entry, an array of another size takes over.  Entries are
+ *                        copied to it from the old one, some at a time, and the old one stays as it is until all are: an entry is
+ *                        in the new one, or in the old one, or, as the same ephemeron, in both
+ *
+ * Each call on a table does a step of the one or the other, and so no call is long but those that visit all entries, which
+ * finish a move first: then one array has all entries, and keeps them while it is an old one.  An array that takes over has at least
+ * four places for each entry that may live, and a 16th of the old one's: so it has room for all of these and for what is added meanwhile,
+ * since a call moves more than it adds (MOVE_CELLS, MOVE_PLACES).
  *
  * Locks.  A table is changed and searched under one of a few locks, by its address (LOCK_RANK_TABLES), in a critical
  * section: so keys neither die nor move meanwhile.  Nothing is allocated from the heap under the lock: what may be needed is
  * made first, and the search done again.
  *
- * Walking takes the array as it is and looks at a slice of it at a time.  When the table gets another array meanwhile the
- * walk goes on in the old one, whose ephemerons are the same. */
+ * Markers may read table and arrays at any time: references are stored with the barrier, other words atomically.  Beside a cycle an entry
+ * that is moved is told to the barrier, as any; what still lies in the old array alone is marked from there. */
 #include <errno.h>
 
 #include "api/allocate.h"
@@ -19,18 +31,39 @@
 #include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/cell.h"
 #include "midden/barrier.h"
+#include "os/os.h"
 #include "span/kind.h"
 #include "span/object.h"
 
-enum { LEAST_CAPACITY = 8, SLICE = 1024, STRIPES = 16 };
+enum {
+  LEAST_CAPACITY = 8,
+  SLICE = 1024, /* places that a visit to all takes at a time */
+  STRIPES = 16,
+  MOVE_PLACES = 512, /* that a step of moving takes, */
+  MOVE_CELLS = 32,   /* or as far as so many entries */
+  LOOK_PLACES = 8,   /* that a step of looking takes */
+  LOOK_PART = 4,     /* looking begins when a 4th as many ephemerons have died as places are in use, */
+  LOOK_LEAST = 16,   /* and so many */
+  SHRINK_LEAST = 4,  /* a smaller array has a 4th of the places at most, */
+  SHRINK_MOST = 16   /* and a 16th of them at least */
+};
 
 struct table {
   struct cell **places;
-  size_t capacity; /* a power of two, or 0 */
-  size_t used;     /* places that are not NULL */
-  size_t removed;  /* of them, by midden_weak_table_remove */
+  size_t capacity;          /* a power of two, or 0 */
+  size_t used;              /* places that are not NULL */
+  size_t removed;           /* of them, known to have no entry */
+  struct cell **old_places; /* NULL: nothing is being moved */
+  size_t old_capacity;
+  size_t moved;  /* old places */
+  size_t looked; /* places, of the capacity */
+  uint64_t died; /* ephemerons, ever, when looking or moving began */
 };
+
+/* In the place of an entry that is no more. */
+static struct cell nobody;
 
 static struct lock locks[STRIPES] = {[0 ... STRIPES - 1] = LOCK_INIT(LOCK_RANK_TABLES)};
 
@@ -53,9 +86,22 @@ static struct cell **find(struct cell **places, size_t capacity, const void *key
   return &places[place];
 }
 
-static struct cell *find_entry_locked(const struct table *table, const void *key) {
-  return table->capacity == 0 || key == NULL ? NULL : *find(table->places, table->capacity, key);
+static bool is_moving(const struct table *table) { return table->old_places != NULL; }
+
+/* The place of a key's entry, or NULL. */
+static struct cell **find_place_locked(const struct table *table, const void *key) {
+  if (table->capacity == 0 || key == NULL) return NULL;
+  struct cell **place = find(table->places, table->capacity, key);
+  if (*place == NULL && is_moving(table)) place = find(table->old_places, table->old_capacity, key);
+  return *place == NULL ? NULL : place;
 }
+
+static struct cell *find_entry_locked(const struct table *table, const void *key) {
+  struct cell **place = find_place_locked(table, key);
+  return place == NULL ? NULL : *place;
+}
+
+static void set_word(size_t *word, size_t value) { atomic_store_relaxed(word, value); }
 
 static void enter(struct mutator *self, const struct table *table) {
   mutator_enter(self);
@@ -67,7 +113,113 @@ static void leave(struct mutator *self, const struct table *table) {
   mutator_leave(self);
 }
 
-/* ---- walking ---- */
+/* ---- moving, looking ---- */
+
+static size_t capacity_for(size_t entries) {
+  size_t capacity = LEAST_CAPACITY;
+  while (capacity / 4 < entries) capacity *= 2;
+  return capacity;
+}
+
+/* Of an array that can take over. */
+static size_t least_capacity(const struct table *table) { return capacity_for(table->used - table->removed); }
+
+static size_t wanted_capacity(const struct table *table) {
+  return max_size(least_capacity(table), table->capacity / SHRINK_MOST);
+}
+
+static bool is_sparse_locked(const struct table *table) {
+  return !is_moving(table) && wanted_capacity(table) <= table->capacity / SHRINK_LEAST;
+}
+
+static void begin_move_locked(struct table *table, struct cell **places, size_t capacity) {
+  if (table->capacity != 0) midden_store(&table->old_places, table->places);
+  set_word(&table->old_capacity, table->capacity);
+  midden_store(&table->places, places);
+  set_word(&table->capacity, capacity);
+  set_word(&table->used, 0);
+  set_word(&table->removed, 0);
+  set_word(&table->moved, 0);
+  set_word(&table->looked, capacity);
+  atomic_store_relaxed(&table->died, atomic_load_relaxed(&cell_ephemerons_died));
+}
+
+/* Looks at so many old places, fewer where that are MOVE_CELLS entries. */
+static void move_some_locked(struct table *table, size_t places) {
+  size_t end = min_size(table->moved + places, table->old_capacity), i = table->moved;
+  for (unsigned cells = 0; i < end && cells < MOVE_CELLS; i++) {
+    struct cell *cell = table->old_places[i];
+    void *key = cell == NULL ? NULL : key_of(cell);
+    cells += cell != NULL;
+    if (key == NULL) continue;
+    midden_store(find(table->places, table->capacity, key), cell);
+    set_word(&table->used, table->used + 1);
+  }
+  set_word(&table->moved, i);
+  if (i == table->old_capacity) midden_store(&table->old_places, NULL);
+}
+
+static void clear_place_locked(struct table *table, struct cell **place) {
+  midden_store(place, &nobody);
+  set_word(&table->removed, table->removed + 1);
+}
+
+/* Whether the entry of a place lives. */
+static bool look_at_locked(struct table *table, struct cell **place) {
+  if (*place == NULL || *place == &nobody) return false;
+  if (key_of(*place) != NULL) return true;
+  clear_place_locked(table, place);
+  return false;
+}
+
+static void look_at_some_locked(struct table *table) {
+  if (table->looked >= table->capacity) {
+    uint64_t died = atomic_load_relaxed(&cell_ephemerons_died);
+    if (died - table->died < max_size(table->used / LOOK_PART, LOOK_LEAST)) return;
+    atomic_store_relaxed(&table->died, died);
+    set_word(&table->looked, 0);
+  }
+  size_t end = min_size(table->looked + LOOK_PLACES, table->capacity);
+  for (size_t i = table->looked; i < end; i++) look_at_locked(table, &table->places[i]);
+  set_word(&table->looked, end);
+}
+
+static void enter_and_step(struct mutator *self, struct table *table) {
+  enter(self, table);
+  if (is_moving(table)) {
+    move_some_locked(table, MOVE_PLACES);
+  } else {
+    look_at_some_locked(table);
+  }
+}
+
+/* Where the system gives memory in huge pages, the first touch of each takes milliseconds.  No critical section is to wait for it.
+ * (It is a store, since what is read first costs a second fault.) */
+static void touch(struct cell **places, size_t capacity) {
+  size_t stride = os_huge_page_bytes() / sizeof *places;
+  if (stride == 0) return;
+  for (size_t i = 0; i < capacity; i += stride) atomic_store_relaxed(&places[i], (struct cell *)NULL);
+  atomic_store_relaxed(&places[capacity - 1], (struct cell *)NULL);
+}
+
+/* False where there is no memory.  Nothing is done where another thread was faster, or has added more meanwhile than there would be
+ * room for. */
+static bool replace_array(struct mutator *self, struct table *table) {
+  enter(self, table);
+  struct cell **before = table->places;
+  size_t capacity = wanted_capacity(table);
+  leave(self, table);
+  struct cell **places = allocate_object(MIDDEN_CONSERVATIVE, capacity * sizeof(struct cell *));
+  if (places == NULL) return false;
+  touch(places, capacity);
+  enter(self, table);
+  bool is_same = table->places == before && !is_moving(table);
+  if (is_same && least_capacity(table) <= capacity) begin_move_locked(table, places, capacity);
+  leave(self, table);
+  return true;
+}
+
+/* ---- visiting all ---- */
 
 struct walk {
   struct cell **places; /* on the walking thread's stack, which keeps them */
@@ -76,16 +228,23 @@ struct walk {
 
 static struct walk begin_walk(struct mutator *self, struct table *table) {
   enter(self, table);
+  while (is_moving(table)) {
+    move_some_locked(table, SLICE);
+    leave(self, table);
+    enter(self, table);
+  }
   struct walk walk = {.places = table->places, .capacity = table->capacity};
   leave(self, table);
   return walk;
 }
 
-static size_t count_slice_locked(struct walk *walk) {
+/* Looks, besides. */
+static size_t count_slice_locked(struct table *table, struct walk *walk) {
   size_t count = 0, end = min_size(walk->next + SLICE, walk->capacity);
+  bool is_current = table->places == walk->places;
   for (; walk->next < end; walk->next++) {
-    const struct cell *cell = walk->places[walk->next];
-    count += cell != NULL && key_of(cell) != NULL;
+    struct cell **place = &walk->places[walk->next];
+    count += is_current ? look_at_locked(table, place) : *place != NULL && key_of(*place) != NULL;
   }
   return count;
 }
@@ -95,51 +254,10 @@ static size_t count_living(struct mutator *self, struct table *table) {
   size_t count = 0;
   while (walk.next < walk.capacity) {
     enter(self, table);
-    count += count_slice_locked(&walk);
+    count += count_slice_locked(table, &walk);
     leave(self, table);
   }
   return count;
-}
-
-/* ---- another array ---- */
-
-static size_t capacity_for(size_t entries) {
-  size_t capacity = LEAST_CAPACITY;
-  while (capacity / 4 < entries) capacity *= 2;
-  return capacity;
-}
-
-static void replace_places_locked(struct table *table, struct cell **places, size_t capacity) {
-  size_t used = 0;
-  for (size_t i = 0; i < table->capacity; i++) {
-    struct cell *cell = table->places[i];
-    void *key = cell == NULL ? NULL : key_of(cell);
-    if (key == NULL) continue;
-    atomic_store_relaxed(find(places, capacity, key), cell); /* a marker may read the new array [birth] */
-    used++;
-  }
-  midden_store(&table->places, places);
-  atomic_store_relaxed(&table->capacity, capacity);
-  atomic_store_relaxed(&table->used, used);
-  atomic_store_relaxed(&table->removed, (size_t)0);
-}
-
-static bool has_room_locked(const struct table *table) { return table->used < table->capacity / 2; }
-
-/* Makes an array for what lives now and three times as much again.  False where there is no memory.  Nothing is done
- * where another thread was faster, or added more meanwhile than there would be room for. */
-static bool resize(struct mutator *self, struct table *table) {
-  enter(self, table);
-  struct table before = *table;
-  leave(self, table);
-  size_t entries = count_living(self, table), capacity = capacity_for(entries + 1);
-  struct cell **places = allocate_object(MIDDEN_CONSERVATIVE, capacity * sizeof(struct cell *));
-  if (places == NULL) return false;
-  enter(self, table);
-  bool is_same = table->places == before.places;
-  if (is_same && entries + (table->used - before.used) < capacity / 2) replace_places_locked(table, places, capacity);
-  leave(self, table);
-  return true;
 }
 
 /* ---- the program's calls ---- */
@@ -152,7 +270,7 @@ void *midden_weak_table_get(const struct midden_weak_table *weak_table, const vo
   struct mutator *self = start_self();
   struct table *table = table_of(weak_table);
   if (table == NULL) return NULL;
-  enter(self, table);
+  enter_and_step(self, table);
   struct cell *cell = find_entry_locked(table, key);
   void *value = NULL;
   if (cell != NULL) cell_read_entered(self, cell, &value);
@@ -162,7 +280,7 @@ void *midden_weak_table_get(const struct midden_weak_table *weak_table, const vo
 
 enum outcome { DONE, WANTS_ROOM, WANTS_CELL };
 
-/* One attempt; `fresh` is an ephemeron to be used, or NULL. */
+/* One attempt; `fresh` is an ephemeron to be used, which has the value, or NULL. */
 static enum outcome try_set_locked(struct mutator *self, struct table *table, const void *key, void *value,
                                    struct cell *fresh, int *error) {
   struct cell *cell = find_entry_locked(table, key);
@@ -170,13 +288,12 @@ static enum outcome try_set_locked(struct mutator *self, struct table *table, co
     cell_set_value(cell, value);
     return DONE;
   }
-  if (!has_room_locked(table)) return WANTS_ROOM;
+  if (table->used >= table->capacity / 2) return WANTS_ROOM;
   if (fresh == NULL) return WANTS_CELL;
-  cell_set_value(fresh, value);
   *error = weak_cell_set_entered(self, fresh, key);
   if (*error != 0) return DONE;
   midden_store(find(table->places, table->capacity, key), fresh);
-  atomic_store_relaxed(&table->used, table->used + 1);
+  set_word(&table->used, table->used + 1);
   return DONE;
 }
 
@@ -187,32 +304,39 @@ int midden_weak_table_set(struct midden_weak_table *weak_table, const void *key,
   struct cell *fresh = NULL;
   for (;;) {
     int error = 0;
-    enter(self, table);
+    enter_and_step(self, table);
     enum outcome outcome = try_set_locked(self, table, key, (void *)(uintptr_t)value, fresh, &error);
+    bool is_sparse = outcome == DONE && is_sparse_locked(table);
     leave(self, table);
+    if (is_sparse) replace_array(self, table); /* without memory it stays as large as it is */
     if (outcome == DONE) return error;
-    if (outcome == WANTS_ROOM && !resize(self, table)) return -ENOMEM;
+    if (outcome == WANTS_ROOM && !replace_array(self, table)) return -ENOMEM;
     if (outcome != WANTS_CELL) continue;
     fresh = allocate_object(KIND_EPHEMERON, sizeof *fresh);
     if (fresh == NULL) return -ENOMEM;
+    cell_set_value(fresh, (void *)(uintptr_t)value); /* the first touch, which may take long; see touch */
   }
+}
+
+/* An old array stays as it is. */
+static void remove_locked(struct table *table, struct cell **place) {
+  struct cell *cell = *place;
+  cell_set(cell, 0, 0);
+  cell_set_value(cell, NULL);
+  if (place >= table->places && place < table->places + table->capacity) clear_place_locked(table, place);
 }
 
 int midden_weak_table_remove(struct midden_weak_table *weak_table, const void *key) {
   struct mutator *self = start_self();
   struct table *table = table_of(weak_table);
   if (table == NULL) return -EINVAL;
-  enter(self, table);
-  struct cell *cell = find_entry_locked(table, key);
-  if (cell != NULL) {
-    cell_set(cell, 0, 0);
-    cell_set_value(cell, NULL);
-    atomic_store_relaxed(&table->removed, table->removed + 1);
-  }
-  bool is_sparse = table->capacity > LEAST_CAPACITY && table->removed > table->used / 2;
+  enter_and_step(self, table);
+  struct cell **place = find_place_locked(table, key);
+  if (place != NULL) remove_locked(table, place);
+  bool is_sparse = is_sparse_locked(table);
   leave(self, table);
-  if (is_sparse) resize(self, table); /* without memory it stays as large as it is */
-  return cell != NULL ? 0 : -ENOENT;
+  if (is_sparse) replace_array(self, table);
+  return place != NULL ? 0 : -ENOENT;
 }
 
 size_t midden_weak_table_count(struct midden_weak_table *weak_table) {
@@ -220,7 +344,10 @@ size_t midden_weak_table_count(struct midden_weak_table *weak_table) {
   struct table *table = table_of(weak_table);
   if (table == NULL) return 0;
   size_t count = count_living(self, table);
-  if (atomic_load_relaxed(&table->capacity) > 4 * capacity_for(count)) resize(self, table);
+  enter(self, table);
+  bool is_sparse = is_sparse_locked(table);
+  leave(self, table);
+  if (is_sparse) replace_array(self, table);
   return count;
 }
 

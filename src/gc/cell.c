@@ -16,6 +16,8 @@ struct cell_head {
   struct cell *first;
 };
 
+uint64_t cell_ephemerons_died;
+
 /* Pairs with the sequentially consistent setting of mark bits; see the header. */
 static bool is_marked(uintptr_t object) {
   return (atomic_load_seq_cst(mark_word_of(&heap_arena, mark_side(), object)) & mark_mask_of(object)) != 0;
@@ -139,11 +141,14 @@ int cell_set(struct cell *cell, uintptr_t address, uintptr_t object) {
 }
 
 static void clear_list(struct cell_head *head) {
+  uint64_t count = 0;
   for (struct cell *cell = head->first, *next; cell != NULL; cell = next) {
     next = cell->next;
     clear_cell(cell);
+    count++;
   }
   head->first = NULL;
+  if (head->special.kind == SPECIAL_EPHEMERON) atomic_add_relaxed(&cell_ephemerons_died, count);
 }
 
 void cell_object_freed(uintptr_t object) {

@@ -44,6 +44,9 @@ struct cell {
   void *value; /* ephemerons; atomic */
 };
 
+/* Ephemerons whose keys died, ever; atomic.  Tables of ephemerons look for theirs when there are many. */
+extern uint64_t cell_ephemerons_died;
+
 /* At start: gives KIND_EPHEMERON its trace function. */
 void cell_init(void);
 
