@@ -262,8 +262,16 @@ int fiber_free(struct mutator *self, struct midden_fiber *fiber) {
   return error == -EBUSY ? error : 0;
 }
 
+/* The frames on it are gone; it may be switched to again, or freed. */
+static void empty_foreign(struct midden_stack *stack) {
+  memset(stack->saved_words, 0, STACK_SAVED_WORDS * sizeof stack->saved_words[0]);
+  atomic_store_relaxed(&stack->pointer, stack->high);
+  atomic_store_release(&stack->is_running, false);
+}
+
 void fiber_abandon(struct mutator *mutator) {
   if (!mutator->own_stack.is_parked) return;
+  if (mutator->foreign != NULL) empty_foreign(mutator->foreign);
   for (struct midden_fiber *fiber = mutator->fiber; fiber != NULL; fiber = fiber->resumer)
     atomic_store_release(&fiber->state, (uint32_t)FIBER_LOST);
   mutator->foreign = NULL;
@@ -277,6 +285,10 @@ static void lose(struct midden_fiber *fiber) {
 
 void fiber_abandon_others(struct mutator *self) {
   stacks_visit_fibers(lose);
+  for (struct link *link = stacks_registered.first; link != NULL; link = link->next) {
+    struct midden_stack *stack = CONTAINER_OF(link, struct midden_stack, link);
+    if (atomic_load_relaxed(&stack->is_running) && stack != self->foreign) empty_foreign(stack);
+  }
   enum fiber_state state = FIBER_RUNNING;
   for (struct midden_fiber *fiber = self->fiber; fiber != NULL; fiber = fiber->resumer, state = FIBER_WAITING)
     atomic_store_release(&fiber->state, (uint32_t)state);
