@@ -150,7 +150,8 @@ MIDDEN_API int midden_thread_set_stack_base_of(void *thread, void *stack_base);
 /* Between enter and leave the calling thread counts as stopped: a collection neither waits for it nor signals it.  It
  * must not touch the heap.  Its registers and its stack up to the call of enter are scanned as they were then.  Leave
  * waits while the world is stopped.  They nest only by way of midden_active_call.  A thread may end in between, or be
- * cancelled. */
+ * cancelled.  One that ends by the system call itself, of which the C library does not know, is missed by the next collection, or
+ * later where a new thread has its number: until then its stack must stay. */
 MIDDEN_API void midden_blocking_enter(void);
 MIDDEN_API void midden_blocking_leave(void);
 
@@ -255,7 +256,7 @@ MIDDEN_API struct midden_stack *midden_stack_alloc(size_t bytes);
 MIDDEN_API struct midden_stack *midden_stack_register(void *low, void *high);
 
 /* Frees a parked stack, or forgets it where the memory is the program's.  0, also for NULL; -EBUSY where a thread runs on
- * it. */
+ * it.  One on which a thread has ended is parked, and holds nothing; so is, in the child of a fork, one on which another ran. */
 MIDDEN_API int midden_stack_free(struct midden_stack *stack);
 
 /* The lowest byte, and one past the last. */

@@ -173,6 +173,7 @@ static bool run_cycle(struct cycle *cycle) {
   cycle->report.live_before_bytes = atomic_load_relaxed(&account_live_bytes);
   cycle->report.markers = choose_markers();
   uint64_t cpu_before_ns = os_thread_cpu_ns();
+  mutator_forget_ended(cycle->self);
   sweep_before(cycle);
   cycle_take_footprint(cycle->report.live_before_bytes);
   if (is_dirty) {

@@ -280,19 +280,41 @@ void mutator_open_gate(void) {
   wake_all(&mutator_gate);
 }
 
+static void forget_locked(struct mutator *mutator) {
+  list_remove(&mutator_list, &mutator->link);
+  cache_retire(&mutator->cache);
+  cache_fold_counts_locked(&mutator->cache);
+  free_mutator_locked(mutator);
+}
+
 void mutator_forget_others(struct mutator *self) {
   struct link *next;
   for (struct link *link = mutator_list.first; link != NULL; link = next) {
     next = link->next;
     struct mutator *mutator = mutator_from(link);
-    if (mutator == self) continue;
-    list_remove(&mutator_list, link);
-    cache_retire(&mutator->cache);
-    cache_fold_counts_locked(&mutator->cache);
-    free_mutator_locked(mutator);
+    if (mutator != self) forget_locked(mutator);
   }
   fiber_abandon_others(self);
   self->thread_id = os_thread_id();
+}
+
+static bool has_ended(const struct mutator *mutator) {
+  return atomic_load_seq_cst(&mutator->state) == MUTATOR_SAFE && os_signal_thread(mutator->thread_id, 0) == -ESRCH;
+}
+
+void mutator_forget_ended(struct mutator *self) {
+  mutator_lock_safely(self, &mutator_list_lock);
+  mutator_enter(self);
+  struct link *next;
+  for (struct link *link = mutator_list.first; link != NULL; link = next) {
+    next = link->next;
+    struct mutator *mutator = mutator_from(link);
+    if (mutator == self || !has_ended(mutator)) continue;
+    fiber_abandon(mutator);
+    forget_locked(mutator);
+  }
+  lock_release(&mutator_list_lock);
+  mutator_leave(self);
 }
 
 /* ---- the SAFE state ---- */

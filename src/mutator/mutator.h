@@ -184,6 +184,12 @@ static inline struct mutator *mutator_from(struct link *link) { return CONTAINER
 void mutator_close_gate(struct mutator *self);
 void mutator_open_gate(void);
 
+/* Threads that ended without a word, by the system call itself: those that count as SAFE, since nobody asks them anything, or were found
+ * by a stop or a handshake (world_forget_ended).  Their stacks are read no more and may be unmapped; the records are given back.
+ * Costs a system call for each thread that is SAFE.  One whose number another thread has by now counts as there until that one has ended.
+ * The collector lock held and no cycle under way, in no critical section. */
+void mutator_forget_ended(struct mutator *self);
+
 /* In a fork's child, the threads lock held: the other threads are not there. */
 void mutator_forget_others(struct mutator *self);
 
