@@ -641,7 +641,8 @@ enum midden_event {
 /* Called at each step of every collection, in the collecting thread, which is not cancelled meanwhile.  It may not use the heap.  In
  * barrier mode a collection has the steps START, MARK_START, MARK_END, SWEEP_START, SWEEP_END and END, in a thread of the library,
  * and the world runs.  In dirty-page mode the world may be stopped once more before START, for trace functions alone, of which no
- * event tells. */
+ * event tells.  Where the world runs it may fork, and parent and child go on, but for the child of barrier mode: there it is the thread
+ * of the library that the child is left with, which may only exec or exit. */
 typedef void midden_event_fn(enum midden_event event, void *argument);
 MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argument);
 

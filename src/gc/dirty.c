@@ -335,8 +335,17 @@ static void report_pause(struct cycle *cycle, uint64_t start_ns) {
   if (!cycle->given_up) cycle_count_pause(report->pause_ns);
 }
 
+/* Before the stop, which reads what was written: a child does not know that. */
+static bool is_orphaned(struct cycle *cycle) {
+  if (LIKELY(!handover_is_orphaned)) return false;
+  cycle->given_up = true;
+  concurrent_forked(cycle->self);
+  return true;
+}
+
 static void stop_and_finish(struct cycle *cycle) {
   cycle_announce(MIDDEN_EVENT_STOPPING);
+  if (is_orphaned(cycle)) return;
   struct os_signals before;
   os_block_signals(&before); /* as in a cycle that stops the world for all of the marking */
   uint64_t start_ns = os_now_ns();
@@ -387,7 +396,7 @@ static bool stop_world(struct cycle *cycle) {
     return false;
   }
   if (cycle->report.concurrent) {
-    stop_and_finish(cycle);
+    if (!is_orphaned(cycle)) stop_and_finish(cycle);
   } else {
     stopped_run(cycle);
   }

@@ -10,7 +10,7 @@
 enum { LOCK_POLL_NS = 200000 };
 
 uint32_t handover_state;
-bool handover_is_for_batches, handover_is_untold;
+bool handover_is_for_batches, handover_is_untold, handover_is_orphaned;
 
 /* Written by the driver before it offers. */
 static struct {
@@ -39,6 +39,18 @@ bool handover_offer(struct mutator *self, handover_fn *step, void *argument, uin
 
 /* ---- threads of the program ---- */
 
+static void give_back(uint32_t driver) {
+  atomic_store_relaxed(&collector.owner, driver);
+  atomic_store_release(&handover_state, (uint32_t)HANDOVER_NONE);
+  wake_all(&handover_state);
+}
+
+static void end_orphaned(void) {
+  handover_is_orphaned = false;
+  lock_adopt(&collector_lock); /* the driver's, who is not in this process */
+  collector_release();
+}
+
 bool handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
   uint32_t offered = HANDOVER_OFFERED;
   if (!handover_is_offered() || self->critical != 0) return false;
@@ -46,9 +58,11 @@ bool handover_take_at(struct mutator *self, uintptr_t stack_pointer) {
   int cancellation = os_forbid_cancellation(); /* it calls the program */
   uint32_t driver = atomic_exchange_acq_rel(&collector.owner, self->thread_id);
   offer.step(self, stack_pointer, offer.argument);
-  atomic_store_relaxed(&collector.owner, driver);
-  atomic_store_release(&handover_state, (uint32_t)HANDOVER_NONE);
-  wake_all(&handover_state);
+  if (LIKELY(!handover_is_orphaned)) {
+    give_back(driver);
+  } else {
+    end_orphaned();
+  }
   os_restore_cancellation(cancellation);
   return true;
 }
@@ -90,7 +104,9 @@ void handover_lock(struct mutator *self) {
   }
 }
 
+/* Nobody forks while another thread has the step: it counts as the owner of the collector lock, which a fork holds. */
 void handover_forget(void) {
+  handover_is_orphaned = atomic_load_relaxed(&handover_state) == HANDOVER_TAKEN;
   atomic_store_relaxed(&handover_state, (uint32_t)HANDOVER_NONE);
   atomic_store_relaxed(&handover_is_for_batches, false);
 }

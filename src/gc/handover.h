@@ -61,7 +61,10 @@ void handover_tell(struct mutator *self);
 /* Takes the collector lock by a thread of the program: the driver may hold it, and wait for such a thread. */
 void handover_lock(struct mutator *self);
 
-/* In a fork's child. */
+/* In a fork's child.  A program may fork in a callback of the step, whose thread goes on in the child then, where no driver is: it asks
+ * for this after each callback, gives up what was marked beside the program of the parent, and ends the cycle by itself
+ * when the step returns. */
 void handover_forget(void);
+extern bool handover_is_orphaned; /* its own thread, the only one of the child */
 
 #endif

@@ -1,5 +1,7 @@
 /* What the event callback hears, in each mode: every step in its order, and nothing more where it disables collections at the first
- * one.  Then nothing is collected either, and the next collection is whole.  And a thread is not cancelled in its callbacks. */
+ * one.  Then nothing is collected either, and the next collection is whole.  A program may
+ * fork in it, and the child goes on.  (In dirty-page mode it waited for ever for a lock of the parent's.)  And a thread is not cancelled
+ * in its callbacks. */
 #include <pthread.h>
 
 #include "support/heap_test.h"
@@ -33,6 +35,13 @@ static struct node *build(void) {
   return first;
 }
 
+static void check_list(const struct node *first) {
+  size_t left = NODES;
+  for (const struct node *node = first; node != NULL; node = node->next)
+    REQUIRE(node->number == --left, "node %zu is damaged", left);
+  REQUIRE(left == 0, "%zu nodes are lost", left);
+}
+
 static void collect_and_hear(const char *expected, uint64_t collections) {
   uint64_t before = test_stats().collections;
   memset(seen, 0, sizeof seen);
@@ -62,10 +71,61 @@ static int hear(void *mode) {
     midden_verify();
     collect_and_hear(all, 1);
   }
-  size_t left = NODES;
-  for (const struct node *node = first; node != NULL; node = node->next)
-    REQUIRE(node->number == --left, "node %zu is damaged", left);
-  REQUIRE(left == 0, "%zu nodes are lost", left);
+  check_list(first);
+  return 0;
+}
+
+/* ---- a fork ---- */
+
+static int fork_at = -1;
+static pid_t child;
+
+static void fork_at_event(enum midden_event event, void *argument) {
+  (void)argument;
+  if ((int)event != fork_at) return;
+  fork_at = -1;
+  child = fork();
+  REQUIRE(child >= 0, "fork");
+}
+
+static void go_on_in_child(const struct node *first, uint64_t before) {
+  alarm(SECONDS);
+  struct midden_stats stats = test_stats();
+  REQUIRE(stats.threads == 1, "%zu threads", stats.threads);
+  REQUIRE(stats.collections >= before && stats.collections <= before + 1, "%" PRIu64 " collections", stats.collections);
+  uint64_t since = stats.collections;
+  midden_verify();
+  for (int i = 0; i < 2; i++) midden_collect();
+  REQUIRE(test_stats().collections == since + 2, "%" PRIu64 " collections", test_stats().collections - since);
+  check_list(first);
+  midden_verify();
+  _exit(0);
+}
+
+static int fork_in_callback(void *mode) {
+  static const int events[] = {MIDDEN_EVENT_START,       MIDDEN_EVENT_STOPPING,  MIDDEN_EVENT_RESUMED,
+                               MIDDEN_EVENT_SWEEP_START, MIDDEN_EVENT_SWEEP_END, MIDDEN_EVENT_END};
+  struct midden_options options = {.size = sizeof options,
+                                   .mode = *(const enum midden_mode *)mode,
+                                   .percent = -1,
+                                   .idle_collect_ms = -1,
+                                   .brief_stop_us = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+  struct node *volatile first = build();
+  midden_set_event_callback(fork_at_event, NULL);
+  for (size_t i = 0; i < TEST_COUNT_OF(events); i++) {
+    uint64_t before = test_stats().collections;
+    fork_at = events[i];
+    child = -1;
+    midden_collect();
+    if (child == 0) go_on_in_child(first, before);
+    REQUIRE(child > 0, "event %d was not heard of", events[i]);
+    int status;
+    while (waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR, "waitpid");
+    REQUIRE(status == 0, "event %d: the child ends with %#x", events[i], (unsigned)status);
+    REQUIRE(test_stats().collections == before + 1, "the parent has not collected");
+  }
+  midden_verify();
   return 0;
 }
 
@@ -120,6 +180,7 @@ int main(void) {
   for (size_t i = 0; i < TEST_COUNT_OF(modes); i++) {
     test_child_succeeds(names[i], hear, &modes[i], SECONDS);
     test_child_succeeds(names[i], cancel, &modes[i], SECONDS);
+    if (modes[i] != MIDDEN_MODE_BARRIER) test_child_succeeds(names[i], fork_in_callback, &modes[i], SECONDS);
   }
   return 0;
 }
