@@ -235,15 +235,25 @@ void collector_press(void) {
   if (!account_collection_is_due()) atomic_store_relaxed(&account_trigger_bytes, live_bytes);
 }
 
+static bool has_room_for(size_t limit_bytes, size_t bytes) {
+  struct pageheap_stats pages;
+  pageheap_read_stats(&heap_pages, &pages);
+  size_t held_bytes = pages.in_use_bytes + pages.stack_bytes + persist_total_bytes();
+  return held_bytes < limit_bytes && limit_bytes - held_bytes >= bytes;
+}
+
 void collector_press_for(struct mutator *self, size_t bytes) {
   size_t limit_bytes = atomic_load_relaxed(&heap_pages.limit_bytes);
   if (LIKELY(limit_bytes == SIZE_MAX)) return;
-  struct pageheap_stats pages;
   mutator_enter(self);
-  pageheap_read_stats(&heap_pages, &pages);
+  bool has_room = has_room_for(limit_bytes, bytes);
   mutator_leave(self);
-  size_t held_bytes = pages.in_use_bytes + pages.stack_bytes + persist_total_bytes();
-  if (held_bytes >= limit_bytes || limit_bytes - held_bytes < bytes) collector_press();
+  if (!has_room) collector_press();
+}
+
+void collector_press_for_metadata(void) {
+  size_t limit_bytes = atomic_load_relaxed(&heap_pages.limit_bytes);
+  if (UNLIKELY(limit_bytes != SIZE_MAX) && !has_room_for(limit_bytes, 0)) collector_press();
 }
 
 struct request {

@@ -182,6 +182,9 @@ void collector_press(void);
 /* Before an object of `bytes` is allocated that may pass the memory limit by itself: the same. */
 void collector_press_for(struct mutator *self, size_t bytes);
 
+/* Metadata has grown: the same where all that is held passes the limit.  In a critical section, with locks up to those of specials. */
+void collector_press_for_metadata(void);
+
 /* Holds the lock, and with it off all cycles. */
 void collector_acquire(struct mutator *self);
 void collector_release(void);

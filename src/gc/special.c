@@ -7,6 +7,7 @@
 #include "base/attr.h"
 #include "base/bits.h"
 #include "base/check.h"
+#include "gc/collector.h"
 #include "meta/fixalloc.h"
 #include "os/os.h"
 #include "span/mark_bits.h"
@@ -69,7 +70,21 @@ static bool is_many(uint8_t kind) {
   return kind == SPECIAL_QUEUED || kind == SPECIAL_LINK_BEFORE || kind == SPECIAL_LINK_AFTER || kind == SPECIAL_CLEANUP;
 }
 
-void *special_alloc(bool is_small) { return fixalloc_alloc(is_small ? &small_records : &records); }
+/* Records may take much more memory than the objects that they are of, and the heap that these lie in does not grow with them: where the
+ * limit is on what both hold, collections follow this memory too. */
+static void look_at_memory(void) {
+  static size_t seen_bytes; /* atomic */
+  size_t bytes = persist_bytes(PERSIST_SPECIAL);
+  if (LIKELY(bytes == atomic_load_relaxed(&seen_bytes))) return;
+  atomic_store_relaxed(&seen_bytes, bytes);
+  collector_press_for_metadata();
+}
+
+void *special_alloc(bool is_small) {
+  void *record = fixalloc_alloc(is_small ? &small_records : &records);
+  look_at_memory();
+  return record;
+}
 
 void special_free(struct special *record) {
   fixalloc_free(is_small_kind(record->kind) ? &small_records : &records, record);
