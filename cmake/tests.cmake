@@ -385,9 +385,6 @@ target_link_options(test_stress_dirty_finalizers PRIVATE
   "LINKER:--wrap=settle_takes_long,--wrap=settle_find_finalizers_stw"
   "LINKER:--wrap=settle_end_stw,--wrap=settle_end_running")
 
-# What test_weak_tables.c measures.
-target_link_options(test_model_weak_tables PRIVATE "LINKER:--wrap=lock_note_acquired,--wrap=lock_note_released")
-
 target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/trace.md")
 
 # ---- the same in barrier mode ----

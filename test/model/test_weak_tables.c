@@ -1,14 +1,9 @@
-/* A weak table against an array, while it moves from one array of entries to another, grows and shrinks.
- *
- * No call is long, however large the table is, and what entries that have gone had of memory can be used again once the table is
- * used.  (To enter a key took 80 ms where a million were, in one critical section, for which all other threads waited who came to a phase
- * of a cycle; and a table kept the ephemerons of keys that had died until it was full.) */
-#include "base/lock.h"
+/* A weak table against an array, while it moves from one array of entries to another, grows and shrinks; what entries that have gone
+ * had of memory can be used again once the table is used.  (A table kept the ephemerons of keys that had died until it was full.) */
 #include "midden/barrier.h"
 #include "support/heap_test.h"
 
-enum { KEYS = 3000, ROUNDS = 40, BYTES = 32 };
-enum { MANY = 400000, FEW = 1000, LONG_NS = 500000, LONG_MAX = 1 /* the machine's own */ };
+enum { KEYS = 3000, ROUNDS = 40, BYTES = 32, MANY = 400000, FEW = 1000 };
 
 /* Indexed by key. */
 static struct {
@@ -129,50 +124,13 @@ static void compare_with_array(void) {
 /* ---- many ---- */
 
 static void **many; /* a root object: keys, which are small */
-static size_t long_sections;
-
-/* Processor time: others may have the processor in between. */
-static uint64_t thread_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-/* Builds with assertions tell of locks. */
-#ifdef MIDDEN_ASSERTS
-static bool watches;
-static uint64_t locked_ns;
-
-void __real_lock_note_acquired(struct lock *lock);
-void __real_lock_note_released(struct lock *lock);
-void __wrap_lock_note_acquired(struct lock *lock);
-void __wrap_lock_note_released(struct lock *lock);
-
-void __wrap_lock_note_acquired(struct lock *lock) {
-  __real_lock_note_acquired(lock);
-  if (watches && lock->rank == LOCK_RANK_TABLES) locked_ns = thread_ns();
-}
-
-void __wrap_lock_note_released(struct lock *lock) {
-  bool was_long = watches && lock->rank == LOCK_RANK_TABLES && thread_ns() - locked_ns > LONG_NS;
-  if (was_long) fprintf(stderr, "test_weak_tables: %" PRIu64 " us\n", (thread_ns() - locked_ns) / 1000);
-  long_sections += was_long;
-  __real_lock_note_released(lock);
-}
-#else
-static bool watches;
-#endif
 
 /* Nothing is collected meanwhile, which would take longer than anything. */
 NOINLINE_TEST static void enter_many(void) {
   midden_set_percent(-1);
   for (size_t i = 0; i < MANY; i++) midden_store(&many[i], midden_alloc_data(BYTES));
-  watches = true;
   for (size_t i = 0; i < MANY; i++) REQUIRE(midden_weak_table_set(table(), many[i], value_of(i)) == 0, "no memory");
-  watches = false;
   midden_set_percent(100);
-  REQUIRE(long_sections <= LONG_MAX, "the lock of a table was held for more than %d us %zu times", LONG_NS / 1000,
-          long_sections);
   for (size_t i = 0; i < MANY; i++)
     REQUIRE(midden_weak_table_get(table(), many[i]) == value_of(i), "entry %zu is lost", i);
 }
