@@ -646,6 +646,11 @@ enum midden_event {
 typedef void midden_event_fn(enum midden_event event, void *argument);
 MIDDEN_API void midden_set_event_callback(midden_event_fn *callback, void *argument);
 
+/* For event callbacks from STOPPED to RESUMING; elsewhere it does nothing.  Calls `visit` for each thread that this stop has stopped where
+ * it ran, with what pthread_self returns there, as a number: none that blocks or waits, and not the collecting one. */
+typedef void midden_thread_fn(uintptr_t thread, void *argument);
+MIDDEN_API void midden_thread_visit_stopped(midden_thread_fn *visit, void *argument);
+
 /* ---------------------------------------------------------------- figures */
 
 /* Exact when nothing else runs.  While other threads allocate and free, each figure is true of some moment of the call;

@@ -81,14 +81,26 @@ static GC_EventType collect_event_type(enum midden_event event) {
   return GC_EVENT_END;
 }
 
+static void collect_tell_of_thread(uintptr_t thread, void *type) {
+  GC_on_thread_event_proc function = GC_get_on_thread_event();
+  if (function) function(*(GC_EventType *)type, (void *)thread);
+}
+
+/* As libgc does: between the event before the world is stopped, or goes on, and the one after that. */
+static void collect_tell_of_threads(GC_EventType type) {
+  if (GC_get_on_thread_event()) midden_thread_visit_stopped(collect_tell_of_thread, &type);
+}
+
 void collect_on_event(enum midden_event event, void *unused) {
   (void)unused;
+  if (event == MIDDEN_EVENT_STOPPED) collect_tell_of_threads(GC_EVENT_THREAD_SUSPENDED);
   if (event == MIDDEN_EVENT_START) collect_started();
   if (event == MIDDEN_EVENT_STOPPED) mark_note_stop(true);
   if (event == MIDDEN_EVENT_MARK_END && !collect_was_stopped) GC_gc_no++; /* no sooner: it may come to nothing */
   if (event == MIDDEN_EVENT_RESUMED) mark_note_stop(false);
   GC_on_collection_event_proc function = collect_on_program_event;
   if (function) function(collect_event_type(event));
+  if (event == MIDDEN_EVENT_RESUMING) collect_tell_of_threads(GC_EVENT_THREAD_UNSUSPENDED);
   if (event == MIDDEN_EVENT_END) collect_ended();
 }
 

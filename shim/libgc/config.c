@@ -243,6 +243,6 @@ int GC_get_thr_restart_signal(void) { return config_restart_signal ? config_rest
 void GC_set_sp_corrector(GC_sp_corrector_proc function) { config_sp_corrector = function; }
 GC_sp_corrector_proc GC_get_sp_corrector(void) { return config_sp_corrector; }
 
-/* Never called: midden's events do not tell of single threads. */
+/* Called by collect_on_event. */
 void GC_set_on_thread_event(GC_on_thread_event_proc function) { config_on_thread_event = function; }
 GC_on_thread_event_proc GC_get_on_thread_event(void) { return config_on_thread_event; }

@@ -38,6 +38,14 @@ int midden_thread_set_stack_base_of(void *thread, void *stack_base) {
   return -ESRCH;
 }
 
+void midden_thread_visit_stopped(midden_thread_fn *visit, void *argument) {
+  if (visit == NULL || !world_is_stopped_by(start_self())) return;
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    const struct mutator *mutator = mutator_from(link);
+    if (mutator->was_signalled && !mutator->is_own) visit(mutator->thread_handle, argument);
+  }
+}
+
 void midden_blocking_enter(void) {
   struct mutator *self = start_self();
   CHECK(!self->is_blocked, "midden_blocking_enter: this thread is blocking already");

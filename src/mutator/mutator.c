@@ -128,6 +128,7 @@ static int attach(uintptr_t stack_base, bool is_own) {
   self->is_own = is_own;
   self->thread_id = os_thread_id();
   self->thread_pointer = os_thread_pointer();
+  self->thread_handle = os_thread_handle();
   (void)find_alternate_stack(self, 0); /* to have seen it */
   os_unblock_signal(world_signal());
   /* On the list before it can be seen to run: a stop that begins after the unlock finds it. */

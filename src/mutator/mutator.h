@@ -62,9 +62,11 @@ struct mutator {
   bool is_ending;           /* its destructors of thread-specific values run; its own thread */
   bool is_starving;         /* where it waits for a cycle it is for want of memory; its own thread */
   bool is_base_told;        /* the root callback says where its stack ends; while the world is stopped */
+  bool was_signalled;       /* for the stop that is, or was the last; under the threads lock */
   uint32_t thread_id;       /* the kernel's; constant */
   uintptr_t return_frame;   /* of the last midden_locked_call; its own thread and signal handler */
   uintptr_t thread_pointer; /* constant */
+  uintptr_t thread_handle;  /* the C library's name of it; constant */
   uintptr_t stack_base;     /* highest address of the stack in use; its own thread */
   struct os_range stack; /* the stack in use as a whole; empty where the program named a base in none that is known */
   /* Stacks beside the thread's own; see fiber.h and stack.h. */

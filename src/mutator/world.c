@@ -131,13 +131,15 @@ void world_forget_ended(struct mutator *mutator) {
   mutator->stack_pointer = mutator->stack_base;
   mutator->alternate_stack = (struct os_range){0};
   mutator->thread_pointer = 0;
+  mutator->was_signalled = false;
 }
 
 static void signal_running(struct mutator *self) {
   world.signalled = 0;
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
     struct mutator *mutator = mutator_from(link);
-    if (mutator == self || !is_running(mutator)) continue;
+    mutator->was_signalled = mutator != self && is_running(mutator);
+    if (!mutator->was_signalled) continue;
     if (world.signalled++ == 0) world_keep_signal();
     int error = world_interrupt(mutator);
     if (error == -ESRCH) {

@@ -107,6 +107,9 @@ struct os_range os_alternate_stack(bool *in_use);
 /* The calling thread's thread pointer, which names its thread-local storage to os_visit_thread_storage. */
 uintptr_t os_thread_pointer(void);
 
+/* What the C library calls the calling thread (pthread_self), as a number. */
+uintptr_t os_thread_handle(void);
+
 /* Where a thread of the library's own may run; zeros at first.  One thread at a time uses it. */
 enum { OS_PROCESSORS_MAX = 1024 };
 struct os_placement {

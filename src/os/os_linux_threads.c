@@ -112,6 +112,8 @@ static NO_SANITIZE uintptr_t interrupted_stack_pointer(const ucontext_t *context
 #endif
 }
 
+uintptr_t os_thread_handle(void) { return (uintptr_t)pthread_self(); }
+
 uintptr_t os_thread_pointer(void) {
   uintptr_t pointer;
 #if defined(__x86_64__)

@@ -502,6 +502,72 @@ static NOINLINE void test_stack_bottom_variable(void) {
   __asm__ volatile("" : : "r"(frame) : "memory");
 }
 
+/* ---- threads that are stopped ---- */
+
+static struct {
+  pthread_t running, blocking;
+  int is_running, is_blocking, may_end;     /* atomic */
+  int suspended, unsuspended, out_of_order; /* of `running` */
+  int of_others;                            /* of those that are not stopped */
+  int stage;                                /* of the stop */
+} told;
+
+static void note_stop(GC_EventType event) {
+  if (event == GC_EVENT_PRE_STOP_WORLD) told.stage = 1;
+  if (event == GC_EVENT_POST_STOP_WORLD) told.stage = 2;
+  if (event == GC_EVENT_PRE_START_WORLD) told.stage = 3;
+  if (event == GC_EVENT_POST_START_WORLD) told.stage = 4;
+}
+
+/* It hears of a thread as it is stopped, or goes on. */
+static void note_thread(GC_EventType event, void *thread) {
+  CHECK(event == GC_EVENT_THREAD_SUSPENDED || event == GC_EVENT_THREAD_UNSUSPENDED);
+  int *count = event == GC_EVENT_THREAD_SUSPENDED ? &told.suspended : &told.unsuspended;
+  if (pthread_equal((pthread_t)thread, told.running)) {
+    ++*count;
+    told.out_of_order += told.stage != (event == GC_EVENT_THREAD_SUSPENDED ? 1 : 3);
+  } else if (pthread_equal((pthread_t)thread, told.blocking) || pthread_equal((pthread_t)thread, pthread_self())) {
+    told.of_others++;
+  }
+}
+
+static void *run_until_end(void *unused) {
+  __atomic_store_n(&told.is_running, 1, __ATOMIC_RELEASE);
+  while (!__atomic_load_n(&told.may_end, __ATOMIC_ACQUIRE)) continue;
+  return unused;
+}
+
+static void *wait_until_end(void *unused) {
+  __atomic_store_n(&told.is_blocking, 1, __ATOMIC_RELEASE);
+  while (!__atomic_load_n(&told.may_end, __ATOMIC_ACQUIRE)) usleep(1000);
+  return unused;
+}
+
+static void *block_until_end(void *unused) { return GC_do_blocking(wait_until_end, unused); }
+
+static void test_thread_events(void) {
+  CHECK_EQUAL(GC_pthread_create(&told.running, NULL, run_until_end, NULL), 0);
+  CHECK_EQUAL(GC_pthread_create(&told.blocking, NULL, block_until_end, NULL), 0);
+  while (!__atomic_load_n(&told.is_running, __ATOMIC_ACQUIRE) || !__atomic_load_n(&told.is_blocking, __ATOMIC_ACQUIRE))
+    usleep(1000);
+  GC_set_on_collection_event(note_stop);
+  GC_set_on_thread_event(note_thread);
+  CHECK(GC_get_on_thread_event() == note_thread);
+  for (int i = 0; i < 3; i++) GC_gcollect();
+  GC_set_on_thread_event(NULL);
+  int suspended = told.suspended;
+  GC_gcollect();
+  GC_set_on_collection_event(NULL);
+  __atomic_store_n(&told.may_end, 1, __ATOMIC_RELEASE);
+  CHECK_EQUAL(GC_pthread_join(told.running, NULL), 0);
+  CHECK_EQUAL(GC_pthread_join(told.blocking, NULL), 0);
+  CHECK(suspended >= 3);
+  CHECK_EQUAL(told.suspended, suspended);
+  CHECK_EQUAL(told.unsuspended, suspended);
+  CHECK_EQUAL(told.out_of_order, 0);
+  CHECK_EQUAL(told.of_others, 0);
+}
+
 int main(void) {
   GC_INIT();
   test_created();
@@ -523,5 +589,6 @@ int main(void) {
   test_stack_bottom();
   test_stack_bottom_in_thread();
   test_stack_bottom_variable();
+  test_thread_events();
   return 0;
 }
