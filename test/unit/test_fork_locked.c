@@ -12,7 +12,7 @@
 #include "gc/collector.h"
 #include "support/heap_test.h"
 
-enum { SECONDS = 20, FORKS = 30, NODES = 100000 };
+enum { SECONDS = 20, FORKS = 30, NODES = 100000, LINGER_MS = 10 };
 
 struct node {
   struct node *next;
@@ -65,6 +65,13 @@ static void parent_and_child_collect(void **state) {
   assert_true(test_stats().collections > before);
 }
 
+static void *see_no_collection(void *unused) {
+  uint64_t before = test_stats().collections;
+  test_sleep_ms(LINGER_MS);
+  REQUIRE(test_stats().collections == before, "a cycle has ended in a locked call");
+  return unused;
+}
+
 static void *collect_all_the_time(void *unused) {
   midden_collect();
   atomic_add_acq_rel(&started, 1U);
@@ -82,7 +89,10 @@ static void so_they_do_beside_a_cycle(void **state) {
   }
   pthread_t thread;
   start_thread(&thread, collect_all_the_time);
-  for (int i = 0; i < FORKS; i++) fork_inside();
+  for (int i = 0; i < FORKS; i++) {
+    fork_inside();
+    midden_locked_call(see_no_collection, NULL);
+  }
   atomic_store_release(&is_over, true);
   midden_blocking_enter();
   pthread_join(thread, NULL);

@@ -27,12 +27,16 @@ static struct {
   bool may_offer; /* atomic */
   bool taken;
   uint64_t ns; /* that the offer took */
+  unsigned runs_seen;
+  bool is_over; /* atomic */
 } driver;
 
 static struct {
   struct mutator *taker; /* who ran it; NULL: nobody */
   unsigned runs;
-  bool owned;  /* the lock counted as the taker's */
+  long takes_ms;
+  bool owned; /* the lock counted as the taker's */
+  bool cancellable;
   bool framed; /* the stack pointer lay on its stack */
 } step;
 
@@ -40,10 +44,19 @@ static void wait_for(const bool *flag) {
   while (!atomic_load_acquire(flag)) test_sleep_ms(1);
 }
 
+static bool is_cancellable(void) {
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  pthread_setcancelstate(state, NULL);
+  return state == PTHREAD_CANCEL_ENABLE;
+}
+
 static void run_step(struct mutator *self, uintptr_t stack_pointer, void *argument) {
   REQUIRE(argument == &step, "the step has another's argument");
   REQUIRE(atomic_load_acquire(&handover_state) == HANDOVER_TAKEN, "it runs in state %u", handover_state);
   step.taker = self;
+  step.cancellable = is_cancellable();
+  test_sleep_ms(step.takes_ms);
   step.runs++;
   step.owned = collector_is_mine(self) && self == mutator_self();
   step.framed = stack_pointer > (uintptr_t)__builtin_frame_address(0) && stack_pointer < self->stack_base;
@@ -61,8 +74,10 @@ static void *drive(void *unused) {
   uint64_t start_ns = os_now_ns();
   driver.taken = handover_offer(self, run_step, &step, driver.wait_ns);
   driver.ns = os_now_ns() - start_ns;
+  driver.runs_seen = step.runs;
   REQUIRE(collector_is_mine(self), "the lock was not given back to the driver");
   collector_release();
+  atomic_store_release(&driver.is_over, true);
   return NULL;
 }
 
@@ -89,7 +104,9 @@ static void *join(void *unused) {
 static void end(bool taken) {
   midden_blocking_call(join, NULL);
   REQUIRE(driver.taken == taken && step.runs == taken, "taken: %d, run %u times", (int)driver.taken, step.runs);
+  REQUIRE(driver.runs_seen == step.runs, "the driver went on before the step was over");
   REQUIRE(atomic_load_acquire(&handover_state) == HANDOVER_NONE, "state %u is left", handover_state);
+  REQUIRE(!step.cancellable && is_cancellable(), "a thread may be cancelled in the step, or no more after it");
   REQUIRE(!taken || (step.owned && step.framed), "it ran with owner %d, stack pointer %d", step.owned, step.framed);
 }
 
@@ -108,6 +125,21 @@ static void one_that_allocates_takes_it(void **state) {
   for (size_t i = 0; i < 1000000 && step.runs == 0; i++) REQUIRE(midden_alloc(1000) != NULL, "out of memory");
   REQUIRE(step.taker == mutator_self(), "it was not taken");
   end(true);
+}
+
+/* The driver's patience is for the beginning.  On a busy machine it may be over before that. */
+static void one_may_take_long(void **state) {
+  (void)state;
+  bool taken = false;
+  while (!taken) {
+    begin(SHORT_NS);
+    step.takes_ms = 3 * SHORT_NS / 1000000;
+    atomic_store_release(&driver.may_offer, true);
+    while (!handover_is_offered() && !atomic_load_acquire(&driver.is_over)) atomic_pause();
+    handover_take(mutator_self());
+    taken = step.runs != 0;
+    end(taken);
+  }
 }
 
 /* Single objects may be allocated with a lock of the program's held. */
@@ -196,6 +228,53 @@ static void one_that_forks_takes_it(void **state) {
   offer();
   test_child_succeeds("fork", go_on, NULL, 20);
   end(true);
+}
+
+/* ---- telling of finalizers ---- */
+
+static unsigned told;
+
+static void note_told(void *unused) {
+  (void)unused;
+  told++;
+}
+
+static void do_not(void *object, void *argument) { (void)object, (void)argument; }
+
+NOINLINE_TEST static void make_garbage(void) {
+  for (int i = 0; i < 10; i++)
+    REQUIRE(midden_finalizer_set(midden_alloc(32), do_not, NULL, MIDDEN_FINALIZE_ORDERED, NULL, NULL) == 0,
+            "no memory");
+}
+
+static void *tell(void *unused) {
+  handover_tell(mutator_self());
+  return unused;
+}
+
+/* Who allocates is told at once; by who waited for a lock the next one that allocates, and holds none. */
+static void the_program_is_told_of_finalizers(void **state) {
+  (void)state;
+  make_garbage();
+  test_collect_clean();
+  REQUIRE(midden_finalizers_ready(), "no finalizer is ready");
+  midden_set_finalizer_notify(note_told, NULL);
+  begin(long_ns);
+  offer();
+  handover_take(mutator_self());
+  end(true);
+  assert_int_equal(told, 1);
+  atomic_store_release(&handover_is_untold, true);
+  midden_locked_call(tell, NULL);
+  mutator_enter(mutator_self());
+  tell(NULL);
+  mutator_leave(mutator_self());
+  assert_int_equal(told, 1);
+  tell(NULL);
+  tell(NULL);
+  assert_int_equal(told, 2);
+  midden_set_finalizer_notify(NULL, NULL);
+  midden_finalizers_run(SIZE_MAX);
 }
 
 static int is_left_to_batches(void *unused) {
@@ -306,6 +385,8 @@ int main(void) {
                                      cmocka_unit_test(nobody_takes_it_in_a_critical_section),
                                      cmocka_unit_test(one_that_waits_for_the_lock_takes_it),
                                      cmocka_unit_test(one_that_waits_for_a_loan_takes_it),
+                                     cmocka_unit_test(one_may_take_long),
+                                     cmocka_unit_test(the_program_is_told_of_finalizers),
                                      cmocka_unit_test(one_that_forks_takes_it),
                                      cmocka_unit_test(a_forks_child_is_not_left_to_batches),
                                      cmocka_unit_test(a_cycle_that_nobody_ends_is_given_up),
