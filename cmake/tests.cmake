@@ -347,8 +347,9 @@ target_link_options(test_unit_dirty_specials PRIVATE "LINKER:--wrap=calls_mark_r
 target_link_options(test_unit_dirty_left PRIVATE "LINKER:--wrap=settle_takes_long,--wrap=settle_find_finalizers_stw"
   "LINKER:--wrap=settle_find_finalizers_running,--wrap=special_filter")
 
-# What test_cache.c has refused.
+# What test_cache.c and test_special.c have refused.
 target_link_options(test_unit_cache PRIVATE "LINKER:--wrap=persist_alloc")
+target_link_options(test_unit_special PRIVATE "LINKER:--wrap=persist_alloc")
 
 # What test_dirty_allow.c looks at.
 target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow")
