@@ -30,9 +30,6 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   atomic_store_relaxed(&span->kind, (uint8_t)kind);
   span->slot_bytes_small = (uint16_t)size_class_bytes[size_class];
   span->slot_count = size_class == 0 ? 1 : size_class_slots[size_class];
-  span->live_count = 0;
-  span->free_index = 0;
-  span->in_cache = false;
   atomic_store_relaxed(&span->has_specials, kind_is_cell(kind));
   ASSERT(span->specials == NULL);
   if (UNLIKELY(guard_active)) guard_span_ready(span);

@@ -23,7 +23,7 @@ struct slots_spans {
 };
 extern struct slots_spans slots_spans[];
 
-/* Makes a fresh span of the page heap hold objects of a class (0: one large object) and kind. */
+/* Makes a fresh span of the page heap, which has cleared the rest of its fields, hold objects of a class (0: one large object) and kind. */
 void slots_init(struct span *span, unsigned size_class, unsigned kind);
 
 /* Whether each of its objects is marked. */
