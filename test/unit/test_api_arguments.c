@@ -118,6 +118,16 @@ static void test_questions_inside_objects(void **state) {
   }
 }
 
+/* The trailer lies behind what the program may use: a type, and the number of elements of an array.  Both fill their slots here. */
+static void test_sizes_of_typed_objects(void **state) {
+  (void)state;
+  static const uint64_t pointers = 1;
+  static const struct midden_type small = {.name = "small", .size = 24, .pointers = &pointers};
+  static const struct midden_type element = {.name = "element", .size = 16, .pointers = &pointers};
+  assert_int_equal(midden_size(midden_alloc_type(&small)), 24);
+  assert_int_equal(midden_size(midden_alloc_array(&element, 3)), 48);
+}
+
 /* ---- sizes ---- */
 
 static void test_size_zero(void **state) {
@@ -724,6 +734,7 @@ int main(void) {
       cmocka_unit_test(test_fatal_hook),
       cmocka_unit_test(test_questions_about_strangers),
       cmocka_unit_test(test_questions_about_slots_to_come),
+      cmocka_unit_test(test_sizes_of_typed_objects),
       cmocka_unit_test(test_questions_inside_objects),
       cmocka_unit_test(test_size_zero),
       cmocka_unit_test(test_huge_sizes),

@@ -146,6 +146,13 @@ static void a_collection_forgets_them(void **state) {
   assert_int_equal(cache_self->unaccounted_bytes, 0);
 }
 
+/* Window after window. */
+static void what_was_swept_comes_back_cleared(void **state) {
+  (void)state;
+  allocate_all();
+  free_all();
+}
+
 /* Two threads may free one object at the same time: one of them is told. */
 static void a_slot_is_freed_once(void **state) {
   (void)state;
@@ -221,6 +228,7 @@ int main(void) {
       cmocka_unit_test(freed_slots_are_kept),
       cmocka_unit_test(they_come_back_cleared),
       cmocka_unit_test(a_collection_forgets_them),
+      cmocka_unit_test(what_was_swept_comes_back_cleared),
       cmocka_unit_test(a_slot_is_freed_once),
       cmocka_unit_test(a_large_object_that_is_the_first_freed_counts),
       cmocka_unit_test(what_an_ended_thread_allocated_is_in_the_account),

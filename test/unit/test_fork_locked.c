@@ -12,7 +12,7 @@
 #include "gc/collector.h"
 #include "support/heap_test.h"
 
-enum { SECONDS = 20, FORKS = 30, NODES = 100000, LINGER_MS = 10 };
+enum { SECONDS = 60, FORKS = 30, NODES = 100000, LINGER_MS = 10 };
 
 struct node {
   struct node *next;
