@@ -239,6 +239,7 @@ static int use_up_kinds(void *argument) {
     if (kind == -ENOSPC && i > MIDDEN_KINDS_MAX - 8) break; /* the library may keep some for itself */
     REQUIRE(kind > last && kind < MIDDEN_KINDS_MAX, "midden_kind_new: %d", kind);
     void *object = midden_alloc_kind((midden_kind)kind, 100);
+    REQUIRE(midden_alloc_kind((midden_kind)kind + 1, 100) == NULL, "an object of no kind");
     REQUIRE(midden_kind_of(object) == kind, "an object of kind %d is of kind %d", kind, midden_kind_of(object));
     last = kind;
   }

@@ -13,6 +13,7 @@
 #include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
+#include "span/slots.h"
 #include "support/heap_test.h"
 
 enum {
@@ -56,6 +57,48 @@ static void dead_large_objects_are_swept_with_the_cycle(void **state) {
   test_collect_clean();
   assert_true(before - in_use_bytes() >= (LARGE - 2) * LARGE_BYTES); /* the last one may be named by a stale word */
   drop_all();
+}
+
+static bool has_bits(uintptr_t object) {
+  return mark_bit_get(&heap_arena, 0, object) || mark_bit_get(&heap_arena, 1, object);
+}
+
+/* Whichever side has the allocation bits. */
+static void a_large_object_that_is_freed_leaves_no_bit(void **state) {
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    uintptr_t object = (uintptr_t)midden_alloc(LARGE_BYTES);
+    assert_true(has_bits(object));
+    midden_free((void *)object);
+    assert_false(has_bits(object));
+    midden_collect();
+  }
+}
+
+struct visits {
+  const struct span *span;
+  unsigned count;
+};
+
+static void count_visit(const struct span *span, void *argument) {
+  struct visits *visits = argument;
+  visits->count += span == visits->span;
+}
+
+static void is_visited_once(size_t bytes) {
+  uintptr_t object = (uintptr_t)midden_alloc(bytes);
+  struct visits visits = {.span = object_span(object)};
+  slots_visit_spans((object - heap_arena.start) / CHUNK_BYTES, count_visit, &visits);
+  assert_int_equal(visits.count, 1);
+  midden_free((void *)object);
+}
+
+/* However many pages it has. */
+static void a_span_is_visited_once(void **state) {
+  (void)state;
+  is_visited_once(OBJECT_BYTES);
+  is_visited_once(WIDE_BYTES);
+  is_visited_once(LARGE_BYTES);
 }
 
 static void pages_that_are_freed_are_counted(void **state) {
@@ -163,6 +206,8 @@ int main(void) {
   if (guard_active) return TEST_SKIPPED; /* all is swept with the cycle, and objects are larger than they say */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(dead_large_objects_are_swept_with_the_cycle),
+      cmocka_unit_test(a_large_object_that_is_freed_leaves_no_bit),
+      cmocka_unit_test(a_span_is_visited_once),
       cmocka_unit_test(pages_that_are_freed_are_counted),
       cmocka_unit_test(room_is_found_where_there_was_none),
       cmocka_unit_test(little_is_looked_through_in_vain),

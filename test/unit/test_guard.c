@@ -193,6 +193,7 @@ static void test_damage_is_found(void **state) {
       {"first byte, freed", 40, 40, false, AT_FREE, "size 40, kind conservative: damaged at offset 40, bytes 07 fb"},
       {"tail of the zone, freed", 40, 55, false, AT_FREE, "size 40, kind conservative: damaged at offset 55, bytes 07"},
       {"size word, freed", 40, 63, false, AT_FREE, "written far beyond the end of an object"},
+      {"size alone, freed", 40, 57, false, AT_FREE, "written far beyond the end of an object"},
       {"odd size, collected", 13, 13, false, AT_COLLECTION, "size 13, kind conservative: damaged at offset 13"},
       {"large, collected", 100000, 100001, false, AT_COLLECTION,
        "size 100000, kind conservative: damaged at offset 100001"},

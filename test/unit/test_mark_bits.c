@@ -101,6 +101,16 @@ static void bits_of_every_class_are_as_the_model_has_them(void **state) {
     }
     mark_bits_copy(&arena, SIDE ^ 1, start, model.bytes);
     assert_true(mark_bits_cover(&arena, SIDE ^ 1, SIDE, start, model.bytes));
+    uintptr_t last = slot_at(&model, model.slots - 1);
+    mark_bit_set(&arena, SIDE ^ 1, last);
+    mark_bit_clear(&arena, SIDE, last);
+    assert_true(mark_bits_cover(&arena, SIDE ^ 1, SIDE, start, model.bytes));
+    assert_false(mark_bits_cover(&arena, SIDE, SIDE ^ 1, start, model.bytes));
+    mark_bits_copy(&arena, SIDE ^ 1, start, model.bytes); /* over what is there */
+    assert_false(mark_bit_get(&arena, SIDE ^ 1, last));
+    assert_int_equal(mark_bits_count(&arena, SIDE ^ 1, start, model.bytes),
+                     mark_bits_count(&arena, SIDE, start, model.bytes));
+    mark_bits_clear(&arena, SIDE ^ 1, start, model.bytes);
     mark_bits_clear(&arena, SIDE ^ 1, start, model.bytes);
     mark_bits_clear(&arena, SIDE, start, model.bytes);
     assert_false(mark_bits_any(&arena, SIDE, start, model.bytes));

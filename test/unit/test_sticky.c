@@ -12,7 +12,7 @@
 #include "span/sticky.h"
 #include "support/dirty_test.h"
 
-enum { OBJECT_BYTES = 64 };
+enum { OBJECT_BYTES = 64, LARGE_BYTES = 100000 };
 
 static pthread_barrier_t barrier;
 
@@ -39,6 +39,18 @@ static void a_thread_that_ends_leaves_no_old_slots(void **state) {
   midden_verify();
 }
 
+/* The verifier counts the marks. */
+static void old_objects_that_are_freed_are_old_no_more(void **state) {
+  (void)state;
+  void *small = midden_alloc(OBJECT_BYTES), *large = midden_alloc(LARGE_BYTES);
+  midden_collect();
+  sweep_finish(mutator_self());
+  midden_verify();
+  midden_free(small);
+  midden_free(large);
+  midden_verify();
+}
+
 int main(void) {
   struct midden_options options = {.size = sizeof options,
                                    .mode = MIDDEN_MODE_DIRTY,
@@ -49,6 +61,7 @@ int main(void) {
   REQUIRE(midden_init(&options) == 0, "midden_init");
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   assert_true(sticky_marks);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_thread_that_ends_leaves_no_old_slots)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_thread_that_ends_leaves_no_old_slots),
+                                     cmocka_unit_test(old_objects_that_are_freed_are_old_no_more)};
   return test_run_group(tests);
 }
