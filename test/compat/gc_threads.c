@@ -533,7 +533,7 @@ static void note_thread(GC_EventType event, void *thread) {
 
 static void *run_until_end(void *unused) {
   __atomic_store_n(&told.is_running, 1, __ATOMIC_RELEASE);
-  while (!__atomic_load_n(&told.may_end, __ATOMIC_ACQUIRE)) continue;
+  while (!__atomic_load_n(&told.may_end, __ATOMIC_ACQUIRE)) usleep(1000); /* which may block, but says nothing of it */
   return unused;
 }
 
