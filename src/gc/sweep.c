@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "gc/background.h"
+#include "gc/collector.h"
 #include "os/os.h"
 #include "page/pageheap.h"
 #include "span/mark_bits.h"
@@ -143,6 +144,11 @@ static size_t pages_of(struct span *const *spans, size_t count) {
   return pages;
 }
 
+/* In dirty-page mode a span that stays would stay protected, and each of its pages cost a fault; free pages are not. */
+static bool keeps_wanted(enum sweeper sweeper) {
+  return sweeper == SWEEPER_DEBT && collector_mode() != MIDDEN_MODE_DIRTY;
+}
+
 /* Sweeps what find_unswept finds; returns the pages freed, and adds to *swept_total the pages swept. */
 static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper sweeper, size_t *swept_total) {
   struct span *spans[CENTRAL_MANY] = {NULL};
@@ -151,7 +157,7 @@ static size_t sweep_pages(size_t page, size_t end, bool dead_only, enum sweeper 
     size_t found = find_unswept(&page, end, dead_only, spans);
     size_t claimed = central_claim_many(spans, found);
     swept += pages_of(spans, claimed);
-    freed += central_sweep_many(spans, claimed, sweeper == SWEEPER_DEBT);
+    freed += central_sweep_many(spans, claimed, keeps_wanted(sweeper));
   }
   if (swept != 0) atomic_add_relaxed(&central_swept_pages[sweeper], swept);
   *swept_total += swept;

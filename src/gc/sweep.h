@@ -23,6 +23,7 @@
  * still, takes steps until one finds something to sweep, before it allocates.  Where allocation itself sweeps all that it
  * uses, little is ever owed.
  * Spans in which nothing lives stay where they are then, as many as caches took in the last generation: they are taken next.
+ * (Not in dirty-page mode, where they would stay protected.)
  *
  * The background thread leaves a program that allocates much alone: what allocation sweeps it uses at once, while it is in
  * the processor's cache, and no page goes to and fro between a size class and the page heap.  So it waits 2 ms after each
