@@ -111,28 +111,14 @@ static void run_mode(enum midden_mode mode) {
   test_child_succeeds("fibers", run_fibers, &mode, CHILD_SECONDS);
 }
 
-static void with_the_world_stopped(void **state) {
+static void nobody_is_refused_what_comes_free(void **state) {
   (void)state;
-  run_mode(MIDDEN_MODE_STW);
-}
-
-static void with_barrier(void **state) {
-  (void)state;
-  run_mode(MIDDEN_MODE_BARRIER);
-}
-
-static void with_written_pages(void **state) {
-  (void)state;
-  run_mode(MIDDEN_MODE_DIRTY);
+  test_in_each_mode(run_mode);
 }
 
 int main(void) {
   setenv("MIDDEN_DEBUG", "notools", 0); /* guards take memory of their own */
   test_start("stress/shortage");
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(with_the_world_stopped),
-      cmocka_unit_test(with_barrier),
-      cmocka_unit_test(with_written_pages),
-  };
+  const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_refused_what_comes_free)};
   return test_run_group(tests);
 }

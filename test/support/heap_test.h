@@ -214,4 +214,11 @@ __attribute__((unused)) static void test_child_succeeds(const char *what, int (*
           (unsigned)outcome.status, outcome.message);
 }
 
+/* A process has one mode for good: `test` starts a child in it.  Dirty pages last, which not every system can tell. */
+__attribute__((unused)) static void test_in_each_mode(void (*test)(enum midden_mode mode)) {
+  test(MIDDEN_MODE_STW);
+  test(MIDDEN_MODE_BARRIER);
+  test(MIDDEN_MODE_DIRTY);
+}
+
 #endif

@@ -190,27 +190,13 @@ static int run(void *mode) {
 
 static void run_in_mode(enum midden_mode mode) { test_child_succeeds("alternate stack", run, &mode, 60); }
 
-static void the_world_stopped(void **state) {
+static void all_of_the_stack_is_scanned(void **state) {
   (void)state;
-  run_in_mode(MIDDEN_MODE_STW);
-}
-
-static void with_barrier(void **state) {
-  (void)state;
-  run_in_mode(MIDDEN_MODE_BARRIER);
-}
-
-static void by_dirty_pages(void **state) {
-  (void)state;
-  run_in_mode(MIDDEN_MODE_DIRTY);
+  test_in_each_mode(run_in_mode);
 }
 
 int main(void) {
   if (THREAD_SANITIZER) return TEST_SKIPPED; /* it hands signals on when it likes */
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_world_stopped),
-      cmocka_unit_test(with_barrier),
-      cmocka_unit_test(by_dirty_pages),
-  };
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_of_the_stack_is_scanned)};
   return test_run_group(tests);
 }

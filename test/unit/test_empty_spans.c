@@ -20,6 +20,11 @@ NOINLINE_TEST static void make_garbage(void) {
   for (unsigned i = 0; i < OBJECTS; i++) REQUIRE(midden_alloc_data(OBJECT_BYTES) != NULL, "out of memory");
 }
 
+static void make_dead(void) {
+  make_garbage();
+  test_collect_clean();
+}
+
 NOINLINE_TEST static void make_kept(void) {
   kept = midden_alloc(OBJECTS * sizeof *kept);
   for (unsigned i = 0; i < OBJECTS; i++) kept[i] = midden_alloc_data(OBJECT_BYTES);
@@ -46,8 +51,7 @@ static size_t pages_in_use(void) { return test_stats().heap_in_use >> PAGE_SHIFT
 static void what_was_taken_is_kept_and_used(void **state) {
   (void)state;
   size_t spans;
-  make_garbage();
-  test_collect_clean();
+  make_dead();
   assert_int_equal(sweep_all(true, &spans), 0);
   assert_true(spans > OBJECTS / 16);
   size_t before = pages_in_use();
@@ -58,16 +62,14 @@ static void what_was_taken_is_kept_and_used(void **state) {
 static void who_does_not_ask_for_it_has_all(void **state) {
   (void)state;
   size_t spans;
-  make_garbage();
-  test_collect_clean();
+  make_dead();
   assert_true(sweep_all(false, &spans) >= spans);
 }
 
 static void what_nobody_took_goes_back(void **state) {
   (void)state;
   size_t spans;
-  make_garbage();
-  test_collect_clean();
+  make_dead();
   assert_int_equal(sweep_all(true, &spans), 0);
   test_collect_clean();
   assert_true(sweep_all(true, &spans) >= spans);

@@ -51,15 +51,16 @@ static void collect_and_hear(const char *expected, uint64_t collections) {
           (unsigned)(test_stats().collections - before));
 }
 
+static void start_in(enum midden_mode mode) {
+  struct midden_options options = {
+      .size = sizeof options, .mode = mode, .percent = -1, .idle_collect_ms = -1, .brief_stop_us = -1};
+  REQUIRE(midden_init(&options) == 0, "midden_init");
+}
+
 static int hear(void *mode) {
   /* In barrier mode nothing is stopped. */
   const char *all = *(const enum midden_mode *)mode == MIDDEN_MODE_BARRIER ? "034789" : "0123456789";
-  struct midden_options options = {.size = sizeof options,
-                                   .mode = *(const enum midden_mode *)mode,
-                                   .percent = -1,
-                                   .idle_collect_ms = -1,
-                                   .brief_stop_us = -1};
-  REQUIRE(midden_init(&options) == 0, "midden_init");
+  start_in(*(const enum midden_mode *)mode);
   struct node *volatile first = build();
   midden_set_event_callback(note, NULL);
   collect_and_hear(all, 1);
@@ -105,12 +106,7 @@ static void go_on_in_child(const struct node *first, uint64_t before) {
 static int fork_in_callback(void *mode) {
   static const int events[] = {MIDDEN_EVENT_START,       MIDDEN_EVENT_STOPPING,  MIDDEN_EVENT_RESUMED,
                                MIDDEN_EVENT_SWEEP_START, MIDDEN_EVENT_SWEEP_END, MIDDEN_EVENT_END};
-  struct midden_options options = {.size = sizeof options,
-                                   .mode = *(const enum midden_mode *)mode,
-                                   .percent = -1,
-                                   .idle_collect_ms = -1,
-                                   .brief_stop_us = -1};
-  REQUIRE(midden_init(&options) == 0, "midden_init");
+  start_in(*(const enum midden_mode *)mode);
   struct node *volatile first = build();
   midden_set_event_callback(fork_at_event, NULL);
   for (size_t i = 0; i < TEST_COUNT_OF(events); i++) {

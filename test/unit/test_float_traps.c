@@ -55,27 +55,13 @@ static void nothing_traps_in(enum midden_mode mode) {
   assert_int_equal(WEXITSTATUS(outcome.status), 0);
 }
 
-static void nothing_traps_with_the_world_stopped(void **state) {
+static void nothing_traps(void **state) {
   (void)state;
-  nothing_traps_in(MIDDEN_MODE_STW);
-}
-
-static void nothing_traps_in_dirty_page_mode(void **state) {
-  (void)state;
-  nothing_traps_in(MIDDEN_MODE_DIRTY);
-}
-
-static void nothing_traps_in_barrier_mode(void **state) {
-  (void)state;
-  nothing_traps_in(MIDDEN_MODE_BARRIER);
+  test_in_each_mode(nothing_traps_in);
 }
 
 int main(void) {
   test_start("unit/float_traps");
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(nothing_traps_with_the_world_stopped),
-      cmocka_unit_test(nothing_traps_in_dirty_page_mode),
-      cmocka_unit_test(nothing_traps_in_barrier_mode),
-  };
+  const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_traps)};
   return test_run_group(tests);
 }

@@ -90,28 +90,14 @@ static int run_in(void *mode) {
 
 static void run_mode(enum midden_mode mode) { test_child_succeeds("stacks in a small heap", run_in, &mode, 60); }
 
-static void with_the_world_stopped(void **state) {
+static void stacks_in_a_small_heap(void **state) {
   (void)state;
-  run_mode(MIDDEN_MODE_STW);
-}
-
-static void with_barrier(void **state) {
-  (void)state;
-  run_mode(MIDDEN_MODE_BARRIER);
-}
-
-static void with_written_pages(void **state) {
-  (void)state;
-  run_mode(MIDDEN_MODE_DIRTY);
+  test_in_each_mode(run_mode);
 }
 
 int main(void) {
   setenv("MIDDEN_DEBUG", "notools", 0); /* guards take memory of their own */
   test_start("unit/stack_shortage");
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(with_the_world_stopped),
-      cmocka_unit_test(with_barrier),
-      cmocka_unit_test(with_written_pages),
-  };
+  const struct CMUnitTest tests[] = {cmocka_unit_test(stacks_in_a_small_heap)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
