@@ -75,13 +75,9 @@ static struct table *table_of(const struct midden_weak_table *table) {
 
 static void *key_of(const struct cell *cell) { return (void *)atomic_load_acquire(&cell->target); }
 
-static size_t home_of(const void *key, size_t capacity) {
-  return (size_t)(((uintptr_t)key >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - highest_bit(capacity)));
-}
-
 /* The place of a key, or the free place where it would go.  There is one. */
 static struct cell **find(struct cell **places, size_t capacity, const void *key) {
-  size_t place = home_of(key, capacity);
+  size_t place = hash_address((uintptr_t)key, capacity);
   while (places[place] != NULL && key_of(places[place]) != key) place = (place + 1) & (capacity - 1);
   return &places[place];
 }
@@ -219,6 +215,13 @@ static bool replace_array(struct mutator *self, struct table *table) {
   return true;
 }
 
+/* Without memory a table stays as large as it is. */
+static void leave_and_shrink(struct mutator *self, struct table *table) {
+  bool is_sparse = is_sparse_locked(table);
+  leave(self, table);
+  if (is_sparse) replace_array(self, table);
+}
+
 /* ---- visiting all ---- */
 
 struct walk {
@@ -306,10 +309,11 @@ int midden_weak_table_set(struct midden_weak_table *weak_table, const void *key,
     int error = 0;
     enter_and_step(self, table);
     enum outcome outcome = try_set_locked(self, table, key, (void *)(uintptr_t)value, fresh, &error);
-    bool is_sparse = outcome == DONE && is_sparse_locked(table);
+    if (outcome == DONE) {
+      leave_and_shrink(self, table);
+      return error;
+    }
     leave(self, table);
-    if (is_sparse) replace_array(self, table); /* without memory it stays as large as it is */
-    if (outcome == DONE) return error;
     if (outcome == WANTS_ROOM && !replace_array(self, table)) return -ENOMEM;
     if (outcome != WANTS_CELL) continue;
     fresh = allocate_object(KIND_EPHEMERON, sizeof *fresh);
@@ -333,9 +337,7 @@ int midden_weak_table_remove(struct midden_weak_table *weak_table, const void *k
   enter_and_step(self, table);
   struct cell **place = find_place_locked(table, key);
   if (place != NULL) remove_locked(table, place);
-  bool is_sparse = is_sparse_locked(table);
-  leave(self, table);
-  if (is_sparse) replace_array(self, table);
+  leave_and_shrink(self, table);
   return place != NULL ? 0 : -ENOENT;
 }
 
@@ -345,9 +347,7 @@ size_t midden_weak_table_count(struct midden_weak_table *weak_table) {
   if (table == NULL) return 0;
   size_t count = count_living(self, table);
   enter(self, table);
-  bool is_sparse = is_sparse_locked(table);
-  leave(self, table);
-  if (is_sparse) replace_array(self, table);
+  leave_and_shrink(self, table);
   return count;
 }
 

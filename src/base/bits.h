@@ -1,4 +1,4 @@
-/* Rounding and bit arithmetic. */
+/* Rounding, bit arithmetic, hashing of addresses. */
 #ifndef MIDDEN_BASE_BITS_H
 #define MIDDEN_BASE_BITS_H
 
@@ -16,6 +16,12 @@ static inline bool is_power_of_two(uintptr_t value) { return value != 0 && (valu
 /* Neither is defined for 0. */
 static inline unsigned lowest_bit(uint64_t word) { return (unsigned)__builtin_ctzll(word); }
 static inline unsigned highest_bit(uint64_t word) { return 63u - (unsigned)__builtin_clzll(word); }
+
+/* Where an address has its place in a hash table of so many, a power of two and at least 2.  Fibonacci hashing: addresses differ in
+ * their middle bits, which the multiplication carries to the top. */
+static inline size_t hash_address(uintptr_t address, size_t places) {
+  return (size_t)((address >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - highest_bit(places)));
+}
 
 static inline unsigned count_bits(uint64_t word) { return (unsigned)__builtin_popcountll(word); }
 

@@ -44,7 +44,7 @@ static size_t take_batch(size_t *place, uintptr_t *objects) {
 
 static bool is_spare_locked(size_t most) {
   size_t bytes = table_bytes(&waiting);
-  return waiting.count == 0 && bytes > SPARE_LEAST_BYTES && bytes / sizeof(struct table_entry) / SPARE_FACTOR > most;
+  return bytes > SPARE_LEAST_BYTES && bytes / sizeof(struct table_entry) / SPARE_FACTOR > most;
 }
 
 /* `most` waited. */

@@ -21,10 +21,7 @@ enum {
 
 /* ---- an array ---- */
 
-/* Fibonacci hashing: addresses differ in their middle bits, which the multiplication carries to the top. */
-static size_t home_of(const struct table_array *array, uintptr_t key) {
-  return (size_t)((key >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - highest_bit(array->capacity)));
-}
+static size_t home_of(const struct table_array *array, uintptr_t key) { return hash_address(key, array->capacity); }
 
 static size_t after(const struct table_array *array, size_t place) { return (place + 1) & (array->capacity - 1); }
 
