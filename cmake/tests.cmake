@@ -317,8 +317,9 @@ target_link_options(test_unit_barrier_settling PRIVATE "LINKER:--wrap=settle_dea
 # What test_barrier_shortage.c does behind the collection of a thread that wants memory.
 target_link_options(test_unit_barrier_shortage PRIVATE "LINKER:--wrap=sweep_finish")
 
-# What test_barrier_overflow.c has fail.
+# What test_barrier_overflow.c and test_weak_links.c have fail.
 target_link_options(test_unit_barrier_overflow PRIVATE "LINKER:--wrap=fixalloc_alloc")
+target_link_options(test_unit_weak_links PRIVATE "LINKER:--wrap=fixalloc_alloc")
 
 # What test_barrier_given_up.c has fail, and where it forks.
 target_link_options(test_unit_barrier_given_up PRIVATE "LINKER:--wrap=rootset_mark_running,--wrap=assist_drain")

@@ -127,16 +127,7 @@ static void forget_locked(struct weak_link *record) {
   special_free(&record->many.special);
 }
 
-static int retarget_locked(struct weak_link *record, uintptr_t target) {
-  detach_target_locked(record);
-  int error = attach_target_locked(record, target);
-  if (error == 0) return -EEXIST;
-  table_remove(table_of(record), record->link);
-  forget_locked(record);
-  return error;
-}
-
-/* Enters a record in the table, in the place of one that died. */
+/* Enters a record in the table, in the place of the one before it, if any. */
 static int enter_locked(struct weak_link *record) {
   struct table *table = table_of(record);
   if (table_get(table, record->link) == NULL) return table_add(table, record->link, record);
@@ -156,10 +147,15 @@ static int add_locked(uintptr_t link, uintptr_t target, enum midden_weak_when wh
   return error;
 }
 
+/* The new record first: without memory for it the link stays as it is. */
 int weak_link(uintptr_t link, uintptr_t target, enum midden_weak_when when) {
   lock_acquire(&links_lock);
-  struct weak_link *record = find_locked(link, when);
-  int error = record != NULL ? retarget_locked(record, target) : add_locked(link, target, when);
+  struct weak_link *before = find_locked(link, when);
+  int error = add_locked(link, target, when);
+  if (error == 0 && before != NULL) {
+    forget_locked(before);
+    error = -EEXIST;
+  }
   lock_release(&links_lock);
   return error;
 }

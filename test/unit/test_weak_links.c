@@ -1,7 +1,9 @@
 /* Weak links that died in a collection, while their records are not put away yet, on a forced schedule: the program registers the same
- * word again, or frees what the link of a dead object led to.
+ * word again, or frees what the link of a dead object led to.  And one that is to follow another target, for which there is no memory.
  *
- * The collecting thread is held in the event before it sweeps. */
+ * The collecting thread is held in the event before it sweeps.
+ *
+ * Linked with --wrap=fixalloc_alloc. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -11,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "gc/special.h"
+#include "meta/fixalloc.h"
 #include "support/heap_test.h"
 
 enum { LINKS = 64, BYTES = 64 };
@@ -125,6 +129,38 @@ static void a_target_is_freed_whose_link_is_dead(void **state) {
   midden_verify();
 }
 
+/* ---- without memory ---- */
+
+enum { RECORD_BYTES_MOST = 64, LONE_BYTES = 3000 /* a size of which there is no other object */ };
+
+static bool refuses_sets;
+
+void *__real_fixalloc_alloc(struct fixalloc *allocator);
+void *__wrap_fixalloc_alloc(struct fixalloc *allocator);
+void *__wrap_fixalloc_alloc(struct fixalloc *allocator) {
+  bool is_of_sets = allocator->purpose == PERSIST_SPECIAL && allocator->block_bytes > RECORD_BYTES_MOST;
+  return refuses_sets && is_of_sets ? NULL : __real_fixalloc_alloc(allocator);
+}
+
+static void one_that_cannot_follow_another_target_stays(void **state) {
+  (void)state;
+  void *target = midden_alloc(BYTES), *other = midden_alloc(LONE_BYTES);
+  words[0] = (void *)1;
+  assert_int_equal(midden_weak_link(&words[0], target, before), 0);
+  refuses_sets = true;
+  assert_int_equal(midden_weak_link(&words[0], other, before), -ENOMEM);
+  assert_int_equal(midden_weak_link(&words[1], other, before), -ENOMEM);
+  refuses_sets = false;
+  assert_int_equal(midden_weak_unlink(&words[1], before), -ENOENT);
+  assert_int_equal(midden_weak_link(&words[1], other, before), 0);
+  midden_free(target);
+  assert_null(words[0]);
+  assert_int_equal(midden_weak_unlink(&words[0], before), -ENOENT);
+  midden_free(other);
+  assert_null(words[1]);
+  midden_verify();
+}
+
 int main(void) {
   struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_STW, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "no start");
@@ -138,6 +174,7 @@ int main(void) {
       test_scrubbed(a_word_may_be_registered_again),
       test_scrubbed(one_that_dies_at_both_ends_is_put_away_once),
       test_scrubbed(a_target_is_freed_whose_link_is_dead),
+      test_scrubbed(one_that_cannot_follow_another_target_stays),
   };
   return test_run_group(tests);
 }
