@@ -113,12 +113,12 @@ void finalizer_ready_all_stw(void) {
 }
 
 /* Marks what an object refers to; IGNORE_SELF: as if it did not refer to itself.  Marks on their way are settled before
- * and after: none of them must meet the object while it looks marked. */
+ * and after: none of them must meet the object while it looks marked, and no part of it be scanned later. */
 static void mark_references(struct midden_tracer *tracer, const struct call *call) {
   uintptr_t object = call->many.special.object;
   bool hide_self = call->many.special.order == MIDDEN_FINALIZE_IGNORE_SELF;
   if (hide_self) mark_bit_set(&heap_arena, mark_side(), object);
-  mark_contents(tracer, object);
+  mark_contents(tracer, object, hide_self);
   mark_settle(tracer);
   if (hide_self) mark_bit_clear(&heap_arena, mark_side(), object);
 }

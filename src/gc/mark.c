@@ -593,11 +593,6 @@ NO_SANITIZE void mark_range(struct midden_tracer *tracer, struct os_range range,
   }
 }
 
-READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object) {
-  struct heap_view heap = view_heap();
-  scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
-}
-
 /* Whether a slot holds an object that is marked.  A mark without allocation bit is to be taken back, by the marker that has
  * set it or when the slot is popped.  An acquire of the allocation bit, as in claim: the slot was cleared before, and no type is
  * read that an object before this one had. */
@@ -722,6 +717,20 @@ static READS_SLOTS void mark_part(struct midden_tracer *tracer, struct heap_view
       return;
     case SCAN_NONE:
       return;
+  }
+}
+
+/* Trace functions are called for all of an object in any case. */
+static bool has_pieces(uint16_t info) { return page_info_class(info) == 0 && page_info_scan(info) != SCAN_TRACE; }
+
+READS_SLOTS void mark_contents(struct midden_tracer *tracer, uintptr_t object, bool at_once) {
+  struct heap_view heap = view_heap();
+  uint16_t info = info_of(heap, object);
+  if (at_once && has_pieces(info)) {
+    size_t bytes = span_bytes(object_span(object));
+    mark_part(tracer, heap, object, bytes, (struct os_range){object, object + bytes});
+  } else {
+    scan_object(tracer, heap, object, info, shared_mode(tracer));
   }
 }
 

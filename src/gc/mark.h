@@ -78,8 +78,8 @@ static inline void mark_stack(void *tracer, struct os_range range) { mark_range(
 /* Makes sure that what was marked by the calls above has its mark bit. */
 void mark_settle(struct midden_tracer *tracer);
 
-/* Scans an object, marked or not: what it refers to becomes grey. */
-void mark_contents(struct midden_tracer *tracer, uintptr_t object);
+/* Scans an object, marked or not: what it refers to becomes grey.  Some of a large one is left for the drain, unless `at_once`. */
+void mark_contents(struct midden_tracer *tracer, uintptr_t object, bool at_once);
 
 /* Scans grey objects until none are left, here and in the pool; PARALLEL: until all markers agree.  Not CONCURRENT. */
 void mark_drain(struct midden_tracer *tracer);

@@ -227,6 +227,42 @@ static void test_ignore_self(void **state) {
   assert_int_equal(shadows[1].runs, 0);
 }
 
+enum { LARGE_WORDS = 16384, LATER = 9000 };
+
+static unsigned large_runs;
+
+NOINLINE_TEST static void count_large(void *object, void *argument) {
+  (void)object;
+  (void)argument;
+  large_runs++;
+}
+
+/* Which refers to itself, or to an object that refers to it, far behind its beginning. */
+NOINLINE_TEST static void make_large(const struct midden_type *type, bool by_another) {
+  void **object = type != NULL ? midden_alloc_array(type, LARGE_WORDS) : midden_alloc(LARGE_WORDS * sizeof(void *));
+  void **other = by_another ? midden_alloc(sizeof(void *)) : object;
+  assert_true(object != NULL && other != NULL);
+  midden_store(&object[LATER], other);
+  if (by_another) midden_store(other, object);
+  assert_int_equal(midden_finalizer_set(object, count_large, NULL, MIDDEN_FINALIZE_IGNORE_SELF, NULL, NULL), 0);
+}
+
+/* Large objects are scanned in pieces; here none waits until the object is not hidden any more. */
+static void test_ignore_self_of_large_objects(void **state) {
+  (void)state;
+  static const uint64_t pointers[] = {1};
+  static const struct midden_type word = {.name = "word", .size = sizeof(void *), .pointers = pointers};
+  large_runs = 0;
+  make_large(NULL, false);
+  make_large(&word, false);
+  make_large(NULL, true);
+  make_large(&word, true);
+  collect_and_run();
+  assert_int_equal(large_runs, 2);
+  collect_and_run();
+  assert_int_equal(large_runs, 2);
+}
+
 static void test_unordered_cycle(void **state) {
   (void)state;
   for (int i = 0; i < 4; i++) box_armed(i, MIDDEN_FINALIZE_UNORDERED);
@@ -832,6 +868,7 @@ int main(void) {
       cmocka_unit_test_setup(test_ordered_chain, start_test),
       cmocka_unit_test_setup(test_ordered_cycle, start_test),
       cmocka_unit_test_setup(test_ignore_self, start_test),
+      cmocka_unit_test_setup(test_ignore_self_of_large_objects, start_test),
       cmocka_unit_test_setup(test_unordered_cycle, start_test),
       cmocka_unit_test_setup(test_mixed_orders, start_test),
       cmocka_unit_test_setup(test_unreachable_waits_for_all_others, start_test),
