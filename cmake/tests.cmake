@@ -393,8 +393,8 @@ target_compile_definitions(test_unit_trace PRIVATE TRACE_DOCUMENT="${PROJECT_SOU
 
 # Left out are tests that switch stacks behind the collector's back (stress/coroutines), white box tests of the other mode's
 # parts, and those that expect the other mode's figures of memory (stress/limit, stress/spike).
-foreach(name stress/threads stress/fibers stress/free stress/many stress/stats stress/finalizer_growth model/graph
-        model/finalizers model/fibers model/arrays model/specials model/weak_tables)
+foreach(name stress/threads stress/fibers stress/free stress/many stress/settling stress/stats stress/finalizer_growth
+        model/graph model/finalizers model/fibers model/arrays model/specials model/weak_tables)
   string(REPLACE "/" "_" target "test_${name}")
   get_filename_component(folder ${name} DIRECTORY)
   set(arguments "")
@@ -412,7 +412,7 @@ endforeach()
 # Left out are tests that expect another mode's figures (model/stats, stress/limit, stress/spike) or lines of the trace, and
 # those of barrier mode's own parts.  No emulator tells what was written.
 if(NOT CMAKE_CROSSCOMPILING)
-  set(CHECKED stress/threads stress/fibers stress/many stress/coroutines stress/clearing model/specials)
+  set(CHECKED stress/threads stress/fibers stress/many stress/coroutines stress/clearing stress/settling model/specials)
   foreach(name ${CHECKED} stress/barrier stress/barrier_handover stress/barrier_weak stress/barrier_fibers stress/free
           stress/stats stress/finalizer_growth model/graph model/finalizers model/fibers model/sweep model/arrays
           model/weak_tables unit/fiber unit/api_arguments unit/guard unit/handshake unit/profile unit/background unit/trace_file fault/os_failures)
