@@ -288,6 +288,9 @@ target_link_options(test_unit_dirty_young PRIVATE "LINKER:--wrap=assist_drain,--
 # What test_dirty_guarded.c does behind the marking of the heap, and before a new object is cleared.
 target_link_options(test_unit_dirty_guarded PRIVATE "LINKER:--wrap=assist_drain,--wrap=guard_allocated")
 
+# Where test_deferred_refused.c has no memory.
+target_link_options(test_unit_deferred_refused PRIVATE "LINKER:--wrap=deferred_add")
+
 # Before what test_dirty_begun_beyond.c looks.
 target_link_options(test_unit_dirty_begun_beyond PRIVATE "LINKER:--wrap=assist_drain")
 

@@ -488,13 +488,15 @@ static void free_deferred(struct mutator *self, uintptr_t address) {
 void allocate_init(void) { deferred_free = free_deferred; }
 
 /* Beside a cycle.  It is marked: what it refers to may have been loaded from it, and it must not be reclaimed before it is
- * freed.  False where there is no memory to defer it. */
+ * freed.  False where there is no memory to defer it, and its end can be waited for; where it cannot, the object is left to the
+ * collector. */
 static bool defer(struct mutator *self, const struct object *object) {
   if (concurrent_is_marking()) concurrent_mark(self, object->start);
   int error = deferred_add(object->start);
   if (error == -EEXIST) report_bad_free((void *)object->start);
-  if (error == 0) free_specials(object);
-  return error == 0;
+  bool waits = error != 0 && self->critical == 1 && !collector_is_mine(self);
+  if (!waits) free_specials(object);
+  return !waits;
 }
 
 /* Whether the slot is shared by several tiny objects. */
