@@ -12,7 +12,7 @@ static int gcj_kind_plain; /* of objects whose types lead to no mark procedure o
 
 void GC_init_gcj_malloc(int index, void *procedure) {
   if (GC_gcj_kind) return;
-  if (index >= 0 && procedure) mark_set_proc((unsigned)index, (GC_mark_proc)procedure);
+  mark_set_proc((unsigned)index, (GC_mark_proc)procedure);
   GC_gcj_kind = (int)GC_new_kind(GC_new_free_list(), GCJ_DESCRIPTOR, 0, 1);
   gcj_kind_plain = (int)kinds_new(GCJ_DESCRIPTOR, 0, 1, false);
   kinds_know_as(gcj_kind_plain, GC_gcj_kind);

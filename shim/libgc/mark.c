@@ -17,11 +17,13 @@ static SHIM_THREAD_LOCAL struct midden_tracer *mark_tracer;
 
 /* ---- mark procedures ---- */
 
-static GC_mark_proc mark_procs[GC_MAX_MARK_PROCS];       /* written once each, before a descriptor holds the index */
+/* Written once each, before a descriptor holds the index. */
+static GC_mark_proc mark_procs[GC_MAX_MARK_PROCS] = {[MARK_PROC_LONG_BITMAP] = typed_mark_long_bitmap};
 static unsigned mark_next_proc = GC_RESERVED_MARK_PROCS; /* atomic */
 
 void mark_set_proc(unsigned index, GC_mark_proc procedure) {
-  if (index >= GC_MAX_MARK_PROCS) report_fatal("libgc: a mark procedure's index is out of range");
+  if (index >= __atomic_load_n(&mark_next_proc, __ATOMIC_RELAXED))
+    report_fatal("libgc: a mark procedure's index that was never given out");
   mark_procs[index] = procedure;
 }
 

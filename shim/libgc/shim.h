@@ -115,7 +115,7 @@ midden_kind kinds_to_midden(int kind);
 /* Index of the mark procedure for bitmaps too long for a descriptor: out of the way of GC_new_proc. */
 enum { MARK_PROC_LONG_BITMAP = GC_MAX_MARK_PROCS - 1 };
 
-/* Defines the mark procedure of a reserved index. */
+/* Defines the mark procedure of an index that is reserved, or was given out; any other ends the process. */
 void mark_set_proc(unsigned index, GC_mark_proc procedure);
 
 /* Whether a descriptor leads to a mark procedure of the program, or may. */

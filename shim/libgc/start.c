@@ -38,7 +38,6 @@ __attribute__((constructor(101))) static void start(void) {
   start_markers();
   kinds_init();
   threads_init();
-  mark_set_proc(MARK_PROC_LONG_BITMAP, typed_mark_long_bitmap);
   if (!GC_stackbottom && threads_in_main()) GC_stackbottom = midden_thread_stack_base();
   midden_set_root_callback(mark_roots, NULL);
   midden_set_event_callback(collect_on_event, NULL);

@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* To be called first.  `procedure` is a GC_mark_proc; GC_MAKE_PROC(index, 1) describes the objects of
- * GC_debug_gcj_malloc. */
+/* To be called first; later calls do nothing.  `procedure` is a GC_mark_proc, `index` a reserved one or from GC_new_proc, else it ends
+ * the process; GC_MAKE_PROC(index, 1) describes the objects of GC_debug_gcj_malloc. */
 GC_API void GC_CALL GC_init_gcj_malloc(int index, void *procedure);
 
 /* A zeroed object that begins with `type`. */
