@@ -14,8 +14,8 @@
  * Each of them reads the variable that names the program's function at the time of the call.
  *
  * Locking: the tables change inside midden_locked_call, which may be nested and which no collection runs beside.  A lock
- * of the drop-in's own would be taken before midden's by some and after it by others (a program may make a kind inside
- * GC_call_with_alloc_lock), and could be lost in a fork. */
+ * of the drop-in's own for them would be taken before midden's by some and after it by others (a program may make a kind inside
+ * GC_call_with_alloc_lock), and could be lost in a fork.  The one there is, libgc's allocator lock, is the program's to take. */
 #ifndef LIBGC_SHIM_H
 #define LIBGC_SHIM_H
 

@@ -101,20 +101,46 @@ void *GC_call_with_gc_active(GC_fn_type function, void *argument) {
 void GC_stop_world_external(void) { midden_world_stop(); }
 void GC_start_world_external(void) { midden_world_resume(); }
 
-void *GC_call_with_alloc_lock(GC_fn_type function, void *argument) { return midden_locked_call(function, argument); }
-
 /* libgc's lock keeps others from allocating too; what programs guard by it is that no collection starts and that they
- * exclude each other.  A fork waits for it, so that the child does not inherit it locked. */
+ * exclude each other, by whichever of these functions.  It is taken before midden's.  A fork waits for it, so that the child does not
+ * inherit it locked by another thread. */
 static pthread_mutex_t threads_alloc_lock = PTHREAD_MUTEX_INITIALIZER;
+static SHIM_THREAD_LOCAL bool threads_has_lock;
+
+static void threads_lock(void) {
+  pthread_mutex_lock(&threads_alloc_lock);
+  threads_has_lock = true;
+}
+
+static void threads_unlock(void) {
+  threads_has_lock = false;
+  pthread_mutex_unlock(&threads_alloc_lock);
+}
+
+static SHIM_THREAD_LOCAL GC_fn_type threads_function; /* to be called with the lock, until it is */
+
+static void *threads_call_and_unlock(void *argument) {
+  void *result = threads_function(argument);
+  threads_unlock();
+  return result;
+}
+
+/* Nothing comes after midden_locked_call: what its caller does next is not interrupted by a stop, and that is to be the program. */
+void *GC_call_with_alloc_lock(GC_fn_type function, void *argument) {
+  if (threads_has_lock) return midden_locked_call(function, argument);
+  threads_lock();
+  threads_function = function;
+  return midden_locked_call(threads_call_and_unlock, argument);
+}
 
 void GC_alloc_lock(void) {
-  pthread_mutex_lock(&threads_alloc_lock);
+  threads_lock();
   midden_disable();
 }
 
 void GC_alloc_unlock(void) {
   midden_enable();
-  pthread_mutex_unlock(&threads_alloc_lock);
+  threads_unlock();
 }
 
 /* ---- signals ---- */
@@ -132,8 +158,14 @@ void GC_set_suspend_signal(int signal) {
 
 static int threads_handle_fork; /* as the program set it */
 
-static void threads_lock_for_fork(void) { pthread_mutex_lock(&threads_alloc_lock); }
-static void threads_unlock_after_fork(void) { pthread_mutex_unlock(&threads_alloc_lock); }
+/* Not by who has it: parent and child go on with it. */
+static void threads_lock_for_fork(void) {
+  if (!threads_has_lock) pthread_mutex_lock(&threads_alloc_lock);
+}
+
+static void threads_unlock_after_fork(void) {
+  if (!threads_has_lock) pthread_mutex_unlock(&threads_alloc_lock);
+}
 
 void threads_init(void) { pthread_atfork(threads_lock_for_fork, threads_unlock_after_fork, threads_unlock_after_fork); }
 

@@ -406,8 +406,69 @@ static void test_alloc_lock(void) {
   for (int i = 0; i < 3; i++) GC_gcollect();
   for (int i = 0; i < THREADS; i++) CHECK_EQUAL(GC_pthread_join(threads[i], NULL), 0);
   CHECK_EQUAL(broken_lock, 0);
+}
+
+/* The functions and the call use one lock, so each waits for the other. */
+
+static int is_held, is_tried, is_inside; /* atomic */
+
+static void set(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
+
+static void await(int *flag) {
+  while (!__atomic_load_n(flag, __ATOMIC_RELAXED)) usleep(100);
+}
+
+static void *set_inside(void *argument) {
+  set(&is_inside);
+  return argument;
+}
+
+static void *try_to_call(void *argument) {
+  await(&is_held);
+  set(&is_tried);
+  return GC_call_with_alloc_lock(set_inside, argument);
+}
+
+static void *try_to_lock(void *argument) {
+  await(&is_held);
+  set(&is_tried);
   GC_alloc_lock();
+  set_inside(NULL);
   GC_alloc_unlock();
+  return argument;
+}
+
+/* Leaves the other thread the time to come in, were it let. */
+static void *hold(void *argument) {
+  set(&is_held);
+  await(&is_tried);
+  usleep(20000);
+  CHECK(!__atomic_load_n(&is_inside, __ATOMIC_RELAXED));
+  return argument;
+}
+
+static void hold_locked(void) {
+  GC_alloc_lock();
+  hold(NULL);
+  GC_alloc_unlock();
+}
+
+static void hold_called(void) { GC_call_with_alloc_lock(hold, NULL); }
+
+static void check_excluded(void *(*other)(void *), void (*holder)(void)) {
+  pthread_t thread;
+  is_held = is_tried = is_inside = 0;
+  CHECK_EQUAL(GC_pthread_create(&thread, NULL, other, NULL), 0);
+  holder();
+  CHECK_EQUAL(GC_pthread_join(thread, NULL), 0);
+  CHECK(is_inside);
+}
+
+static void test_one_alloc_lock(void) {
+  check_excluded(try_to_lock, hold_locked);
+  check_excluded(try_to_call, hold_locked);
+  check_excluded(try_to_lock, hold_called);
+  check_excluded(try_to_call, hold_called);
 }
 
 /* ---- a stack that the program reports ---- */
@@ -585,6 +646,7 @@ int main(void) {
   test_signals();
   test_stop_world();
   test_alloc_lock();
+  test_one_alloc_lock();
   test_push_other_roots();
   test_stack_bottom();
   test_stack_bottom_in_thread();

@@ -459,7 +459,7 @@ GC_API void GC_CALL GC_abort_on_oom(void);
 
 typedef void *(GC_CALLBACK *GC_fn_type)(void *argument);
 
-/* Calls `function` while no collection runs and nobody else is in such a call. */
+/* Calls `function` while no collection runs and nobody else is in such a call, or between the two functions below. */
 GC_API void *GC_CALL GC_call_with_alloc_lock(GC_fn_type function, void *argument) GC_ATTR_NONNULL(1);
 #ifdef GC_THREADS
 GC_API void GC_CALL GC_alloc_lock(void);
