@@ -8,7 +8,10 @@
  * Conventions.  Sizes are in bytes.  Functions return 0 or a negative errno, pointers or NULL.  Unless a function says
  * otherwise it may be called by any attached thread at any time, but not from a signal handler, not from a trace
  * function and not from a root callback.  A thread attaches itself by its first call.  "May collect" means that the call
- * can run a collection, which can stop the other threads and run the event callback and the finalizer notification.
+ * can run a collection, which can stop the other threads and run the event callback and the finalizer notification.  Calls that
+ * change how the heap is collected, make a kind, stop the world or look at all objects wait for a collection that is under way.
+ *
+ * Where nothing says what NULL stands for as an argument it is misuse, and faults: a function to be called, a place for a result.
  *
  * Misuse that would corrupt the heap (freeing what is no object, or twice) stops the process with a message that names
  * the address, its span and that span's state. */
@@ -121,7 +124,8 @@ MIDDEN_API int midden_init(const struct midden_options *options);
  * stack cannot be found. */
 MIDDEN_API int midden_thread_attach(void);
 
-/* The same, for a thread whose stack the caller knows: `stack_base` is its highest address that may hold pointers. */
+/* The same, for a thread whose stack the caller knows: `stack_base` is its highest address that may hold pointers, or NULL, for
+ * what midden_thread_attach finds. */
 MIDDEN_API int midden_thread_attach_at(void *stack_base);
 
 /* Detaches the calling thread, which may not use the heap until it attaches again.  Done by itself when a thread ends.  Not
@@ -167,7 +171,7 @@ MIDDEN_API void midden_world_stop(void);
 MIDDEN_API void midden_world_resume(void);
 
 /* Calls `function` while no collection and no other caller of this function runs.  May be nested; everything may be
- * called inside, but no collection comes of it.  The caller is not stopped on its way out of the outermost such call,
+ * called inside but fibers and midden_dispatcher_stop, and no collection comes of it.  The caller is not stopped on its way out of the outermost such call,
  * nor, for a moment, in the function that called it: what that stores at once is stored, in all but the rarest cases, before
  * a trace function looks. */
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
@@ -180,7 +184,7 @@ MIDDEN_API int midden_suspend_signal(void);
 MIDDEN_API int midden_set_suspend_signal(int signal);
 
 /* Bring the heap to rest for a fork: the first before fork(2), waiting for a collection that is under way, then one of the
- * others, in the parent and in the child.  The library calls them by itself unless midden_fork_manual(true) was called. */
+ * others, in the parent and in the child; elsewhere they stop the process.  The library calls them by itself unless midden_fork_manual(true) was called. */
 MIDDEN_API void midden_fork_prepare(void);
 MIDDEN_API void midden_fork_parent(void);
 MIDDEN_API void midden_fork_child(void);
@@ -255,7 +259,7 @@ MIDDEN_API struct midden_stack *midden_stack_alloc(size_t bytes);
  * of the heap, which this does not keep alive.  NULL where that is empty or there is no memory. */
 MIDDEN_API struct midden_stack *midden_stack_register(void *low, void *high);
 
-/* Frees a parked stack, or forgets it where the memory is the program's.  0, also for NULL; -EBUSY where a thread runs on
+/* Frees a parked stack, or forgets it where the memory is the program's; it is not used again.  0, also for NULL; -EBUSY where a thread runs on
  * it.  One on which a thread has ended is parked, and holds nothing; so is, in the child of a fork, one on which another ran. */
 MIDDEN_API int midden_stack_free(struct midden_stack *stack);
 
@@ -366,11 +370,11 @@ struct midden_type {
 };
 
 /* An object of a type, or an array of `count` elements.  The type must outlive its objects.  Words that are not pointers
- * are never read by the collector. */
+ * are never read by the collector.  NULL, too, where `type` is NULL or its size is 0 or no multiple of 8. */
 MIDDEN_API void *midden_alloc_type(const struct midden_type *type);
 MIDDEN_API void *midden_alloc_array(const struct midden_type *type, size_t count);
 
-/* Grows or shrinks an object of any kind but MIDDEN_TYPED (that gives NULL); what is new reads as zero where the kind is zeroed.
+/* Grows or shrinks an object of any kind but MIDDEN_TYPED (that gives NULL, and so do objects of the library's own); what is new reads as zero where the kind is zeroed.
  * Where it moves the old object is freed as by midden_free, and the new one has neither its finalizer, cleanups and weak links nor
  * an alignment beyond 16 bytes.  NULL object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object
  * is as it was. */
@@ -378,7 +382,7 @@ MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
 /* Frees an object now; in barrier and dirty-page mode its memory serves again after a collection that is under way.  The program
  * promises that no reference to it is used again.  NULL is let pass; anything else that is not the first byte of a living
- * object stops the process with a message.  A finalizer of it does not run; its weak links are cleared, and its cleanups
+ * object stops the process with a message, and so does a fiber.  A finalizer of it does not run; its weak links are cleared, and its cleanups
  * are taken off it. */
 MIDDEN_API void midden_free(void *object);
 
@@ -485,7 +489,8 @@ MIDDEN_API size_t midden_finalizers_run(size_t max);
 /* Whether finalizers or cleanups are ready to run. */
 MIDDEN_API bool midden_finalizers_ready(void);
 
-/* Makes every finalizer ready, whether its object is reachable or not: for the program's end.  Cleanups are not meant. */
+/* Makes every finalizer ready, whether its object is reachable or not: for the program's end.  Cleanups are not meant.  Stops the other
+ * threads meanwhile, and calls the notification. */
 MIDDEN_API void midden_finalizers_ready_all(void);
 
 /* Starts the dispatcher: a thread of the library, attached and with all signals blocked, that runs finalizers and cleanups
@@ -495,7 +500,7 @@ MIDDEN_API void midden_finalizers_ready_all(void);
 MIDDEN_API int midden_dispatcher_start(void);
 
 /* Stops the dispatcher and waits until the call that it is in has returned; what is still ready stays in the queue.  0;
- * -ESRCH where there is none; -EDEADLK in the dispatcher itself. */
+ * -ESRCH where there is none; -EDEADLK in the dispatcher itself.  Inside midden_locked_call, and in callbacks, it stops the process. */
 MIDDEN_API int midden_dispatcher_stop(void);
 
 /* Called after each collection at whose end finalizers or cleanups are ready, in the thread that collected, with no lock held.
@@ -591,7 +596,7 @@ MIDDEN_API size_t midden_weak_table_each(struct midden_weak_table *table, midden
  * a millisecond at most: else they would get nowhere. */
 MIDDEN_API void midden_collect(void);
 
-/* The same, given up if `stop`, called once with the world stopped and before anything is marked, returns true.  False if
+/* The same, given up if `stop` (unless NULL), called once with the world stopped and before anything is marked, returns true.  False if
  * given up; true also while collections are disabled, when nothing is done. */
 MIDDEN_API bool midden_collect_unless(bool (*stop)(void *argument), void *argument);
 
@@ -602,7 +607,7 @@ MIDDEN_API void midden_enable(void);
 MIDDEN_API bool midden_is_disabled(void);
 
 /* Change the options of the same names, at once; each returns the value from before.  percent: less than 0 for no collection by
- * growth.  The two limits: 0 for none.  markers: what is below 1 or above 64 counts as 1 or 64.
+ * growth; 0 for next to no growth.  The two limits: 0 for none.  markers: what is below 1 or above 64 counts as 1 or 64.
  *
  * The memory limit is soft, and on everything that midden holds (`held` in midden_stats): pages in use and idle pages with
  * memory behind them, stacks, metadata.  Setting it below what is held gives idle memory back before this returns.  Under

@@ -22,6 +22,7 @@
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/wait.h"
+#include "gc/collector.h"
 #include "midden/midden.h"
 #include "mutator/mutator.h"
 #include "os/os.h"
@@ -87,6 +88,7 @@ static void wait_for_end(uintptr_t stack_pointer, void *self) {
 int midden_dispatcher_stop(void) {
   struct mutator *self = start_self();
   CHECK(!self->is_blocked, "midden_dispatcher_stop: this thread is blocking");
+  CHECK(!collector_is_mine(self), "midden_dispatcher_stop: called in a callback, or inside midden_locked_call");
   if (atomic_load_acquire(&dispatcher.thread) == os_thread_id()) return -EDEADLK;
   uint32_t running = RUNNING;
   bool stopping = atomic_cas_acq_rel(&dispatcher.state, &running, (uint32_t)STOPPING);

@@ -383,6 +383,8 @@ static void test_settings_return_what_was(void **state) {
   (void)state;
   int percent = midden_set_percent(150);
   assert_int_equal(midden_set_percent(-1), 150);
+  assert_int_equal(midden_set_percent(0), -1);
+  assert_int_equal(midden_set_percent(INT_MIN), 0);
   assert_int_equal(midden_set_percent(percent), -1);
   unsigned markers = midden_set_markers(2);
   assert_int_equal(midden_set_markers(markers), 2);
@@ -563,19 +565,107 @@ static int stop_in_many_ways(void *argument) {
   return 0;
 }
 
-static int stop_in_a_stop(void *argument) {
-  (void)argument;
-  midden_world_stop();
-  midden_world_stop();
-  return 0;
-}
-
 static void test_stopping_the_world(void **state) {
   (void)state;
   test_child_succeeds("stops", stop_in_many_ways, NULL, CHILD_SECONDS);
-  struct test_outcome outcome = test_child(stop_in_a_stop, NULL, CHILD_SECONDS);
-  assert_true(WIFSIGNALED(outcome.status) && WTERMSIG(outcome.status) == SIGABRT);
-  assert_non_null(strstr(outcome.message, "midden_world_stop"));
+}
+
+/* ---- calls out of order ---- */
+
+static int stop_in_a_stop(void *argument) {
+  midden_world_stop();
+  midden_world_stop();
+  return argument == NULL;
+}
+
+static int resume_alone(void *argument) {
+  midden_alloc(1);
+  midden_world_resume();
+  return argument == NULL;
+}
+
+static int enter_twice(void *argument) {
+  midden_blocking_enter();
+  midden_blocking_enter();
+  return argument == NULL;
+}
+
+static int leave_alone(void *argument) {
+  midden_blocking_leave();
+  return argument == NULL;
+}
+
+static int leave_twice(void *argument) {
+  midden_blocking_enter();
+  midden_blocking_leave();
+  return leave_alone(argument);
+}
+
+static void *do_nothing(void *argument) { return argument; }
+
+static int call_while_blocking(void *argument) {
+  midden_blocking_enter();
+  midden_blocking_call(do_nothing, NULL);
+  return argument == NULL;
+}
+
+static int fork_parent_alone(void *argument) {
+  midden_fork_parent();
+  return argument == NULL;
+}
+
+static int fork_child_alone(void *argument) {
+  midden_fork_child();
+  return argument == NULL;
+}
+
+static int fork_parent_twice(void *argument) {
+  midden_fork_prepare();
+  midden_fork_parent();
+  return fork_parent_alone(argument);
+}
+
+static int fork_prepare_twice(void *argument) {
+  midden_fork_prepare();
+  midden_fork_prepare();
+  return argument == NULL;
+}
+
+static void *stop_dispatcher(void *argument) {
+  midden_dispatcher_stop();
+  return argument;
+}
+
+/* It may be in a finalizer that waits to collect. */
+static int stop_dispatcher_inside(void *argument) {
+  midden_dispatcher_start();
+  midden_locked_call(stop_dispatcher, NULL);
+  return argument == NULL;
+}
+
+/* Mostly of pairs, of which the first holds what the second lets go. */
+static void test_calls_out_of_order(void **state) {
+  (void)state;
+  static const struct {
+    const char *says;
+    int (*function)(void *argument);
+  } cases[] = {{"midden_world_stop", stop_in_a_stop},
+               {"midden_world_resume", resume_alone},
+               {"midden_blocking_enter", enter_twice},
+               {"midden_blocking_leave", leave_alone},
+               {"midden_blocking_leave", leave_twice},
+               {"midden_blocking_call", call_while_blocking},
+               {"midden_fork_parent", fork_parent_alone},
+               {"midden_fork_child", fork_child_alone},
+               {"midden_fork_parent", fork_parent_twice},
+               {"midden_fork_prepare", fork_prepare_twice},
+               {"midden_dispatcher_stop", stop_dispatcher_inside}};
+  for (size_t i = 0; i < TEST_COUNT_OF(cases); i++) {
+    struct test_outcome outcome = test_child(cases[i].function, NULL, CHILD_SECONDS);
+    REQUIRE(WIFSIGNALED(outcome.status) && WTERMSIG(outcome.status) == SIGABRT, "case %zu: status 0x%x, message: %s", i,
+            (unsigned)outcome.status, outcome.message);
+    REQUIRE(strstr(outcome.message, cases[i].says) != NULL, "case %zu: message: %s", i, outcome.message);
+  }
 }
 
 /* ---- misuse ---- */
@@ -733,6 +823,7 @@ int main(void) {
       cmocka_unit_test(test_options),
       cmocka_unit_test(test_misuse),
       cmocka_unit_test(test_fatal_hook),
+      cmocka_unit_test(test_calls_out_of_order),
       cmocka_unit_test(test_questions_about_strangers),
       cmocka_unit_test(test_questions_about_slots_to_come),
       cmocka_unit_test(test_sizes_of_typed_objects),
