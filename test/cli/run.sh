@@ -96,6 +96,12 @@ if LD_PRELOAD=$dropin "$probe" library >/dev/null 2>&1; then # not with a saniti
   check "another one is" 0 "$other" "loads .*, not midden" env LD_PRELOAD="$other" "$midden" run "$probe" library
 fi
 
+# A program whose loader is not there: the kernel says that nothing was found.
+LC_ALL=C sed 's,/ld-,/no-,g' "$probe" >"$work/no_loader"
+chmod +x "$work/no_loader"
+check "a loader that is not there" 127 "" "cannot tell whether .* the loader does not list its libraries" \
+  "$midden" run "$work/no_loader" library
+
 # Where the loader ignores LD_LIBRARY_PATH: also for root, who runs a program of another group.
 privileged="it runs with other privileges"
 if [ "$(id -u)" -eq 0 ] && cp /bin/true "$work/of_group" && chgrp 65534 "$work/of_group" && chmod 2755 "$work/of_group"; then
@@ -120,6 +126,10 @@ check "SIGCHLD is ignored" 0 "ignored" "" env --ignore-signal=CHLD "$midden" run
 for option in percent memory-limit max-heap min-heap initial-heap markers suspend-signal debug trace mode; do
   "$midden" help run | grep -q -- "--$option=" || { echo "help run: no --$option"; failures=$((failures + 1)); }
 done
+for command in run help version; do
+  "$midden" help "$command" | grep -q "^usage: midden $command" || { echo "help $command: no usage"; failures=$((failures + 1)); }
+done
+"$midden" help version | grep -q '^Print the version\.$' || { echo "help version: no summary"; failures=$((failures + 1)); }
 too_wide=$("$midden" help run | grep -c '.\{80\}')
 [ "$too_wide" -eq 0 ] || { echo "help run: $too_wide lines do not fit a terminal"; failures=$((failures + 1)); }
 "$midden" version | grep -Eq '^midden [0-9]+\.[0-9]+\.[0-9]+$' || { echo "version: no version"; failures=$((failures + 1)); }

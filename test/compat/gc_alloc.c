@@ -150,6 +150,12 @@ static void test_strings(void) {
   CHECK(strcmp(GC_strndup("some text", 4), "some") == 0);
   CHECK(strcmp(GC_strndup("some", 400), "some") == 0);
   CHECK(strcmp(GC_strndup("some", 0), "") == 0);
+  for (int i = 0; i < COUNT; i++) { /* in slots that hold no zeros */
+    char *copy = GC_strndup("some text", 4);
+    CHECK(strcmp(copy, "some") == 0);
+    memset(copy, 'x', GC_size(copy));
+    GC_free(copy);
+  }
 }
 
 static void test_many(void) {

@@ -33,7 +33,9 @@ static void check_list(const struct node *list) {
 static void work_as_child(const struct node *inherited) {
   for (int i = 0; i < 5; i++) {
     struct node *own = make_list();
+    GC_word collections = GC_get_gc_no();
     GC_gcollect();
+    CHECK(GC_get_gc_no() > collections);
     check_list(own);
     check_list(inherited);
   }
