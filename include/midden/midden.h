@@ -170,10 +170,10 @@ MIDDEN_API void *midden_active_call(void *(*function)(void *argument), void *arg
 MIDDEN_API void midden_world_stop(void);
 MIDDEN_API void midden_world_resume(void);
 
-/* Calls `function` while no collection and no other caller of this function runs.  May be nested; everything may be
- * called inside but fibers and midden_dispatcher_stop, and no collection comes of it.  The caller is not stopped on its way out of the outermost such call,
- * nor, for a moment, in the function that called it: what that stores at once is stored, in all but the rarest cases, before
- * a trace function looks. */
+/* Calls `function` while no collection and no other caller of this function runs.  May be nested; everything may be called
+ * inside but fibers and midden_dispatcher_stop, and no collection comes of it.  The caller is not stopped on its way out of the
+ * outermost such call, nor, for a moment, in the function that called it: what that stores at once is stored, in all but the
+ * rarest cases, before a trace function looks. */
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
 
 /* The number of the signal that stops a thread. */
@@ -184,7 +184,8 @@ MIDDEN_API int midden_suspend_signal(void);
 MIDDEN_API int midden_set_suspend_signal(int signal);
 
 /* Bring the heap to rest for a fork: the first before fork(2), waiting for a collection that is under way, then one of the
- * others, in the parent and in the child; elsewhere they stop the process.  The library calls them by itself unless midden_fork_manual(true) was called. */
+ * others, in the parent and in the child; elsewhere they stop the process.  The library calls them by itself unless
+ * midden_fork_manual(true) was called. */
 MIDDEN_API void midden_fork_prepare(void);
 MIDDEN_API void midden_fork_parent(void);
 MIDDEN_API void midden_fork_child(void);
@@ -259,8 +260,9 @@ MIDDEN_API struct midden_stack *midden_stack_alloc(size_t bytes);
  * of the heap, which this does not keep alive.  NULL where that is empty or there is no memory. */
 MIDDEN_API struct midden_stack *midden_stack_register(void *low, void *high);
 
-/* Frees a parked stack, or forgets it where the memory is the program's; it is not used again.  0, also for NULL; -EBUSY where a thread runs on
- * it.  One on which a thread has ended is parked, and holds nothing; so is, in the child of a fork, one on which another ran. */
+/* Frees a parked stack, or forgets it where the memory is the program's; it is not used again.  0, also for NULL; -EBUSY where
+ * a thread runs on it.  One on which a thread has ended is parked, and holds nothing; so is, in the child of a fork, one on
+ * which another ran. */
 MIDDEN_API int midden_stack_free(struct midden_stack *stack);
 
 /* The lowest byte, and one past the last. */
@@ -374,16 +376,16 @@ struct midden_type {
 MIDDEN_API void *midden_alloc_type(const struct midden_type *type);
 MIDDEN_API void *midden_alloc_array(const struct midden_type *type, size_t count);
 
-/* Grows or shrinks an object of any kind but MIDDEN_TYPED (that gives NULL, and so do objects of the library's own); what is new reads as zero where the kind is zeroed.
- * Where it moves the old object is freed as by midden_free, and the new one has neither its finalizer, cleanups and weak links nor
- * an alignment beyond 16 bytes.  NULL object: midden_alloc.  Size 0: frees, returns NULL.  NULL when there is no memory: the object
- * is as it was. */
+/* Grows or shrinks an object of any kind but MIDDEN_TYPED (that gives NULL, and so do objects of the library's own); what is
+ * new reads as zero where the kind is zeroed.  Where it moves the old object is freed as by midden_free, and the new one has
+ * neither its finalizer, cleanups and weak links nor an alignment beyond 16 bytes.  NULL object: midden_alloc.  Size 0: frees,
+ * returns NULL.  NULL when there is no memory: the object is as it was. */
 MIDDEN_API void *midden_realloc(void *object, size_t bytes);
 
-/* Frees an object now; in barrier and dirty-page mode its memory serves again after a collection that is under way.  The program
- * promises that no reference to it is used again.  NULL is let pass; anything else that is not the first byte of a living
- * object stops the process with a message, and so does a fiber.  A finalizer of it does not run; its weak links are cleared, and its cleanups
- * are taken off it. */
+/* Frees an object now; in barrier and dirty-page mode its memory serves again after a collection that is under way.  The
+ * program promises that no reference to it is used again.  NULL is let pass; anything else that is not the first byte of a
+ * living object stops the process with a message, and so does a fiber.  A finalizer of it does not run; its weak links are
+ * cleared, and its cleanups are taken off it. */
 MIDDEN_API void midden_free(void *object);
 
 /* Called when memory ran out, after a collection, with the size that was asked for; what it returns, any address, is returned
