@@ -335,15 +335,15 @@ MIDDEN_API int midden_kind_new(const struct midden_kind_options *options);
 
 /* ---------------------------------------------------------------- allocation */
 
-/* All of these may collect.  Memory is aligned to 16 bytes.  Size 0 gives an object like size 1.  NULL when there is no
+/* All of these may collect.  Memory is aligned to 16 bytes, that of tiny objects to 8 (midden_alloc_data).  Size 0 gives an object like size 1.  NULL when there is no
  * memory (after collecting and after the out-of-memory handler), none to attach the calling thread either, or the size is
  * beyond the address space. */
 
 /* A conservative object. */
 MIDDEN_API void *midden_alloc(size_t bytes) MIDDEN_ALLOCATES(1);
 
-/* An object without pointers.  Objects of at most 8 bytes share a slot with others: midden_base gives the slot, and
- * midden_free leaves it to the collector. */
+/* An object without pointers.  Objects of at most 8 bytes share a slot with others: midden_base gives the slot, which alone can have
+ * a finalizer or cleanups, and midden_free leaves it to the collector. */
 MIDDEN_API void *midden_alloc_data(size_t bytes) MIDDEN_ALLOCATES(1);
 
 /* An object of a kind (any but MIDDEN_TYPED; that gives NULL). */
@@ -398,7 +398,7 @@ MIDDEN_API void midden_set_out_of_memory(midden_out_of_memory_fn *handler);
 /* ---------------------------------------------------------------- questions */
 
 /* The first byte of the object that holds an address, or NULL for an address in no living object.  Never collects; any
- * value may be asked about. */
+ * value may be asked about.  A slot that another thread has taken for objects to come counts as an object. */
 MIDDEN_API void *midden_base(const void *address);
 
 /* Bytes that the object which holds an address may use, or 0. */

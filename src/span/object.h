@@ -50,7 +50,8 @@ bool object_find(const void *address, struct object *object);
  * does not see the allocation bit that mark_range has read before. */
 ALWAYS_INLINE struct span *object_span(uintptr_t start) { return heap_arena.spans[arena_page_of(&heap_arena, start)]; }
 
-/* Bytes that the program may use of an object: the slot, less what the collector keeps in it. */
+/* Bytes that the program may use of an object: the slot, less what the collector keeps in it; of a tiny one half, as the other is
+ * another's. */
 size_t object_usable_bytes(const struct object *object);
 
 #endif

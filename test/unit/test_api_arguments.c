@@ -128,6 +128,19 @@ static void test_sizes_of_typed_objects(void **state) {
   assert_int_equal(midden_size(midden_alloc_array(&element, 3)), 48);
 }
 
+/* What it may use, so that writing all of it spares the object that shares its slot. */
+static void test_sizes_of_tiny_objects(void **state) {
+  (void)state;
+  unsigned char *objects[8];
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) objects[i] = midden_alloc_data(8);
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++) {
+    assert_int_equal(midden_size(objects[i]), 8);
+    memset(objects[i], (int)i, midden_size(objects[i]));
+  }
+  for (size_t i = 0; i < TEST_COUNT_OF(objects); i++)
+    for (int byte = 0; byte < 8; byte++) assert_int_equal(objects[i][byte], i);
+}
+
 /* ---- sizes ---- */
 
 static void test_size_zero(void **state) {
@@ -827,6 +840,7 @@ int main(void) {
       cmocka_unit_test(test_questions_about_strangers),
       cmocka_unit_test(test_questions_about_slots_to_come),
       cmocka_unit_test(test_sizes_of_typed_objects),
+      cmocka_unit_test(test_sizes_of_tiny_objects),
       cmocka_unit_test(test_questions_inside_objects),
       cmocka_unit_test(test_size_zero),
       cmocka_unit_test(test_huge_sizes),
