@@ -1,7 +1,7 @@
 /* The nth call of the operating system fails, for each n.
  *
  * A fixed piece of work runs in a child: it starts the library, allocates every kind of object, some under a heap profile,
- * uses finalizers, weak links, roots and threads, collects, gives memory back.  One request for memory, address space or a
+ * uses finalizers, weak links and tables, roots, threads and stacks, collects, gives memory back.  One request for memory, address space or a
  * thread fails, or that and all later ones.  Each call of the library must then either do its work or return what its
  * contract names for a lack of memory; what was allocated stays intact, and the child ends by itself.
  *
@@ -33,8 +33,8 @@ static struct kept *kept_list; /* static data: a root */
 static void *added_roots[64];
 static void *weak_words[WEAK_LINKS];
 static struct rng rng;
-static size_t refusals; /* calls that said that there is no memory */
-static size_t finalizers;
+static size_t refusals;   /* calls that said that there is no memory */
+static size_t finalizers; /* atomic */
 
 /* 0 or a lack of memory; everything else is a defect. */
 static bool worked(const char *what, int error) {
@@ -73,9 +73,11 @@ static void drop_half(void) {
     kept->next = kept->next->next;
 }
 
+static void clean_up(void *argument) { __atomic_fetch_add(&finalizers, argument == NULL, __ATOMIC_RELAXED); }
+
 static void finalize(void *object, void *argument) {
   REQUIRE(midden_base(object) == object, "finalizer called for %p, no object", object);
-  finalizers += argument == NULL;
+  clean_up(argument);
 }
 
 static void use_specials(void) {
@@ -104,6 +106,80 @@ static void use_kinds_and_roots(void) {
   refusals += root == NULL || grown == NULL;
   midden_free(grown != NULL ? grown : root);
   refusals += midden_alloc_aligned(MIDDEN_DATA, 1 << 16, 100) == NULL;
+}
+
+static void use_weak_objects(void) {
+  struct midden_weak_table *table = midden_weak_table_new();
+  refusals += table == NULL;
+  for (size_t i = 0; i < WEAK_LINKS; i++) {
+    void *key = midden_alloc(32);
+    if (key == NULL) continue;
+    worked("midden_cleanup_add", midden_cleanup_add(key, clean_up, NULL, NULL));
+    struct midden_weak *weak = midden_weak_new(key);
+    REQUIRE(weak == NULL || midden_weak_get(weak) == key, "a weak reference to another target");
+    struct midden_ephemeron *ephemeron = midden_ephemeron_new(key, table);
+    REQUIRE(ephemeron == NULL || midden_ephemeron_value(ephemeron) == table, "an ephemeron with another value");
+    refusals += weak == NULL || ephemeron == NULL;
+    if (table == NULL || !worked("midden_weak_table_set", midden_weak_table_set(table, key, weak))) continue;
+    REQUIRE(midden_weak_table_get(table, key) == weak, "a table with another value");
+  }
+}
+
+static void *yield_twice(void *argument) { return midden_fiber_yield(midden_fiber_yield(argument)); }
+
+static void use_fibers(void) {
+  struct midden_fiber *fibers[20] = {NULL};
+  for (size_t i = 0; i < TEST_COUNT_OF(fibers); i++) {
+    fibers[i] = midden_fiber_new(yield_twice, &fibers[i], i << 14);
+    refusals += fibers[i] == NULL;
+    if (fibers[i] == NULL) continue;
+    void *result = NULL;
+    REQUIRE(midden_fiber_resume(fibers[i], NULL, &result) == 0 && result == &fibers[i], "a fiber does not run");
+  }
+  midden_collect();
+  for (size_t i = 0; i < TEST_COUNT_OF(fibers); i++) {
+    if (fibers[i] == NULL) continue;
+    REQUIRE(midden_fiber_resume(fibers[i], NULL, NULL) == 0, "a fiber does not go on");
+    if (i % 2 == 0) REQUIRE(midden_fiber_free(fibers[i]) == 0, "midden_fiber_free");
+  }
+}
+
+static void use_stacks(void) {
+  static char bytes[4096];
+  for (size_t i = 0; i < 20; i++) {
+    struct midden_stack *own = midden_stack_alloc(i << 14),
+                        *given = midden_stack_register(bytes, bytes + sizeof(bytes));
+    refusals += own == NULL || given == NULL;
+    REQUIRE(midden_stack_free(own) == 0 && midden_stack_free(given) == 0, "midden_stack_free");
+  }
+}
+
+static void use_lists(void) {
+  for (size_t bytes = 1; bytes < 100000; bytes *= 3) {
+    void *list;
+    size_t count = midden_alloc_many(MIDDEN_CONSERVATIVE, bytes, &list);
+    refusals += count == 0;
+    for (; list != NULL; list = *(void **)list) count--;
+    REQUIRE(count == 0, "a list of another length");
+    refusals += midden_alloc_array(&kept_type, bytes / 8) == NULL;
+  }
+}
+
+/* A range is split; where there is no memory for that nothing is taken out. */
+static void use_ranges(void) {
+  worked("midden_root_add", midden_root_add(added_roots, added_roots + TEST_COUNT_OF(added_roots)));
+  for (size_t i = 0; i + 1 < TEST_COUNT_OF(added_roots); i += 2) {
+    midden_root_remove(&added_roots[i], &added_roots[i + 1]);
+    worked("midden_root_exclude", midden_root_exclude(&added_roots[i], &added_roots[i + 1]));
+  }
+}
+
+/* One that finds no memory to attach itself ends at once. */
+static void use_dispatcher(void) {
+  if (!worked("midden_dispatcher_start", midden_dispatcher_start())) return;
+  midden_collect();
+  int error = midden_dispatcher_stop();
+  REQUIRE(error == 0 || error == -ESRCH, "midden_dispatcher_stop: %d", error);
 }
 
 static void *thread_work(void *argument) {
@@ -153,6 +229,12 @@ static void work(void) {
   for (int i = PROFILED; i < KEPT; i++) keep_one();
   use_kinds_and_roots();
   use_specials();
+  use_weak_objects();
+  use_fibers();
+  use_stacks();
+  use_lists();
+  use_ranges();
+  use_dispatcher();
   midden_collect();
   check_kept();
   drop_half();
