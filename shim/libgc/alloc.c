@@ -32,7 +32,7 @@ static size_t alloc_power_of_two(size_t alignment) {
 void *GC_memalign(size_t alignment, size_t bytes) {
   size_t power = alloc_power_of_two(alignment);
   if (power == 0) return report_out_of_memory(bytes);
-  return power <= GC_GRANULE_BYTES ? midden_alloc(bytes) : midden_alloc_aligned(MIDDEN_CONSERVATIVE, power, bytes);
+  return midden_alloc_aligned(MIDDEN_CONSERVATIVE, power, bytes);
 }
 
 int GC_posix_memalign(void **result, size_t alignment, size_t bytes) {
