@@ -392,6 +392,68 @@ static void test_disable(void **state) {
   midden_set_event_callback(NULL, NULL);
 }
 
+/* ---- marks ---- */
+
+enum { MARKED = 50, STALE = 5 };
+
+static void *marked_kept[MARKED];
+static uintptr_t marked_by_hand[MARKED], marked_never[MARKED];
+
+struct marks {
+  size_t kept, by_hand, never;
+};
+
+static struct marks marks_of_now(void) {
+  struct marks marks = {0};
+  for (size_t i = 0; i < MARKED; i++) {
+    marks.kept += midden_is_marked(marked_kept[i]);
+    marks.by_hand += midden_is_marked((char *)test_unhide(marked_by_hand[i]) + i);
+    marks.never += midden_is_marked(test_unhide(marked_never[i]));
+  }
+  return marks;
+}
+
+static void note_marks(enum midden_event event, void *argument) {
+  if (event >= MIDDEN_EVENT_STOPPED && event <= MIDDEN_EVENT_RESUMING)
+    ((struct marks *)argument)[event] = marks_of_now();
+  for (size_t i = 0; event == MIDDEN_EVENT_MARK_START && i < MARKED; i++)
+    midden_mark((char *)test_unhide(marked_by_hand[i]) + i);
+}
+
+NOINLINE_TEST static void make_marked(void) {
+  for (size_t i = 0; i < MARKED; i++) {
+    marked_kept[i] = midden_alloc(100);
+    marked_by_hand[i] = test_hide(midden_alloc(100));
+    marked_never[i] = test_hide(midden_alloc(100));
+  }
+}
+
+/* Before an object is marked it lives all the same, and what was marked by hand lives as long as what is reached. */
+static void test_marks_in_events(void **state) {
+  (void)state;
+  if (test_stats().mode == MIDDEN_MODE_DIRTY) return; /* there the marks of old objects stay until marking begins */
+  struct marks marks[MIDDEN_EVENT_END + 1] = {{0}};
+  assert_false(midden_is_marked(NULL));
+  assert_false(midden_is_marked(static_bytes));
+  make_marked();
+  struct marks before = marks_of_now();
+  assert_true(before.kept == MARKED && before.by_hand == MARKED && before.never == MARKED);
+  midden_set_event_callback(note_marks, marks);
+  test_collect_clean();
+  midden_set_event_callback(NULL, NULL);
+  for (int event = MIDDEN_EVENT_STOPPED; event <= MIDDEN_EVENT_MARK_START; event++)
+    assert_in_range(marks[event].by_hand + marks[event].never, 0, STALE);
+  for (int event = MIDDEN_EVENT_MARK_END; event <= MIDDEN_EVENT_RESUMING; event++) {
+    assert_true(marks[event].kept == MARKED && marks[event].by_hand == MARKED);
+    assert_in_range(marks[event].never, 0, STALE);
+  }
+  struct marks after = marks_of_now();
+  assert_true(after.kept == MARKED && after.by_hand == MARKED && after.never <= STALE);
+  memset(marked_kept, 0, sizeof(marked_kept));
+}
+
+/* ---- settings, figures ---- */
+
 static void test_settings_return_what_was(void **state) {
   (void)state;
   int percent = midden_set_percent(150);
@@ -853,6 +915,7 @@ int main(void) {
       cmocka_unit_test(test_weak_links_to_strangers),
       cmocka_unit_test(test_collect_unless),
       cmocka_unit_test(test_disable),
+      cmocka_unit_test(test_marks_in_events),
       cmocka_unit_test(test_settings_return_what_was),
       cmocka_unit_test(test_stats_of_another_size),
       cmocka_unit_test(test_empty_functions),
