@@ -130,6 +130,7 @@ for command in run help version; do
   "$midden" help "$command" | grep -q "^usage: midden $command" || { echo "help $command: no usage"; failures=$((failures + 1)); }
 done
 "$midden" help version | grep -q '^Print the version\.$' || { echo "help version: no summary"; failures=$((failures + 1)); }
+"$midden" help run | grep -q 'growth of the heap before' || { echo "help run: no explanation"; failures=$((failures + 1)); }
 too_wide=$("$midden" help run | grep -c '.\{80\}')
 [ "$too_wide" -eq 0 ] || { echo "help run: $too_wide lines do not fit a terminal"; failures=$((failures + 1)); }
 "$midden" version | grep -Eq '^midden [0-9]+\.[0-9]+\.[0-9]+$' || { echo "version: no version"; failures=$((failures + 1)); }

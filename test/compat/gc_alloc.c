@@ -230,6 +230,9 @@ static void test_figures(void) {
   GC_word heap = 1, free_bytes = 1, unmapped = 1, since = 1, all = 1;
   GC_get_heap_usage_safe(&heap, &free_bytes, &unmapped, &since, &all);
   CHECK(heap >= free_bytes && all >= since);
+  GC_word ones[] = {1, 1, 1, 1, 1};
+  GC_get_heap_usage_safe(&ones[0], &ones[1], &ones[2], &ones[3], &ones[4]);
+  for (size_t i = 0; i < sizeof(ones) / sizeof(ones[0]); i++) CHECK(ones[i] != 1); /* whole granules, or none */
   GC_get_heap_usage_safe(NULL, NULL, NULL, NULL, NULL);
   struct {
     struct GC_prof_stats_s stats;

@@ -115,6 +115,36 @@ static void test_messages(void) {
   GC_ignore_warn_proc((char *)(GC_word) "nothing", 0);
 }
 
+/* ---- printing ---- */
+
+/* They are exported, and in no header. */
+void GC_printf(const char *format, ...);
+void GC_err_printf(const char *format, ...);
+void GC_log_printf(const char *format, ...);
+
+static void check_prints(void (*print)(const char *format, ...), int fd) {
+  char text[64] = "";
+  int ends[2], before = dup(fd);
+  CHECK(pipe(ends) == 0 && dup2(ends[1], fd) == fd);
+  print("%s, %d, %lx\n", "text", -7, 0xabcdefUL);
+  CHECK(dup2(before, fd) == fd);
+  close(before);
+  close(ends[1]);
+  CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+  close(ends[0]);
+  CHECK(strcmp(text, "text, -7, abcdef\n") == 0);
+}
+
+static void test_printing(void) {
+  int log = dup(STDERR_FILENO);
+  check_prints(GC_printf, STDOUT_FILENO);
+  check_prints(GC_err_printf, STDERR_FILENO);
+  GC_set_log_fd(log);
+  check_prints(GC_log_printf, log);
+  GC_set_log_fd(STDERR_FILENO);
+  close(log);
+}
+
 /* ---- the end of the process ---- */
 
 static void on_abort(const char *message) { _exit(message && *message ? 42 : 1); }
@@ -255,6 +285,15 @@ static int check_late(void) {
   return GC_get_free_space_divisor() != 4;
 }
 
+/* The first setting that the library hears of. */
+static int check_automatic(void) {
+  GC_INIT();
+  GC_set_disable_automatic_collection(1);
+  GC_word number = GC_get_gc_no();
+  for (int i = 0; i < 300000; i++) GC_malloc(100);
+  return GC_get_gc_no() != number;
+}
+
 static int run_child(const char *what) {
   if (strcmp(what, "initial") == 0) return check_initial_heap();
   if (strcmp(what, "collects") == 0) return check_collects();
@@ -263,6 +302,7 @@ static int run_child(const char *what) {
   if (strcmp(what, "divisor") == 0) return check_divisor();
   if (strcmp(what, "overruled") == 0) return check_overruled();
   if (strcmp(what, "late") == 0) return check_late();
+  if (strcmp(what, "automatic") == 0) return check_automatic();
   return 2;
 }
 
@@ -280,6 +320,7 @@ static void test_environment(const char *self) {
   CHECK_EQUAL(run_with(self, "GC_MARKERS", "2", "overruled"), 0);
   CHECK_EQUAL(run_with(self, "GC_MAXIMUM_HEAP_SIZE", "32m", "overruled"), 0);
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "late"), 0);
+  CHECK_EQUAL(run_with(self, "GC_NO_SUCH_VARIABLE", "1", "automatic"), 0);
 }
 
 /* The last thing that a program does. */
@@ -300,6 +341,7 @@ int main(int count, char **arguments) {
   test_abort();
   test_abort_on_oom();
   test_pointer_checks();
+  test_printing();
   test_environment("/proc/self/exe");
   test_end();
   return 0;

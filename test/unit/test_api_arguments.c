@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "alloc/cache.h"
+#include "midden/barrier.h"
 
 enum { CHILD_SECONDS = 30 };
 
@@ -221,6 +222,28 @@ static void test_alignment(void **state) {
       assert_true(midden_size(object) >= bytes);
       if (alignment > LARGE_PAGE_BYTES) assert_true(midden_size(object) <= bytes + 2 * LARGE_PAGE_BYTES);
     }
+  }
+}
+
+/* ---- words ---- */
+
+enum { WORDS = 64 };
+
+/* As memmove, whichever way the ranges overlap; and not a word more. */
+static void test_copies_of_words(void **state) {
+  (void)state;
+  static const size_t places[][3] = {{0, 10, 30}, {10, 0, 30}, {5, 5, 20}, {0, 32, 32},
+                                     {32, 0, 32}, {7, 9, 0},   {1, 0, 63}};
+  uintptr_t words[WORDS], expected[WORDS];
+  for (size_t i = 0; i < TEST_COUNT_OF(places); i++) {
+    size_t to = places[i][0], from = places[i][1], count = places[i][2];
+    for (size_t k = 0; k < WORDS; k++) words[k] = expected[k] = k + 1;
+    memmove(expected + to, expected + from, count * sizeof(words[0]));
+    midden_copy_range(words + to, words + from, count);
+    assert_memory_equal(words, expected, sizeof(words));
+    memset(expected + to, 0, count * sizeof(words[0]));
+    midden_clear_range(words + to, count);
+    assert_memory_equal(words, expected, sizeof(words));
   }
 }
 
@@ -908,6 +931,7 @@ int main(void) {
       cmocka_unit_test(test_huge_sizes),
       cmocka_unit_test(test_array_overflow),
       cmocka_unit_test(test_alignment),
+      cmocka_unit_test(test_copies_of_words),
       cmocka_unit_test(test_unknown_kinds),
       cmocka_unit_test(test_new_kinds),
       cmocka_unit_test(test_bits_beyond_a_type),

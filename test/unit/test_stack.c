@@ -128,15 +128,26 @@ static void what_a_registration_takes_is_given_back(void **state) {
   assert_int_equal(test_stats().metadata, before);
 }
 
+/* ---- freed ones ---- */
+
+static void what_is_freed_is_used_again(void **state) {
+  (void)state;
+  REQUIRE(midden_stack_free(midden_stack_alloc(LARGE_BYTES)) == 0, "midden_stack_free");
+  size_t stacks = test_stats().stacks, metadata = test_stats().metadata;
+  for (int i = 0; i < 1000; i++) REQUIRE(midden_stack_free(midden_stack_alloc(LARGE_BYTES)) == 0, "midden_stack_free");
+  assert_int_equal(test_stats().stacks, stacks);
+  assert_int_equal(test_stats().metadata, metadata);
+}
+
 int main(void) {
   test_start("unit/stack");
   struct midden_options options = {
       .size = sizeof options, .mode = MIDDEN_MODE_STW, .background = -1, .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0 && midden_thread_attach() == 0, "midden_init");
   self = mutator_self();
-  const struct CMUnitTest tests[] = {cmocka_unit_test(none_goes_while_the_heap_is_marked),
-                                     cmocka_unit_test(what_was_in_use_stays),
-                                     cmocka_unit_test(only_those_that_are_kept_have_few_sizes),
-                                     cmocka_unit_test(what_a_registration_takes_is_given_back)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(none_goes_while_the_heap_is_marked), cmocka_unit_test(what_was_in_use_stays),
+      cmocka_unit_test(only_those_that_are_kept_have_few_sizes),
+      cmocka_unit_test(what_a_registration_takes_is_given_back), cmocka_unit_test(what_is_freed_is_used_again)};
   return test_run_group(tests);
 }
