@@ -95,7 +95,6 @@ void mark_by_descriptor(void *object, GC_word descriptor, struct midden_tracer *
   struct mark_entry *top = stack, *limit = stack + MARK_STACK_ENTRIES;
   struct midden_tracer *outer = mark_tracer;
   mark_tracer = tracer;
-  *top = (struct mark_entry){.object = NULL};
   *++top = (struct mark_entry){.object = object, .descriptor = descriptor};
   while (top > stack) {
     struct mark_entry entry = *top--;

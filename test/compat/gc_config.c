@@ -249,6 +249,12 @@ static int check_dont_gc(void) {
   return !GC_is_disabled() || !GC_dont_gc;
 }
 
+/* Nor in a program that does not start the library by itself. */
+static int check_never_collects(void) {
+  for (int i = 0; i < 300000; i++) GC_malloc(100);
+  return GC_get_gc_no() != 0;
+}
+
 static int check_divisor(void) {
   GC_INIT();
   return GC_get_free_space_divisor() != 7;
@@ -299,6 +305,7 @@ static int run_child(const char *what) {
   if (strcmp(what, "collects") == 0) return check_collects();
   if (strcmp(what, "maximum") == 0) return check_maximum_heap();
   if (strcmp(what, "dont_gc") == 0) return check_dont_gc();
+  if (strcmp(what, "never_collects") == 0) return check_never_collects();
   if (strcmp(what, "divisor") == 0) return check_divisor();
   if (strcmp(what, "overruled") == 0) return check_overruled();
   if (strcmp(what, "late") == 0) return check_late();
@@ -311,6 +318,7 @@ static void test_environment(const char *self) {
   CHECK_EQUAL(run_with(self, "GC_INITIAL_HEAP_SIZE", "67108864", "initial"), 0);
   CHECK_EQUAL(run_with(self, "GC_MAXIMUM_HEAP_SIZE", "32m", "maximum"), 0);
   CHECK_EQUAL(run_with(self, "GC_DONT_GC", "1", "dont_gc"), 0);
+  CHECK_EQUAL(run_with(self, "GC_DONT_GC", "1", "never_collects"), 0);
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "divisor"), 0);
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "bad", "collects"), 0);
   CHECK_EQUAL(run_with(self, "GC_FREE_SPACE_DIVISOR", "7", "overruled"), 0);

@@ -162,6 +162,8 @@ static void **make_gcj(void) { return GC_gcj_malloc(WORDS * sizeof(void *), (voi
 
 static void test_gcj(void) {
   GC_init_gcj_malloc(GC_GCJ_RESERVED_MARK_PROC_INDEX, (void *)(GC_mark_proc)mark_by_env);
+  CHECK(GC_size(make_gcj()) >= WORDS * sizeof(void *));
+  CHECK(GC_size(GC_gcj_malloc(0, (void *)&some_type)) >= sizeof(void *));
   check_word_counts(make_gcj, 3);
   check_word_ignored(make_gcj, 4);
   CHECK_EQUAL(GC_get_kind_and_size(make_gcj(), NULL), GC_gcj_kind); /* whatever the type leads to */

@@ -44,6 +44,7 @@ static size_t strangers_find(struct stranger strangers[STRANGERS], const char *o
       {"static data", static_bytes},
       {"code", (void *)(uintptr_t)strangers_find},
       {"below the heap", (void *)(start - 1)},
+      {"the heap's start", (void *)start},
       {"the heap's end", (void *)end},
       {"one word below the heap's end", (void *)(end - 8)},
       {"the last byte", (void *)(end - 1)},
