@@ -498,7 +498,8 @@ MIDDEN_API void midden_finalizers_ready_all(void);
 /* Starts the dispatcher: a thread of the library, attached and with all signals blocked, that runs finalizers and cleanups
  * as they become ready, one at a time, and sleeps otherwise.  Its stack has the default size of threads.  While it runs the
  * notification below is not called.  A fork's child has none until it starts one.  0; -EALREADY where there is one, or one that
- * is being stopped; -EAGAIN or -ENOMEM where the system refuses the thread. */
+ * is being stopped; -EAGAIN or -ENOMEM where the system refuses the thread.  One that finds no memory to attach
+ * itself ends at once. */
 MIDDEN_API int midden_dispatcher_start(void);
 
 /* Stops the dispatcher and waits until the call that it is in has returned; what is still ready stays in the queue.  0;
