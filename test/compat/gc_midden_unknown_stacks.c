@@ -51,7 +51,9 @@ static void run_coroutine_on(char *stack) {
 
 static void *run_coroutine(void *argument) {
   char *stack = map_stack(STACK_BYTES);
+  GC_add_roots(stack, stack + STACK_BYTES); /* other threads collect while this one has an object there */
   run_coroutine_on(stack);
+  GC_remove_roots(stack, stack + STACK_BYTES);
   munmap(stack, STACK_BYTES);
   return argument;
 }
