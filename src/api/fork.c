@@ -13,29 +13,25 @@
  * the locks of a fork. */
 static bool is_inside_call;
 
-static THREAD_LOCAL bool is_at_rest; /* by this thread, which is about to fork, or has */
-
-static void end_rest(const char *function) {
-  CHECK(is_at_rest, "%s: midden_fork_prepare was not called", function);
-  is_at_rest = false;
-}
-
 /* With the collector and threads locks held and no thread inside a critical section, nobody else holds any lock of the
  * heap: the child may use them all as they are.  No thread of the library's is being started (mutator_start_own). */
 void midden_fork_prepare(void) {
   struct mutator *self = start_self();
-  CHECK(!is_at_rest, "midden_fork_prepare: it was called before");
+  CHECK(!mutator_gate_is_mine(self), "midden_fork_prepare: it was called before");
   bool is_mine = collector_is_mine(self);
   if (!is_mine) loan_acquire(self);
   mutator_lock_safely(self, &mutator_start_lock);
   mutator_lock_safely(self, &mutator_list_lock);
   is_inside_call = is_mine;
   mutator_close_gate(self);
-  is_at_rest = true;
+}
+
+static void check_prepared(const struct mutator *self, const char *function) {
+  CHECK(mutator_gate_is_mine(self), "%s: midden_fork_prepare was not called", function);
 }
 
 void midden_fork_parent(void) {
-  end_rest(__func__);
+  check_prepared(start_self(), __func__);
   bool keeps_lock = is_inside_call;
   mutator_open_gate();
   lock_release(&mutator_list_lock);
@@ -45,7 +41,7 @@ void midden_fork_parent(void) {
 
 void midden_fork_child(void) {
   struct mutator *self = start_self();
-  end_rest(__func__);
+  check_prepared(self, __func__);
   mutator_open_gate();
   collector_forked();
   dispatcher_forked();

@@ -177,7 +177,7 @@ static void start_while_safe(uintptr_t stack_pointer, void *argument) {
 int mutator_start_own(void (*run)(void *argument), void *argument, const char *name) {
   struct thread_to_start thread = {mutator_self_if_attached(), run, argument, name, 0};
   /* Other handlers of a fork may use the heap, while this thread holds the lock. */
-  if (thread.self != NULL && atomic_load_relaxed(&mutator_gate) == thread.self->thread_id) return -EAGAIN;
+  if (thread.self != NULL && mutator_gate_is_mine(thread.self)) return -EAGAIN;
   if (thread.self == NULL || atomic_load_relaxed(&thread.self->state) == MUTATOR_SAFE) {
     start_locked(&thread);
   } else {

@@ -131,6 +131,11 @@ void mutator_leave_slow(struct mutator *self);
 
 extern uint32_t mutator_gate; /* atomic; the kernel's name of the thread that closed it, or 0 */
 
+/* Whether the calling thread has closed it. */
+static inline bool mutator_gate_is_mine(const struct mutator *self) {
+  return atomic_load_relaxed(&mutator_gate) == self->thread_id;
+}
+
 static inline void mutator_enter(struct mutator *self) {
   /* Pairs with mutator_close_gate: this stores, then loads; that one does so the other way round. */
   atomic_store_seq_cst(&self->critical, self->critical + 1);
