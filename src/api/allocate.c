@@ -310,8 +310,6 @@ HOT_ENTRY void *midden_alloc(size_t bytes) { return alloc_any(MIDDEN_CONSERVATIV
 
 HOT_ENTRY void *midden_alloc_root(size_t bytes) { return alloc_any(MIDDEN_ROOT, bytes); }
 
-enum { TINY_BYTES = 8 };
-
 /* The first half of a slot that others will share. */
 ALWAYS_INLINE void *share_tiny(char *slot) {
   struct cache *cache = cache_self;
@@ -488,15 +486,13 @@ static void free_deferred(struct mutator *self, uintptr_t address) {
 void allocate_init(void) { deferred_free = free_deferred; }
 
 /* Beside a cycle.  It is marked: what it refers to may have been loaded from it, and it must not be reclaimed before it is
- * freed.  False where there is no memory to defer it, and its end can be waited for; where it cannot, the object is left to the
- * collector. */
+ * freed.  False where there is no memory to defer it. */
 static bool defer(struct mutator *self, const struct object *object) {
   if (concurrent_is_marking()) concurrent_mark(self, object->start);
   int error = deferred_add(object->start);
   if (error == -EEXIST) report_bad_free((void *)object->start);
-  bool waits = error != 0 && self->critical == 1 && !collector_is_mine(self);
-  if (!waits) free_specials(object);
-  return !waits;
+  free_specials(object);
+  return error == 0;
 }
 
 /* Whether the slot is shared by several tiny objects. */
@@ -522,8 +518,8 @@ void midden_free(void *address) {
   mutator_leave(self);
   if (UNLIKELY(is_large)) scavenger_notice_free();
   if (LIKELY(done)) return;
-  collector_await(self);
-  midden_free(address);
+  /* Who cannot wait for the end of the cycle leaves it to the collector. */
+  if (collector_await(self)) midden_free(address);
 }
 
 /* ---- resizing ---- */

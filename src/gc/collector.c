@@ -410,10 +410,11 @@ void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mod
   limiter_init(&collector.limiter, os_process_cpu_ns());
 }
 
-void collector_await(struct mutator *self) {
-  if (!collector.concurrent || self->critical != 0 || collector_is_mine(self)) return;
+bool collector_await(struct mutator *self) {
+  if (!collector.concurrent || self->critical != 0 || collector_is_mine(self)) return false;
   collector_acquire(self);
   collector_release();
+  return true;
 }
 
 void collector_disable(void) { atomic_add_relaxed(&collector.disabled, 1u); }

@@ -200,8 +200,9 @@ void collector_resume_world(void);
 /* Calls `function` with the world stopped, be it that this thread has stopped it already.  Outside critical sections. */
 void collector_call_stopped(struct mutator *self, void (*function)(void *argument), void *argument);
 
-/* Waits until no cycle is under way that runs beside the program, unless this thread holds the lock. */
-void collector_await(struct mutator *self);
+/* Waits until no cycle is under way that runs beside the program.  False where this thread cannot: it holds the lock, or is in a
+ * critical section; or where no cycle ever does. */
+bool collector_await(struct mutator *self);
 
 /* Counts of disable less enable; atomic. */
 void collector_disable(void);

@@ -30,6 +30,9 @@ struct kind {
  * the number of elements. */
 enum { TYPE_ARRAY_TAG = 1, TYPE_TRAILER_BYTES = 2 * sizeof(uintptr_t) };
 
+/* Of a tiny object; two share a slot. */
+enum { TINY_BYTES = 8 };
+
 /* Kinds that only the library allocates.  To the program they are what kind_for_program says. */
 enum {
   KIND_TINY = MIDDEN_KINDS_BUILT_IN, /* slots that tiny objects share */

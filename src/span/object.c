@@ -26,7 +26,7 @@ bool object_find(const void *address, struct object *object) {
 size_t object_usable_bytes(const struct object *object) {
   if (UNLIKELY(guard_active)) return guard_size(object->span, object->start);
   size_t slot_bytes = span_slot_bytes(object->span);
-  if (object->span->kind == KIND_TINY) return slot_bytes / 2;
+  if (object->span->kind == KIND_TINY) return TINY_BYTES;
   if (object->span->kind != MIDDEN_TYPED) return slot_bytes;
   uintptr_t type = *(const uintptr_t *)(object->start + slot_bytes - sizeof(uintptr_t));
   return slot_bytes - (type & TYPE_ARRAY_TAG ? 2 : 1) * sizeof(uintptr_t);
