@@ -335,9 +335,9 @@ MIDDEN_API int midden_kind_new(const struct midden_kind_options *options);
 
 /* ---------------------------------------------------------------- allocation */
 
-/* All of these may collect.  Memory is aligned to 16 bytes, that of tiny objects to 8 (midden_alloc_data).  Size 0 gives an object like size 1.  NULL when there is no
- * memory (after collecting and after the out-of-memory handler), none to attach the calling thread either, or the size is
- * beyond the address space. */
+/* All of these may collect.  Memory is aligned to 16 bytes, that of tiny objects to 8 (midden_alloc_data).  Size 0 gives an
+ * object like size 1.  NULL when there is no memory (after collecting and after the out-of-memory handler), none to attach the
+ * calling thread either, or the size is beyond the address space. */
 
 /* A conservative object. */
 MIDDEN_API void *midden_alloc(size_t bytes) MIDDEN_ALLOCATES(1);

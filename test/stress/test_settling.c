@@ -72,8 +72,8 @@ static struct rng rng;
 static midden_kind traced;
 static bool has_traced;
 static uint32_t names;
-static bool is_over;                                                    /* atomic */
-static size_t made, revived, finalized, cleaned, freed, reclaimed_late; /* what happened, to be told */
+static bool is_over;                                    /* atomic */
+static size_t made, revived, finalized, cleaned, freed; /* what happened, to be told */
 
 static void *required(void *object) {
   REQUIRE(object != NULL, "out of memory");
@@ -738,11 +738,6 @@ static void end(void) {
     check_all();
     bury();
   }
-  reclaimed_late = count_left();
-}
-
-static int start_thread(pthread_t *thread, void *(*function)(void *), void *argument) {
-  return pthread_create(thread, NULL, function, argument);
 }
 
 int main(void) {
@@ -761,8 +756,8 @@ int main(void) {
   midden_store(&roots.table, required(midden_weak_table_new()));
   pthread_t threads[NOISY_THREADS + 1];
   for (size_t i = 0; i < NOISY_THREADS; i++)
-    REQUIRE(start_thread(&threads[i], make_noise_all_the_time, (void *)(uintptr_t)i) == 0, "pthread_create");
-  REQUIRE(start_thread(&threads[NOISY_THREADS], collect_all_the_time, NULL) == 0, "pthread_create");
+    REQUIRE(pthread_create(&threads[i], NULL, make_noise_all_the_time, (void *)(uintptr_t)i) == 0, "pthread_create");
+  REQUIRE(pthread_create(&threads[NOISY_THREADS], NULL, collect_all_the_time, NULL) == 0, "pthread_create");
   run(test_steps(20000));
   __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
   midden_blocking_enter();
@@ -771,6 +766,6 @@ int main(void) {
   midden_verify();
   end();
   printf("%zu made, %zu finalized, %zu cleaned, %zu freed, %zu revived, %zu left; %" PRIu64 " collections\n", made,
-         finalized, cleaned, freed, revived, reclaimed_late, test_stats().collections);
+         finalized, cleaned, freed, revived, count_left(), test_stats().collections);
   return 0;
 }
