@@ -95,6 +95,7 @@ static void mark_and_settle(struct cycle *cycle) {
 
 /* With the world stopped, from the first event to the last. */
 static void run_stw(struct cycle *cycle, bool roots_known) {
+  forget_old(); /* before the first event: what is marked by hand there counts */
   mark_open_by_hand_stw();
   memcheck_quiet_begin();
   cycle_announce(MIDDEN_EVENT_STOPPED);
@@ -102,7 +103,6 @@ static void run_stw(struct cycle *cycle, bool roots_known) {
   cycle->report.threads = mutator_list.count;
   cycle->report.signalled = world_signalled();
   cycle_set_phase(COLLECTOR_MARK);
-  forget_old();
   flush_caches();
   cycle_begin_marking(cycle, cycle->report.markers > 1 ? MARK_PARALLEL : MARK_ALONE);
   cycle->given_up = !roots_known || !rootset_collect_stw(false) || is_stop_asked_for(cycle);

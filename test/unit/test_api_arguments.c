@@ -455,7 +455,6 @@ NOINLINE_TEST static void make_marked(void) {
 /* Before an object is marked it lives all the same, and what was marked by hand lives as long as what is reached. */
 static void test_marks_in_events(void **state) {
   (void)state;
-  if (test_stats().mode == MIDDEN_MODE_DIRTY) return; /* there the marks of old objects stay until marking begins */
   struct marks marks[MIDDEN_EVENT_END + 1] = {{0}};
   assert_false(midden_is_marked(NULL));
   assert_false(midden_is_marked(static_bytes));
