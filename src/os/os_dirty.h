@@ -10,7 +10,7 @@
  *   CLEAN    it has memory, and was not written since it was protected
  *
  *   EMPTY -> WRITTEN    a write, by the program or by the kernel for it; with huge pages, to any page of the same one;
- *                       a read, where it shows a file
+ *                       a read, where it shows a file, or where the kernel has no page of zeros to show
  *   WRITTEN -> CLEAN    protected by os_dirty_protect, or by an os_dirty_scan that has reported it
  *   CLEAN -> WRITTEN    a write; being populated (os_populate); os_dirty_allow, os_dirty_join
  *   any -> EMPTY        released (os_release), unmapped; made a guard, though a guard may be reported; of a huge page

@@ -16,6 +16,7 @@
 #include "base/bits.h"
 #include "os/os_dirty.h"
 #include "support/heap_test.h"
+#include "support/os_dirty_test.h"
 
 enum { PAGES_MAX = 8192, ARRAY_MAX = 40, READ_MAX = 40 };
 
@@ -29,7 +30,8 @@ struct model {
   size_t page_bytes;
   size_t pages;
   size_t unit; /* pages that may become written together */
-  int file;    /* READ_MAX pages without zeros */
+  bool reads_give_memory;
+  int file; /* READ_MAX pages without zeros */
   bool must[PAGES_MAX];
   bool may[PAGES_MAX];
   bool may_be_empty[PAGES_MAX];
@@ -78,7 +80,8 @@ static void learn(size_t page, bool is_written) {
   REQUIRE(is_written || !model.must[page] || was_emptied, "page %zu was written, and is not reported", page);
   REQUIRE(!is_written || model.may[page] || model.guarded[page], "page %zu was not written, and is reported", page);
   if (model.guarded[page]) return;
-  model.must[page] = model.may[page] = is_written;
+  model.must[page] = is_written;
+  model.may[page] = is_written || (was_emptied && model.reads_give_memory); /* it was just read */
   if (is_written) model.may_be_empty[page] = false;
 }
 
@@ -129,7 +132,7 @@ static void store_in_other_thread(struct run run) {
 }
 
 static void expect_read(size_t page) {
-  if (model.may_be_empty[page] && model.unit > 1) expect_empty_neighbours(page);
+  if (model.may_be_empty[page] && (model.unit > 1 || model.reads_give_memory)) expect_empty_neighbours(page);
 }
 
 static void load(struct run run) {
@@ -284,6 +287,7 @@ static void walk(bool huge, size_t steps) {
   model.start = os_reserve(RANGE_BYTES, max_size(os_page_bytes(), os_huge_page_bytes()));
   REQUIRE(model.start != NULL && model.pages <= PAGES_MAX, "reserve");
   model.unit = huge ? os_huge_page_bytes() / model.page_bytes : 1;
+  model.reads_give_memory = test_reads_give_memory();
   model.file = open_file(READ_MAX * model.page_bytes);
   for (size_t i = 0; i < model.pages; i++) model.may_be_empty[i] = true;
   REQUIRE(os_dirty_watch(model.start, RANGE_BYTES) == 0 && os_commit(model.start, RANGE_BYTES) == 0, "watch");

@@ -21,6 +21,7 @@
 #include "base/bits.h"
 #include "os/os_dirty.h"
 #include "support/heap_test.h"
+#include "support/os_dirty_test.h"
 
 enum { PAGES = 64 };
 
@@ -82,8 +83,12 @@ static void an_empty_page_is_not_written_until_it_is(void **state) {
   (void)state;
   char *start = map_watched(PAGES * page);
   ASSERT_NONE_WRITTEN(start, PAGES);
-  assert_int_equal(((volatile char *)start)[5 * page], 0); /* the page of zeros */
-  ASSERT_NONE_WRITTEN(start, PAGES);
+  assert_int_equal(((volatile char *)start)[5 * page], 0);
+  if (test_reads_give_memory()) {
+    ASSERT_WRITTEN(start, PAGES, 5, 1);
+  } else {
+    ASSERT_NONE_WRITTEN(start, PAGES);
+  }
   assert_int_equal(os_dirty_protect(start, PAGES * page), 0);
   touch(start, 5, 1);
   ASSERT_WRITTEN(start, PAGES, 5, 1);
@@ -243,8 +248,9 @@ static void a_released_page_is_empty(void **state) {
   touch(start, 4, 4);
   assert_int_equal(os_release(start + 2 * page, 4 * page), 0); /* two clean ones, two written ones */
   ASSERT_WRITTEN(start, PAGES, 6, 2);
-  assert_int_equal(((volatile char *)start)[2 * page], 0);
-  ASSERT_WRITTEN(start, PAGES, 6, 2);
+  assert_int_equal(((volatile char *)start)[5 * page], 0);
+  bool gives = test_reads_give_memory();
+  ASSERT_WRITTEN(start, PAGES, gives ? 5 : 6, gives ? 3 : 2);
   touch(start, 5, 1);
   ASSERT_WRITTEN(start, PAGES, 5, 3);
   os_unmap(start, PAGES * page);
@@ -264,7 +270,7 @@ static void guards_are_empty(void **state) {
   assert_int_equal(madvise(start + 10 * page, page, 22), -1); /* MADV_POPULATE_READ: it is a guard still */
   assert_int_equal(os_unguard(start + 10 * page, 2 * page), 0);
   assert_int_equal(((volatile char *)start)[10 * page], 0);
-  ASSERT_NONE_WRITTEN(start, PAGES);
+  assert_int_equal(count_written(start, PAGES, true, &first), test_reads_give_memory() ? 1 : 0);
   touch(start, 10, 1);
   assert_int_equal(count_written(start, PAGES, true, &first), 1);
   assert_int_equal(first, 10);
