@@ -368,6 +368,9 @@ target_link_options(test_unit_impossible PRIVATE "LINKER:--wrap=pageheap_read_st
 target_link_options(test_unit_dirty_protect PRIVATE "LINKER:--wrap=os_dirty_scan")
 target_link_options(test_unit_dirty_lost PRIVATE "LINKER:--wrap=os_dirty_scan,--wrap=rounds_run")
 
+# With what a round begins, for test_dirty_pace.c.
+target_link_options(test_unit_dirty_pace PRIVATE "LINKER:--wrap=roots_visit_written_running")
+
 # The kernel that test_page_size.c plays.
 target_link_options(test_unit_page_size PRIVATE "LINKER:--wrap=os_page_bytes,--wrap=os_commit,--wrap=os_release"
   "LINKER:--wrap=os_guard,--wrap=os_unguard")
