@@ -31,10 +31,10 @@ demo_needs="$build_needs
 guile-3.0 guile-3.0|guile
 libgc1 library:libgc.so.1
 time /usr/bin/time"
-# The run-time library of clang 14 lies in a folder of its own version.
+# The run-time library of clang lies in a folder of its own version.
 fuzz_needs="$build_needs
 clang clang
-libclang-rt-14-dev runtime:libclang_rt.fuzzer-*.a"
+libclang-rt-dev runtime:libclang_rt.fuzzer-*.a"
 fuzz_wishes="
 libgc1 library:libgc.so.1"
 aarch64_needs="$build_needs

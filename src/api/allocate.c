@@ -440,20 +440,23 @@ void *midden_alloc_array(const struct midden_type *type, size_t count) {
 
 /* ---- freeing ---- */
 
-static _Noreturn COLD void report_bad_free(const void *address) {
+static _Noreturn COLD void report_bad(const char *function, const void *address) {
   struct span *span = arena_span_of(&heap_arena, (uintptr_t)address);
   if (span == NULL) {
     bool inside = arena_contains(&heap_arena, (uintptr_t)address);
-    fatal("midden_free(%p): not an object: %s", address, inside ? "its span is free" : "outside the heap, no span");
+    fatal("%s(%p): not an object: %s", function, address, inside ? "its span is free" : "outside the heap, no span");
   }
   uint16_t info = heap_arena.page_info[arena_page_of(&heap_arena, (uintptr_t)address)];
   uintptr_t start = info != 0 ? object_slot_start((uintptr_t)address, info) : 0;
   bool living =
       start != 0 && mark_bit_get(&heap_arena, alloc_side(), start) && !cache_window_holds(cache_self, span, start);
-  fatal("midden_free(%p): %s; span %p of %zu pages, state %s, slots of %zu bytes, kind %s", address,
-        !living ? "the slot is free (a double free?)" : "inside an object, not at its start", (void *)span->start,
-        span->page_count, span_state_name(span_state(span)), span_slot_bytes(span), kind_table[span->kind].name);
+  const char *what = start != (uintptr_t)address ? "inside an object, not at its start" : "not the program's to free";
+  fatal("%s(%p): %s; span %p of %zu pages, state %s, slots of %zu bytes, kind %s", function, address,
+        living ? what : "the slot is free (a double free?)", (void *)span->start, span->page_count,
+        span_state_name(span_state(span)), span_slot_bytes(span), kind_table[span->kind].name);
 }
+
+static _Noreturn COLD void report_bad_free(const void *address) { report_bad("midden_free", address); }
 
 /* What the collector remembers of it. */
 static void free_specials(const struct object *object) {
@@ -546,7 +549,7 @@ static void *move(void *from, size_t old_bytes, unsigned kind, size_t bytes) {
 
 /* A tiny object has nothing beyond its few bytes: the next ones are another's. */
 static void *realloc_tiny(void *address, size_t bytes) {
-  if (!is_aligned((uintptr_t)address, TINY_BYTES)) report_bad_free(address);
+  if (!is_aligned((uintptr_t)address, TINY_BYTES)) report_bad("midden_realloc", address);
   if (bytes > TINY_BYTES) return move(address, TINY_BYTES, MIDDEN_DATA, bytes);
   memset((char *)address + bytes, 0, TINY_BYTES - bytes); /* what grows back later reads as zero */
   return address;
@@ -572,8 +575,8 @@ static void cut_off(char *object, unsigned kind, size_t from, size_t end) {
 void *midden_realloc(void *address, size_t bytes) {
   if (address == NULL) return midden_alloc(bytes);
   struct object object;
-  if (!cache_find_object(cache_self, address, &object)) report_bad_free(address);
-  if (!is_shared(&object) && object.start != (uintptr_t)address) report_bad_free(address);
+  if (!cache_find_object(cache_self, address, &object)) report_bad("midden_realloc", address);
+  if (!is_shared(&object) && object.start != (uintptr_t)address) report_bad("midden_realloc", address);
   if (bytes == 0) {
     midden_free(address);
     return NULL;

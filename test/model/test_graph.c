@@ -1011,7 +1011,7 @@ static void set_up(struct rng rng) {
 
 int main(void) {
   struct rng rng = test_start("test_graph");
-  size_t steps = test_steps(2500000);
+  size_t steps = test_steps(1000000);
   set_up(rng);
   while (graph.operations < steps) {
     run_operations(500 + rng_below(&graph.rng, 8000));

@@ -58,18 +58,18 @@ struct configuration {
 };
 
 static const struct configuration configurations[] = {
-    {"huge", .steps = 1500, .divisor = 1, .forks = true},
-    {"small", .steps = 1500, .divisor = 1, .small_pages = true},
-    {"callbacks", .steps = 1500, .divisor = 1, .callbacks = true, .forks = true},
-    {"descriptors", .steps = 4000, .divisor = 4, .descriptors = true, .forks = true},
-    {"plain", .steps = 1500, .divisor = 1, .plain = true, .callbacks = true, .forks = true},
-    {"plain-minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 4, .plain = true,
+    {"huge", .steps = 800, .divisor = 1, .forks = true},
+    {"small", .steps = 800, .divisor = 1, .small_pages = true},
+    {"callbacks", .steps = 800, .divisor = 1, .callbacks = true, .forks = true},
+    {"descriptors", .steps = 2000, .divisor = 4, .descriptors = true, .forks = true},
+    {"plain", .steps = 800, .divisor = 1, .plain = true, .callbacks = true, .forks = true},
+    {"plain-minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 1600, .divisor = 4, .plain = true,
      .minor = true, .forks = true},
-    {"poison", .debug = MIDDEN_DEBUG_POISON, .steps = 3000, .divisor = 4},
-    {"stress", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 8, .callbacks = true},
-    {"minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 4, .minor = true,
+    {"poison", .debug = MIDDEN_DEBUG_POISON, .steps = 1600, .divisor = 4},
+    {"stress", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 1600, .divisor = 8, .callbacks = true},
+    {"minor", .debug = MIDDEN_DEBUG_VERIFY | MIDDEN_DEBUG_STRESS, .steps = 1600, .divisor = 4, .minor = true,
      .forks = true},
-    {"minor-small", .debug = MIDDEN_DEBUG_STRESS, .steps = 3000, .divisor = 8, .minor = true, .descriptors = true,
+    {"minor-small", .debug = MIDDEN_DEBUG_STRESS, .steps = 1600, .divisor = 8, .minor = true, .descriptors = true,
      .small_pages = true},
 };
 

@@ -55,7 +55,7 @@ int main(void) {
   struct rng rng = test_start("test_free");
   pthread_t threads[THREADS];
   struct rng seeds[THREADS];
-  steps = test_steps(200000);
+  steps = test_steps(100000);
   alarm(240); /* a hang is a failure too */
   REQUIRE(midden_thread_attach() == 0, "midden_thread_attach");
   for (size_t i = 0; i < THREADS; i++) {

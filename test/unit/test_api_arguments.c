@@ -786,6 +786,8 @@ static void *inside_a_large_object(void) { return (char *)a_large_object() + 819
 static void *a_typed_object(void) { return midden_alloc_type(&pair_type); }
 static void *a_root_object(void) { return midden_alloc_root(64); }
 static void *inside_a_tiny_object(void) { return (char *)midden_alloc_data(8) + 3; }
+static void *end_at_once(void *unused) { return unused; }
+static void *a_fiber(void) { return midden_fiber_new(end_at_once, NULL, 0); }
 static void *inside_malloc(void) {
   midden_alloc(1);
   return malloc(100);
@@ -855,6 +857,7 @@ static const struct misuse misuses[] = {
     {"free inside an object", inside_an_object, free_once},
     {"free of an object's last byte", last_byte_of_an_object, free_once},
     {"free inside a large object", inside_a_large_object, free_once},
+    {"free of a fiber", a_fiber, free_once},
     {"free of malloc's memory", inside_malloc, free_once},
     {"free of static data", static_data, free_once},
     {"free of 1", one, free_once},
@@ -876,12 +879,13 @@ static int misuse_child(void *argument) {
   return 0;
 }
 
-/* The message names the address and what is there. */
+/* The message names the function, the address and what is there. */
 static void check_message(const struct misuse *misuse, const char *message) {
   char address[32];
   REQUIRE(sscanf(message, "ADDRESS %31s", address) == 1, "%s: said %s", misuse->what, message);
   const char *said = strchr(message, '\n') + 1;
-  REQUIRE(strncmp(said, "midden: ", 8) == 0, "%s: message is: %s", misuse->what, said);
+  const char *starts = strstr(misuse->what, "realloc") != NULL ? "midden: midden_realloc(" : "midden: midden_free(";
+  REQUIRE(strncmp(said, starts, strlen(starts)) == 0, "%s: message is: %s", misuse->what, said);
   REQUIRE(strstr(said, address) != NULL, "%s: the message does not name %s: %s", misuse->what, address, said);
   REQUIRE(strstr(said, "span") != NULL || strstr(said, "heap") != NULL,
           "%s: the message does not say what is there: %s", misuse->what, said);
