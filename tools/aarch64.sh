@@ -17,7 +17,7 @@ left_out=(
   # They start programs of the host.
   '^cli/' '^clients/'
   # They start themselves again, or another test, as programs of the host.
-  '^compat/gc_config$' '^stress/barrier_missing$' '^stress/dirty_missing$'
+  '^compat/gc_config$' '^unit/exec$' '^stress/barrier_missing$' '^stress/dirty_missing$'
   # The emulator does not keep RLIMIT_AS.
   '^fault/' '^unit/arena$'
   # /proc/self/maps is the emulator's.

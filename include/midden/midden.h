@@ -89,7 +89,7 @@ struct midden_options {
   size_t min_heap_bytes;     /* no cycle starts below this heap size; default 4 MiB */
   size_t initial_heap_bytes; /* no first cycle starts below this heap size; default min_heap_bytes */
   unsigned markers;          /* threads that mark, the collecting one included; default the processors, at most 8 */
-  int suspend_signal;        /* the signal that stops a thread; default SIGPWR on Linux */
+  int suspend_signal;        /* the signal that stops a thread; default SIGURG on Linux */
   unsigned debug;            /* enum midden_debug, or'ed */
   unsigned stress_interval;  /* default 1000 */
   unsigned trace;            /* 1: a line on standard error for each collection */
@@ -176,7 +176,9 @@ MIDDEN_API void midden_world_resume(void);
  * rarest cases, before a trace function looks. */
 MIDDEN_API void *midden_locked_call(void *(*function)(void *argument), void *argument);
 
-/* The number of the signal that stops a thread. */
+/* The number of the signal that stops a thread; without a choice, SIGPWR where SIGURG had a handler at the start.  The library's
+ * handler stays in its place: one that the program installs is called after it, with all signals blocked, for signals that come
+ * from the kernel or another process. */
 MIDDEN_API int midden_suspend_signal(void);
 
 /* Chooses another, as long as no other thread is attached.  0; -EBUSY where one is; -EINVAL for what is no signal that can be

@@ -21,7 +21,7 @@
   X(min_heap_bytes, "MIDDEN_MIN_HEAP", SIZE, 1, 0, "4M", "no collection while less than this is allocated")            \
   X(initial_heap_bytes, "MIDDEN_INITIAL_HEAP", SIZE, 1, 0, "4M", "no first collection before this is allocated")       \
   X(markers, "MIDDEN_MARKERS", COUNT, 1, 64, "processors, at most 8", "threads that mark")                             \
-  X(suspend_signal, "MIDDEN_SUSPEND_SIGNAL", COUNT, 1, 64, "SIGPWR", "number of the signal that stops a thread")       \
+  X(suspend_signal, "MIDDEN_SUSPEND_SIGNAL", COUNT, 1, 64, "SIGURG", "number of the signal that stops a thread")       \
   X(debug, "MIDDEN_DEBUG", WORDS, 0, 0, "none",                                                                        \
     "verify: check every structure after each collection; redzone: put a zone behind each object, and check it; "      \
     "poison: the same, and overwrite freed memory, and check that; stress[:N]: collect at every N-th allocation "      \

@@ -110,8 +110,8 @@ void world_unblock_signal(int *unblocked) {
   *unblocked = signal;
 }
 
-/* A program that resets its signals, as the child of a fork does that becomes a daemon, would die of this one, or with it
- * ignored never stop.  If it does so between this look and a signal it still will. */
+/* A program that resets its signals, as the child of a fork does that becomes a daemon, would never stop, or die, by what is the
+ * default of this one.  If it does so between this look and a signal, that one is lost. */
 void world_keep_signal(void) {
   if (!WORLD_BY_POLL) os_keep_suspend_handler(world_signal());
 }

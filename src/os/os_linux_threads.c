@@ -169,6 +169,9 @@ void os_restore_cancellation(int before) { pthread_setcancelstate(before, NULL);
 /* Set before the signal can arrive. */
 static void (*suspend_handler)(const struct os_interruption *interruption);
 
+/* atomic; what the program had put in the place of take_suspend_signal, or before that was there; NULL: nothing */
+static void (*program_handler)(int signal, siginfo_t *information, void *context);
+
 /* The alternate stack of the frame, if the interrupted code ran on it.  The kernel's flags in uc_stack tell how that
  * stack was set up, not whether it is in use, so the stack pointer decides, as it does in the kernel. */
 static NO_SANITIZE struct os_range alternate_stack_in_use(const ucontext_t *context) {
@@ -186,8 +189,6 @@ static NO_SANITIZE struct os_range alternate_stack_in_use(const ucontext_t *cont
  * Nothing here, nor what the handler calls, may be instrumented by the thread sanitizer: the signal may have come in the
  * middle of its runtime, while the thread holds one of the runtime's locks. */
 static NO_SANITIZE void take_suspend_signal(int signal, siginfo_t *information, void *context) {
-  (void)signal;
-  (void)information;
   int saved_errno = errno;
   struct os_interruption interruption = {
       .stack_pointer = (uintptr_t)__builtin_frame_address(0),
@@ -195,7 +196,9 @@ static NO_SANITIZE void take_suspend_signal(int signal, siginfo_t *information, 
       .alternate_stack = alternate_stack_in_use(context),
   };
   ASSERT(interruption.stack_pointer < (uintptr_t)context);
-  suspend_handler(&interruption);
+  suspend_handler(&interruption); /* whoever sent it: of two that came at once the kernel delivers one */
+  void (*handler)(int, siginfo_t *, void *) = atomic_load_relaxed(&program_handler);
+  if (handler != NULL && information->si_code != SI_TKILL) handler(signal, information, context);
   errno = saved_errno;
 }
 
@@ -255,6 +258,11 @@ static void add_cancellation(sigset_t *set) {
   memcpy(set, &first, sizeof first);
 }
 
+/* SIG_DFL and SIG_IGN lie in the same word as a handler. */
+static bool has_other_handler(const struct sigaction *action) {
+  return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN && action->sa_sigaction != take_suspend_signal;
+}
+
 /* The mask keeps the program's handlers from running in a thread that counts as stopped.  No SA_ONSTACK: the frame must
  * lie in the stack that will be scanned. */
 static int take_signal(int signal) {
@@ -274,17 +282,24 @@ bool os_can_suspend_by(int signal) {
 int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
   if (!os_can_suspend_by(signal)) return -EINVAL;
   suspend_handler = handler;
+  atomic_store_relaxed(&program_handler, NULL);
+  os_keep_suspend_handler(signal);
   return take_signal(signal);
 }
 
-/* SIG_DFL and SIG_IGN lie in the same word as a handler. */
 void os_keep_suspend_handler(int signal) {
   struct sigaction now;
-  if (sigaction(signal, NULL, &now) == 0 && now.sa_sigaction != take_suspend_signal) take_signal(signal);
+  if (sigaction(signal, NULL, &now) != 0 || now.sa_sigaction == take_suspend_signal) return;
+  atomic_store_relaxed(&program_handler, has_other_handler(&now) ? now.sa_sigaction : NULL);
+  take_signal(signal);
 }
 
-/* Sent by nobody in practice: it tells init that the power fails. */
-int os_default_suspend_signal(void) { return SIGPWR; }
+/* Hardly used, and ignored where it is not handled: one that is under way when the program becomes another by exec, or resets its
+ * signals, kills nobody.  Where somebody handles it already, the one by which init learns that the power fails. */
+int os_default_suspend_signal(void) {
+  struct sigaction now;
+  return sigaction(SIGURG, NULL, &now) == 0 && has_other_handler(&now) ? SIGPWR : SIGURG;
+}
 
 void os_unblock_signal(int signal) {
   sigset_t set;
