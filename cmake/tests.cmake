@@ -512,6 +512,7 @@ if(GC_SOURCES AND TARGET libgc)
       add_test(NAME ${name}.stock COMMAND sh -c "$0 || $0 || $0" $<TARGET_FILE:${target}_stock>
         WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/test/compat")
       midden_test_properties(${name}.stock compat)
+      set_property(TEST ${name}.stock APPEND PROPERTY LABELS source)
     endif()
   endforeach()
 

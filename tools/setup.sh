@@ -18,6 +18,7 @@ cmake cmake"
 check_needs="$build_needs
 binutils readelf"
 check_wishes="
+ninja-build ninja
 libcmocka-dev header:cmocka.h
 clang clang
 clang-format-14 clang-format-14|clang-format
