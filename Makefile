@@ -32,7 +32,7 @@ check:
 bench:
 	@tools/setup.sh bench
 	@$(MAKE) release
-	@cmake --build --preset release -j$(JOBS) --target bench
+	@cmake --build --preset release -j$(JOBS) --target run_bench
 
 # The stress and model tests over and over, each round with a new seed: `make soak MINUTES=60`.
 soak: release
