@@ -319,11 +319,11 @@ NO_SANITIZE uint32_t os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); 
 /* The end of the first thread's stack frames, set by the loader.  Above lie only the program's arguments. */
 extern void *__libc_stack_end;
 
-/* Where the first thread's stack lies, if it is no larger than this and the calling one is that thread: the kernel maps nothing
- * else within 128 MiB below its end. */
+/* Where the first thread's stack lies, as the C library says it, if it is no larger than this and the calling one is that
+ * thread: the kernel maps nothing else within 128 MiB below its end. */
 static bool find_first_stack(size_t bytes, struct os_range *stack) {
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-  uintptr_t end = round_up((uintptr_t)__libc_stack_end, os_page_bytes());
+  uintptr_t end = round_down((uintptr_t)__libc_stack_end, os_page_bytes()) + os_page_bytes();
   uintptr_t start = round_down(end - bytes, os_page_bytes());
   if (here < start || here >= end) return false;
   *stack = (struct os_range){start, end};
