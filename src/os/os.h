@@ -172,8 +172,8 @@ struct os_interruption {
 bool os_can_suspend_by(int signal);
 
 /* Installs `handler` for such a `signal`, system calls restarted.  errno is kept around the call.  The handler runs in the
- * interrupted thread, on the stack that it was using; after it what was installed before, all signals blocked, unless a thread of this
- * process sent the signal.  0; -EINVAL for another signal; -errno. */
+ * interrupted thread, on the stack that it was using; after it what was installed before, all signals blocked, unless a
+ * thread of this process sent the signal.  0; -EINVAL for another signal; -errno. */
 int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption));
 
 /* Installs that handler again where the program has put another in its place, or none; that one is called as above. */

@@ -279,19 +279,22 @@ bool os_can_suspend_by(int signal) {
   return sigaddset(&set, signal) == 0 && signal != SIGKILL && signal != SIGSTOP && !is_fault(signal);
 }
 
-int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
-  if (!os_can_suspend_by(signal)) return -EINVAL;
-  suspend_handler = handler;
-  atomic_store_relaxed(&program_handler, NULL);
-  os_keep_suspend_handler(signal);
+static int take_over(int signal, const struct sigaction *before) {
+  atomic_store_relaxed(&program_handler, has_other_handler(before) ? before->sa_sigaction : NULL);
   return take_signal(signal);
+}
+
+int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption)) {
+  struct sigaction before;
+  if (!os_can_suspend_by(signal)) return -EINVAL;
+  if (sigaction(signal, NULL, &before) != 0) return -errno;
+  suspend_handler = handler;
+  return take_over(signal, &before);
 }
 
 void os_keep_suspend_handler(int signal) {
   struct sigaction now;
-  if (sigaction(signal, NULL, &now) != 0 || now.sa_sigaction == take_suspend_signal) return;
-  atomic_store_relaxed(&program_handler, has_other_handler(&now) ? now.sa_sigaction : NULL);
-  take_signal(signal);
+  if (sigaction(signal, NULL, &now) == 0 && now.sa_sigaction != take_suspend_signal) take_over(signal, &now);
 }
 
 /* Hardly used, and ignored where it is not handled: one that is under way when the program becomes another by exec, or resets its

@@ -83,7 +83,7 @@ static void *spin(void *quit) {
 
 /* A thread runs, so a collection signals it. */
 static void collect_with_another(void) {
-  static bool quit; /* atomic */
+  bool quit = false; /* atomic */
   pthread_t thread;
   REQUIRE(pthread_create(&thread, NULL, spin, &quit) == 0, "pthread_create");
   for (int i = 0; i < 20; i++) {
@@ -94,17 +94,24 @@ static void collect_with_another(void) {
   pthread_join(thread, NULL);
 }
 
+static bool is_handled_by(int signal, void (*handler)(int)) {
+  struct sigaction now;
+  return sigaction(signal, NULL, &now) == 0 && now.sa_handler == handler;
+}
+
 static int handle_later(void *unused) {
   (void)unused;
   int taken = midden_suspend_signal();
   REQUIRE(taken == SIGURG, "threads are stopped by signal %d", taken);
   signal(taken, hear);
   collect_with_another();
+  REQUIRE(!is_handled_by(taken, hear), "the library's handler is not back");
   REQUIRE(atomic_load_relaxed(&heard) == 0, "the program hears of %d stops", heard);
   kill(getpid(), taken);
   REQUIRE(atomic_load_relaxed(&heard) == 1, "the program has heard %d signals", heard);
   signal(taken, SIG_IGN);
   collect_with_another();
+  REQUIRE(!is_handled_by(taken, SIG_IGN), "the library's handler is not back");
   kill(getpid(), taken);
   REQUIRE(atomic_load_relaxed(&heard) == 1, "a handler that is gone is called");
   return 0;
