@@ -27,7 +27,22 @@ static int open_if_lost(void) {
   return os_dirty_open();
 }
 
-void written_init(void) { os_dirty_prepare(); }
+/* Where a fault takes so long, the processor does not walk the tables that the kernel changes: a copy of them is changed after it,
+ * and to split a huge page takes milliseconds, in faults of which the system is not told. */
+enum { DEAR_WRITE_NS = 4000 };
+
+static NOT_A_ROOT enum { NOT_TRIED, CHEAP, DEAR } writes; /* atomic */
+
+bool written_is_dear(void) {
+  if (atomic_load_relaxed(&writes) == NOT_TRIED)
+    atomic_store_relaxed(&writes, os_dirty_write_ns() >= DEAR_WRITE_NS ? DEAR : CHEAP);
+  return atomic_load_relaxed(&writes) == DEAR;
+}
+
+void written_init(void) {
+  os_dirty_prepare();
+  heap_arena.splits_are_dear = written_is_dear;
+}
 
 bool written_is_available(void) {
   int error = open_if_lost();
@@ -239,7 +254,7 @@ int written_protect(void) {
 
 /* ---- a cycle has ended ---- */
 
-enum { ALLOW_LEAST_PAGES = 16 }; /* see os_dirty_allow */
+enum { ALLOW_LEAST_PAGES = 16, ALLOW_LEAST_PAGES_DEAR = 2 }; /* see os_dirty_allow */
 
 /* Whether half a page of small slots is free. */
 static bool has_much_room(size_t page, uint16_t info) {
@@ -264,7 +279,7 @@ static void allow_run(size_t page, size_t end) {
 /* Of a huge page that is whole, all or nothing, which would split it. */
 static void allow_in_chunk(size_t chunk, bool only_room) {
   size_t page = chunk * CHUNK_PAGES, end = min_size(page + CHUNK_PAGES, used_pages());
-  size_t least = is_whole(chunk) ? CHUNK_PAGES : ALLOW_LEAST_PAGES;
+  size_t least = is_whole(chunk) ? CHUNK_PAGES : written_is_dear() ? ALLOW_LEAST_PAGES_DEAR : ALLOW_LEAST_PAGES;
   for (size_t next; page < end; page = next + 1) {
     for (next = page; next < end && will_be_written(next, only_room);) next++;
     if (next - page >= least) allow_run(page, next);

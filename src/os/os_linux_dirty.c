@@ -128,11 +128,11 @@ void os_dirty_prepare(void) {
   syscall(SYS_close, low);
 }
 
-static int open_tracker(void) {
-  int error = adopt(&dirty.tracker, syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | OPEN_USER_MODE_ONLY));
+static int open_tracker(struct descriptor *tracker) {
+  int error = adopt(tracker, syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | OPEN_USER_MODE_ONLY));
   if (error != 0) return error == -EINVAL ? -ENOSYS : error; /* kernels before 5.11 do not know the flag */
   struct uffdio_api api = {.api = UFFD_API, .features = FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC};
-  if (ioctl(dirty.tracker.number, UFFDIO_API, &api) == 0) return 0;
+  if (ioctl(tracker->number, UFFDIO_API, &api) == 0) return 0;
   return errno == EINVAL ? -ENOSYS : -errno;
 }
 
@@ -253,20 +253,24 @@ int os_dirty_protect(void *start, size_t bytes) {
 
 /* ---- what goes through the userfaultfd ---- */
 
-static int ask_tracker(unsigned long request, void *argument) {
+static int request(const struct descriptor *tracker, unsigned long code, void *argument) {
   if (os_linux_fault_due()) return -ENOMEM;
-  return ioctl(dirty.tracker.number, request, argument) == 0 ? 0 : -errno;
+  return ioctl(tracker->number, code, argument) == 0 ? 0 : -errno;
 }
 
-int os_dirty_watch(void *start, size_t bytes) {
-  struct uffdio_register watch = {.range = {(uintptr_t)start, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
-  return ask_tracker(UFFDIO_REGISTER, &watch);
+static int watch(const struct descriptor *tracker, void *start, size_t bytes) {
+  struct uffdio_register range = {.range = {(uintptr_t)start, bytes}, .mode = UFFDIO_REGISTER_MODE_WP};
+  return request(tracker, UFFDIO_REGISTER, &range);
 }
 
-int os_dirty_allow(void *start, size_t bytes) {
-  struct uffdio_writeprotect allow = {.range = {(uintptr_t)start, bytes}, .mode = 0};
-  return ask_tracker(UFFDIO_WRITEPROTECT, &allow);
+static int set_protection(const struct descriptor *tracker, void *start, size_t bytes, uint64_t mode) {
+  struct uffdio_writeprotect range = {.range = {(uintptr_t)start, bytes}, .mode = mode};
+  return request(tracker, UFFDIO_WRITEPROTECT, &range);
 }
+
+int os_dirty_watch(void *start, size_t bytes) { return watch(&dirty.tracker, start, bytes); }
+
+int os_dirty_allow(void *start, size_t bytes) { return set_protection(&dirty.tracker, start, bytes, 0); }
 
 /* The kernel joins no page that is protected. */
 int os_dirty_join(void *start, size_t bytes) {
@@ -325,11 +329,40 @@ int os_dirty_open(void) {
   if (os_linux_fault_due()) return -ENOSYS;
   dirty.process = getpid();
   dirty.may_ask_roughly = is_kernel_at_least(6, 9);
-  int error = open_tracker();
+  int error = open_tracker(&dirty.tracker);
   if (error == 0) error = open_pagemap();
   if (error == 0) error = probe();
   if (error != 0) os_dirty_close();
   return error;
+}
+
+/* The quickest of some: the thread may be interrupted in others. */
+static int64_t time_writes(const struct descriptor *tracker, char *page) {
+  enum { WRITES = 5 };
+  volatile char *byte = page;
+  int64_t least_ns = INT64_MAX;
+  *byte = 0;
+  for (int i = 0; i < WRITES; i++) {
+    int error = set_protection(tracker, page, os_page_bytes(), UFFDIO_WRITEPROTECT_MODE_WP);
+    if (error != 0) return error;
+    int64_t start_ns = os_now_ns();
+    *byte = 0;
+    int64_t took_ns = os_now_ns() - start_ns;
+    if (took_ns < least_ns) least_ns = took_ns;
+  }
+  return least_ns;
+}
+
+int64_t os_dirty_write_ns(void) {
+  struct descriptor tracker = {.number = -1};
+  char *page = os_map(os_page_bytes());
+  if (page == NULL) return -ENOMEM;
+  int64_t result = open_tracker(&tracker);
+  if (result == 0) result = watch(&tracker, page, os_page_bytes());
+  if (result == 0) result = time_writes(&tracker, page);
+  os_unmap(page, os_page_bytes());
+  forget(&tracker);
+  return result;
 }
 
 void os_dirty_close(void) {

@@ -138,13 +138,19 @@ void arena_destroy(struct arena *arena) {
   *arena = (struct arena){0};
 }
 
-/* Advises what was just committed, [from, to) of a range that started at `base`. */
-static void advise_huge(const struct arena *arena, uintptr_t base, uintptr_t from, uintptr_t to, size_t least_bytes) {
-  if (arena->huge_pages && to - base > least_bytes) os_advise_huge((void *)from, to - from, true);
+/* The heap is about to reach an address.  Where the system makes huge pages without advice, it is told. */
+static void advise_heap(struct arena *arena, uintptr_t end) {
+  bool was_large = arena->committed - arena->start > HUGE_HEAP_LEAST_BYTES;
+  if (!arena->huge_pages || end - arena->start <= HUGE_HEAP_LEAST_BYTES) return;
+  if (!was_large && arena->splits_are_dear != NULL && arena->splits_are_dear()) {
+    arena->small_heap = true;
+    os_advise_huge((void *)arena->start, arena->end - arena->start, false);
+  }
+  if (!arena->small_heap) os_advise_huge((void *)arena->committed, end - arena->committed, true);
 }
 
 void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse) {
-  if (!arena->huge_pages || arena->fake) return;
+  if (!arena->huge_pages || arena->small_heap || arena->fake) return;
   if (sparse || start - arena->start >= HUGE_HEAP_LEAST_BYTES) os_advise_huge((void *)start, bytes, !sparse);
 }
 
@@ -166,8 +172,8 @@ static int table_commit(const struct arena *arena, struct arena_table *table, ui
   size_t step_bytes = target_bytes - table->committed_bytes;
   int error = os_commit(table->base + table->committed_bytes, step_bytes);
   if (error != 0) return error;
-  uintptr_t base = (uintptr_t)table->base;
-  advise_huge(arena, base, base + table->committed_bytes, base + target_bytes, HUGE_TABLE_LEAST_BYTES);
+  if (arena->huge_pages && target_bytes > HUGE_TABLE_LEAST_BYTES)
+    os_advise_huge(table->base + table->committed_bytes, step_bytes, true);
   atomic_store_release(&table->committed_bytes, target_bytes); /* pairs with arena_populate_tables */
   persist_charge(table_purpose(table), (ptrdiff_t)step_bytes);
   return 0;
@@ -179,7 +185,7 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
   uintptr_t target = round_up(end, os_page_bytes());
   int error = os_commit((void *)arena->committed, target - arena->committed);
   if (error != 0) return error;
-  advise_huge(arena, arena->start, arena->committed, target, HUGE_HEAP_LEAST_BYTES);
+  advise_heap(arena, target);
   memcheck_hide(arena->committed, target - arena->committed);
   arena->committed = target;
   return 0;
@@ -220,7 +226,8 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
 }
 
 bool arena_chunk_is_huge(const struct arena *arena, size_t chunk) {
-  return arena->huge_pages && arena_huge_page_bytes() != 0 && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
+  bool is_huge = arena->huge_pages && !arena->small_heap && arena_huge_page_bytes() != 0;
+  return is_huge && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
 }
 
 bool arena_take_emptied(struct arena *arena, size_t chunk) {
