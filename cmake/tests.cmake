@@ -362,7 +362,7 @@ target_link_options(test_unit_cache PRIVATE "LINKER:--wrap=persist_alloc")
 target_link_options(test_unit_special PRIVATE "LINKER:--wrap=persist_alloc")
 
 # What test_dirty_allow.c looks at.
-target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow")
+target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow,--wrap=os_dirty_write_ns")
 
 # What test_dirty_split.c looks at.
 target_link_options(test_unit_dirty_split PRIVATE "LINKER:--wrap=os_dirty_scan")

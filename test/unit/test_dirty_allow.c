@@ -1,5 +1,6 @@
 /* Dirty-page mode, when a cycle has ended: what the program is about to write is not protected any more, in runs that are worth a
- * system call, and no part of a huge page alone that is whole.  Not where somebody waits for the cycle. */
+ * system call, and no part of a huge page alone that is whole.  Not where somebody waits for the cycle.  Where a fault takes long, shorter runs are
+ * worth it, and the heap has no huge pages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,15 @@
 #include "page/pageheap.h"
 #include "support/dirty_test.h"
 
-enum { NODES = 1 << 17, CYCLES = 6, LEAST_BYTES = 128 << 10 };
+enum {
+  NODES = 1 << 17,
+  LARGE_NODES = 4 << 20, /* kept is an eighth of them: the heap has huge pages, if it may */
+  CYCLES = 6,
+  LEAST_BYTES = 128 << 10,
+  LEAST_BYTES_DEAR = 16 << 10,
+  WRITE_NS = 900,
+  WRITE_NS_DEAR = 15000
+};
 
 struct node {
   struct node *next;
@@ -23,8 +32,11 @@ struct node {
 
 static struct {
   size_t calls, bytes; /* atomic */
-  bool outside;        /* atomic; of the heap, or a run that is too short, or beyond its chunk */
+  size_t least_bytes;  /* atomic; of the shortest run */
+  bool outside;        /* atomic; of the heap, or beyond its chunk */
 } allowed;
+
+static int64_t write_ns = WRITE_NS; /* that is played */
 
 /* ---- the collector's side ---- */
 
@@ -33,15 +45,18 @@ int __wrap_os_dirty_allow(void *start, size_t bytes);
 
 int __wrap_os_dirty_allow(void *start, size_t bytes) {
   uintptr_t first = (uintptr_t)start - heap_arena.start, last = first + bytes - 1;
-  bool is_right =
-      first < heap_arena.used - heap_arena.start && bytes >= LEAST_BYTES && first >> CHUNK_SHIFT == last >> CHUNK_SHIFT;
+  bool is_right = first < heap_arena.used - heap_arena.start && first >> CHUNK_SHIFT == last >> CHUNK_SHIFT;
   if (!is_right) atomic_store_relaxed(&allowed.outside, true);
+  if (bytes < atomic_load_relaxed(&allowed.least_bytes)) atomic_store_relaxed(&allowed.least_bytes, bytes);
   int error = __real_os_dirty_allow(start, bytes);
   REQUIRE(error == 0, "os_dirty_allow: %d", error);
   atomic_add_relaxed(&allowed.bytes, bytes);
   atomic_add_acq_rel(&allowed.calls, (size_t)1);
   return error;
 }
+
+int64_t __wrap_os_dirty_write_ns(void);
+int64_t __wrap_os_dirty_write_ns(void) { return write_ns; }
 
 /* ---- the program's side ---- */
 
@@ -78,6 +93,7 @@ static void add(void *argument, struct os_range range) { *(size_t *)argument += 
 
 static void forget_allowed(void) {
   allowed.calls = allowed.bytes = 0;
+  allowed.least_bytes = SIZE_MAX;
   allowed.outside = false;
 }
 
@@ -87,6 +103,7 @@ static void what_will_be_written_is_allowed(void **state) {
   grow();
   assert_true(atomic_load_acquire(&allowed.calls) > 0);
   assert_false(allowed.outside);
+  assert_in_range(allowed.least_bytes, LEAST_BYTES, SIZE_MAX);
 }
 
 static void write_to_nodes(void) {
@@ -121,9 +138,7 @@ static void who_waits_does_not_wait_for_it(void **state) {
   assert_int_equal(allowed.calls, 0);
 }
 
-int main(void) {
-  test_start("unit/dirty_allow");
-  if (!test_writes_are_told()) return TEST_SKIPPED;
+static void start(void) {
   struct midden_options options = {.size = sizeof(options),
                                    .mode = MIDDEN_MODE_DIRTY,
                                    .brief_stop_us = -1,
@@ -133,10 +148,52 @@ int main(void) {
                                    .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   alarm(120);
+}
+
+static size_t count_huge_chunks(void) {
+  size_t count = 0;
+  for (size_t i = 0; i < arena_chunk_count(&heap_arena); i++) count += arena_chunk_is_huge(&heap_arena, i);
+  return count;
+}
+
+static int play_dear(void *argument) {
+  (void)argument;
+  write_ns = WRITE_NS_DEAR;
+  start();
+  forget_allowed();
+  grow();
+  make_nodes(LARGE_NODES);
+  REQUIRE(count_huge_chunks() == 0, "the heap has huge pages");
+  REQUIRE(!allowed.outside, "more is allowed than there is");
+  size_t least_bytes = allowed.least_bytes;
+  REQUIRE(least_bytes >= LEAST_BYTES_DEAR && least_bytes < LEAST_BYTES, "the shortest run has %zu bytes", least_bytes);
+  return 0;
+}
+
+static void shorter_runs_are_allowed_where_writes_are_dear(void **state) {
+  (void)state;
+  assert_int_equal(test_child(play_dear, NULL, 120).status, 0);
+}
+
+static void large_heaps_have_huge_pages_where_writes_are_cheap(void **state) {
+  (void)state;
+  if (arena_huge_page_bytes() == 0) skip();
+  make_nodes(LARGE_NODES);
+  assert_true(count_huge_chunks() > 0);
+  kept = NULL;
+}
+
+int main(void) {
+  test_start("unit/dirty_allow");
+  if (!test_writes_are_told()) return TEST_SKIPPED;
+  const struct CMUnitTest dear[] = {cmocka_unit_test(shorter_runs_are_allowed_where_writes_are_dear)};
+  if (test_run_group(dear) != 0) return 1;
+  start();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_will_be_written_is_allowed),
       cmocka_unit_test(allowed_pages_count_as_written),
       cmocka_unit_test(who_waits_does_not_wait_for_it),
+      cmocka_unit_test(large_heaps_have_huge_pages_where_writes_are_cheap),
   };
   return test_run_group(tests);
 }

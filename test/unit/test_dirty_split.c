@@ -138,6 +138,7 @@ int main(void) {
                                    .background = -1,
                                    .idle_collect_ms = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
+  heap_arena.splits_are_dear = NULL; /* also where they are */
   alarm(60);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(free_pages_of_split_ones_are_left_alone),

@@ -673,6 +673,33 @@ static void opening_twice_is_opening_once(void **state) {
   os_unmap(start, PAGES * page);
 }
 
+/* Whatever state the descriptors are in, which stays as it is. */
+static void a_first_write_may_be_timed_at_any_time(void **state) {
+  (void)state;
+  char *start = map_clean(PAGES);
+  touch(start, 2, 1);
+  assert_in_range(os_dirty_write_ns(), 10, 1000000000);
+  int numbers[3];
+  assert_int_equal(find_descriptors(numbers, 3), 2);
+  ASSERT_WRITTEN(start, PAGES, 2, 1);
+  os_unmap(start, PAGES * page);
+}
+
+static int writes_are_timed_without_descriptors(void *argument) {
+  int numbers[3];
+  (void)argument;
+  os_dirty_close();
+  if (os_dirty_write_ns() <= 0) return 1;
+  if (find_descriptors(numbers, 3) != 0) return 2;
+  os_fail_after(1, true);
+  return os_dirty_write_ns() < 0 ? 0 : 3;
+}
+
+static void a_first_write_is_timed_with_an_own_descriptor(void **state) {
+  (void)state;
+  test_child_succeeds("timing", writes_are_timed_without_descriptors, NULL, 10);
+}
+
 static int every_call_fails_on_purpose(void *argument) {
   char *start = argument;
   os_fail_after(1, true);
@@ -747,6 +774,8 @@ int main(void) {
       cmocka_unit_test(low_numbers_are_the_programs),
       cmocka_unit_test(no_privilege_is_needed),
       cmocka_unit_test(opening_twice_is_opening_once),
+      cmocka_unit_test(a_first_write_may_be_timed_at_any_time),
+      cmocka_unit_test(a_first_write_is_timed_with_an_own_descriptor),
       cmocka_unit_test(faults_on_purpose_are_reported),
   };
   return test_run_group(tests);
