@@ -150,8 +150,9 @@ static void advise_heap(struct arena *arena, uintptr_t end) {
 }
 
 void arena_advise_sparse(const struct arena *arena, uintptr_t start, size_t bytes, bool sparse) {
-  if (!arena->huge_pages || arena->small_heap || arena->fake) return;
-  if (sparse || start - arena->start >= HUGE_HEAP_LEAST_BYTES) os_advise_huge((void *)start, bytes, !sparse);
+  if (!arena->huge_pages || arena->fake) return;
+  if (sparse || arena_chunk_is_huge(arena, (start - arena->start) >> CHUNK_SHIFT))
+    os_advise_huge((void *)start, bytes, !sparse);
 }
 
 /* A large table grows by whole huge pages.  One that could be touched in part only would be in small pages at first, and when
@@ -225,9 +226,10 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes) {
   return start;
 }
 
+/* Whoever knows of a chunk so far up also knows the answer that was given before the frontier came there. */
 bool arena_chunk_is_huge(const struct arena *arena, size_t chunk) {
-  bool is_huge = arena->huge_pages && !arena->small_heap && arena_huge_page_bytes() != 0;
-  return is_huge && chunk << CHUNK_SHIFT >= HUGE_HEAP_LEAST_BYTES;
+  if (!arena->huge_pages || chunk << CHUNK_SHIFT < HUGE_HEAP_LEAST_BYTES) return false;
+  return arena_huge_page_bytes() != 0 && !arena->small_heap;
 }
 
 bool arena_take_emptied(struct arena *arena, size_t chunk) {

@@ -21,6 +21,8 @@ enum {
   CYCLES = 6,
   LEAST_BYTES = 128 << 10,
   LEAST_BYTES_DEAR = 16 << 10,
+  SHORT_BYTES = 40 << 10,
+  SHORT_RUNS = 100,
   WRITE_NS = 900,
   WRITE_NS_DEAR = 15000
 };
@@ -110,13 +112,9 @@ static void write_to_nodes(void) {
   for (struct node *node = kept; node != NULL; node = node->next) node->more[0]++;
 }
 
-/* Nothing is written where all stands still.  What was before is allowed: the nodes are, though a whole cycle may have run before
- * this thread has the lock. */
-static void allowed_pages_count_as_written(void **state) {
-  (void)state;
-  struct mutator *self = mutator_self();
-  make_nodes(NODES);
-  collector_acquire(self);
+/* Nothing but the nodes is written while all stands still: their pages are allowed.  How many bytes were, and are reported. */
+static void allow_nodes(size_t *allowed_bytes, size_t *written_bytes) {
+  collector_acquire(mutator_self());
   write_to_nodes();
   size_t written = 0, parts = written_part_count();
   for (size_t part = 0; part < parts; part++) REQUIRE(written_visit(part, true, add, &written) >= 0, "written_visit");
@@ -127,8 +125,18 @@ static void allowed_pages_count_as_written(void **state) {
   written = 0;
   for (size_t part = 0; part < parts; part++) REQUIRE(written_visit(part, false, add, &written) >= 0, "written_visit");
   collector_release();
-  assert_true(allowed.bytes > 0);
-  assert_in_range(written, allowed.bytes / 2, SIZE_MAX); /* some may be without memory */
+  *allowed_bytes = allowed.bytes;
+  *written_bytes = written;
+}
+
+/* The nodes are allowed, though a whole cycle may have run before this thread has the lock. */
+static void allowed_pages_count_as_written(void **state) {
+  (void)state;
+  size_t allowed_bytes, written_bytes;
+  make_nodes(NODES);
+  allow_nodes(&allowed_bytes, &written_bytes);
+  assert_true(allowed_bytes > 0);
+  assert_in_range(written_bytes, allowed_bytes / 2, SIZE_MAX); /* some may be without memory */
 }
 
 static void who_waits_does_not_wait_for_it(void **state) {
@@ -156,12 +164,24 @@ static size_t count_huge_chunks(void) {
   return count;
 }
 
+/* Large objects, with pages between them that hold no pointers. */
+NOINLINE_TEST static void make_short_runs(void) {
+  for (size_t i = 0; i < SHORT_RUNS; i++) {
+    struct node *node = midden_alloc(SHORT_BYTES);
+    REQUIRE(node != NULL && midden_alloc_data(SHORT_BYTES) != NULL, "out of memory");
+    node->next = kept;
+    kept = node;
+  }
+}
+
 static int play_dear(void *argument) {
+  size_t allowed_bytes, written_bytes;
   (void)argument;
   write_ns = WRITE_NS_DEAR;
   start();
-  forget_allowed();
-  grow();
+  make_short_runs();
+  midden_collect();
+  allow_nodes(&allowed_bytes, &written_bytes);
   make_nodes(LARGE_NODES);
   REQUIRE(count_huge_chunks() == 0, "the heap has huge pages");
   REQUIRE(!allowed.outside, "more is allowed than there is");
