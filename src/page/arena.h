@@ -61,9 +61,9 @@ struct arena {
   struct arena_table tables[ARENA_TABLES]; /* the six above */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
   bool huge_pages;     /* advise huge pages once the heap is large; set after init, where they have the usual size */
-  bool (*splits_are_dear)(
-      void); /* whether the heap's own pages are left small all the same, tables are not; asked once, when the heap
-                                    becomes large, under the page heap's lock; set after init; NULL: they are not */
+  /* Whether the heap's own pages are left small all the same (tables are not): asked once, when the heap becomes large, under the page
+   * heap's lock.  Set after init; NULL: they are not. */
+  bool (*splits_are_dear)(void);
   bool small_heap;    /* its answer was yes */
   bool fake;          /* tests: the pages themselves are never touched */
   size_t limit_bytes; /* atomic; the arena does not grow past this many bytes; SIZE_MAX for none */
