@@ -568,6 +568,7 @@ static NOINLINE void test_stack_bottom_variable(void) {
 static struct {
   pthread_t running, blocking;
   int is_running, is_blocking, may_end;     /* atomic */
+  int turns;                                /* of `running`; atomic */
   int suspended, unsuspended, out_of_order; /* of `running` */
   int of_others;                            /* of those that are not stopped */
   int stage;                                /* of the stop */
@@ -594,7 +595,10 @@ static void note_thread(GC_EventType event, void *thread) {
 
 static void *run_until_end(void *unused) {
   __atomic_store_n(&told.is_running, 1, __ATOMIC_RELEASE);
-  while (!__atomic_load_n(&told.may_end, __ATOMIC_ACQUIRE)) usleep(1000); /* which may block, but says nothing of it */
+  while (!__atomic_load_n(&told.may_end, __ATOMIC_ACQUIRE)) {
+    usleep(1000); /* which may block, but says nothing of it */
+    __atomic_add_fetch(&told.turns, 1, __ATOMIC_RELEASE);
+  }
   return unused;
 }
 
@@ -606,6 +610,13 @@ static void *wait_until_end(void *unused) {
 
 static void *block_until_end(void *unused) { return GC_do_blocking(wait_until_end, unused); }
 
+/* A thread that has not gone on from the last stop yet need not be stopped for the next one. */
+static void collect_when_running(void) {
+  int turns = __atomic_load_n(&told.turns, __ATOMIC_ACQUIRE);
+  while (__atomic_load_n(&told.turns, __ATOMIC_ACQUIRE) == turns) usleep(1000);
+  GC_gcollect();
+}
+
 static void test_thread_events(void) {
   CHECK_EQUAL(GC_pthread_create(&told.running, NULL, run_until_end, NULL), 0);
   CHECK_EQUAL(GC_pthread_create(&told.blocking, NULL, block_until_end, NULL), 0);
@@ -614,7 +625,7 @@ static void test_thread_events(void) {
   GC_set_on_collection_event(note_stop);
   GC_set_on_thread_event(note_thread);
   CHECK(GC_get_on_thread_event() == note_thread);
-  for (int i = 0; i < 3; i++) GC_gcollect();
+  for (int i = 0; i < 3; i++) collect_when_running();
   GC_set_on_thread_event(NULL);
   int suspended = told.suspended;
   GC_gcollect();
