@@ -33,7 +33,8 @@ enum { DEAR_WRITE_NS = 4000 };
 
 static NOT_A_ROOT enum { NOT_TRIED, CHEAP, DEAR } writes; /* atomic */
 
-bool written_is_dear(void) {
+/* The first call tries, in a part of a millisecond; any thread. */
+static bool writes_are_dear(void) {
   if (atomic_load_relaxed(&writes) == NOT_TRIED)
     atomic_store_relaxed(&writes, os_dirty_write_ns() >= DEAR_WRITE_NS ? DEAR : CHEAP);
   return atomic_load_relaxed(&writes) == DEAR;
@@ -41,7 +42,7 @@ bool written_is_dear(void) {
 
 void written_init(void) {
   os_dirty_prepare();
-  heap_arena.splits_are_dear = written_is_dear;
+  heap_arena.splits_are_dear = writes_are_dear;
 }
 
 bool written_is_available(void) {
@@ -277,9 +278,14 @@ static void allow_run(size_t page, size_t end) {
 }
 
 /* Of a huge page that is whole, all or nothing, which would split it. */
+static size_t allow_least_pages(size_t chunk) {
+  if (is_whole(chunk)) return CHUNK_PAGES;
+  return writes_are_dear() ? ALLOW_LEAST_PAGES_DEAR : ALLOW_LEAST_PAGES;
+}
+
 static void allow_in_chunk(size_t chunk, bool only_room) {
   size_t page = chunk * CHUNK_PAGES, end = min_size(page + CHUNK_PAGES, used_pages());
-  size_t least = is_whole(chunk) ? CHUNK_PAGES : written_is_dear() ? ALLOW_LEAST_PAGES_DEAR : ALLOW_LEAST_PAGES;
+  size_t least = allow_least_pages(chunk);
   for (size_t next; page < end; page = next + 1) {
     for (next = page; next < end && will_be_written(next, only_room);) next++;
     if (next - page >= least) allow_run(page, next);

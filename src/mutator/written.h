@@ -18,15 +18,12 @@
 
 #include "os/os.h"
 
-/* Early, while the process has one thread, if it can be: spares the first cycle some milliseconds. */
+/* Early, while the process has one thread, if it can be: spares the first cycle some milliseconds.  The arena is told to ask whether
+ * its pages are better left small, which they are where a first write to a protected page takes many times what it should. */
 void written_init(void);
 
 /* Whether the system can tell: false where it said that it cannot, or may not.  The first call tries. */
 bool written_is_available(void);
-
-/* Whether the first write to a protected page takes long here, many times what it takes where the processor walks the page tables.
- * The first call tries, in a part of a millisecond; any thread. */
-bool written_is_dear(void);
 
 /* Whether what was written since the last protection, or will be, is reported still: false in a fork's child, and where the
  * program has closed the descriptors. */

@@ -1,6 +1,6 @@
 /* Dirty-page mode, when a cycle has ended: what the program is about to write is not protected any more, in runs that are worth a
- * system call, and no part of a huge page alone that is whole.  Not where somebody waits for the cycle.  Where a fault takes long, shorter runs are
- * worth it, and the heap has no huge pages. */
+ * system call, and no part of a huge page alone that is whole.  Not where somebody waits for the cycle.  Where a fault takes
+ * long, shorter runs are worth it, and the heap has no huge pages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
