@@ -364,6 +364,9 @@ target_link_options(test_unit_special PRIVATE "LINKER:--wrap=persist_alloc")
 # What test_dirty_allow.c looks at.
 target_link_options(test_unit_dirty_allow PRIVATE "LINKER:--wrap=os_dirty_allow,--wrap=os_dirty_write_ns")
 
+# The price that test_dirty_faults.c plays.
+target_link_options(test_unit_dirty_faults PRIVATE "LINKER:--wrap=os_dirty_write_ns")
+
 # What test_dirty_split.c looks at.
 target_link_options(test_unit_dirty_split PRIVATE "LINKER:--wrap=os_dirty_scan")
 

@@ -108,7 +108,8 @@ struct midden_options {
   /* Mode DIRTY: a heap that is expected to be marked in so many microseconds is marked in one stop, which costs the program
    * less than marking beside it; default 1000; -1: none is.  Where marking beside it delays the program by more than a third
    * of that, or has not been tried, the limit is three times the delay: at most three times as high, or five times where a
-   * thread would rest for as long. */
+   * thread would rest for as long.  Where a page fault takes many times what it should (4 us and more), as on some virtual
+   * machines, the limit is what faults take that such marking brings about, at most twenty times as high. */
   int brief_stop_us;
 };
 
@@ -597,8 +598,9 @@ MIDDEN_API size_t midden_weak_table_each(struct midden_weak_table *table, midden
 /* ---------------------------------------------------------------- collections */
 
 /* A full collection now; when it returns, unreachable objects are reclaimed or their finalizers ready.  Does nothing
- * while collections are disabled.  Called again at once, it waits first for as long as the last one stopped other threads,
- * a millisecond at most: else they would get nowhere. */
+ * while collections are disabled.  In mode DIRTY it runs beside other threads; where none runs, and a stop is expected to
+ * take no longer than twenty times brief_stop_us, it is one.  Called again at once, it waits first for as long as the last
+ * one stopped other threads, a millisecond at most: else they would get nowhere. */
 MIDDEN_API void midden_collect(void);
 
 /* The same, given up if `stop` (unless NULL), called once with the world stopped and before anything is marked, returns true.  False if

@@ -14,7 +14,9 @@ enum {
   TELLING_BYTES = 256 << 10, /* to mark less says little: starting and stopping is most of it */
   LONGER = 3,
   LONGEST = 5,
-  FORGETTING = 16 /* one part in so many, with each stop */
+  MUCH_LONGER = 20,
+  FORGETTING = 16,       /* one part in so many, with each stop */
+  FORGETTING_FAULTS = 64 /* to try once costs several stops */
 };
 
 void brief_init(struct brief *brief, uint64_t limit_ns) {
@@ -40,6 +42,7 @@ void brief_settled(struct brief *brief, uint64_t ns) {
   brief->settle_ns = (double)ns;
   brief->delay_ns -= brief->delay_ns / FORGETTING;
   brief->held_ns -= brief->held_ns / FORGETTING;
+  brief->faults_ns -= brief->faults_ns / FORGETTING_FAULTS;
 }
 
 void brief_delayed(struct brief *brief, uint64_t ns, uint64_t held_ns) {
@@ -47,17 +50,30 @@ void brief_delayed(struct brief *brief, uint64_t ns, uint64_t held_ns) {
   brief->held_ns = mean(brief->held_ns, (double)held_ns);
 }
 
+void brief_faulted(struct brief *brief, uint64_t ns) {
+  double faults_ns = min_double((double)ns, MUCH_LONGER * brief->limit_ns);
+  brief->faults_ns = max_double(faults_ns, mean(brief->faults_ns, faults_ns));
+}
+
 static double longest_ns(const struct brief *brief) {
   double limit_ns = brief->limit_ns;
   double most_ns = max_double(LONGER * limit_ns, min_double(brief->held_ns, LONGEST * limit_ns));
-  return max_double(limit_ns, min_double(LONGER * brief->delay_ns, most_ns));
+  return max_double(max_double(limit_ns, brief->faults_ns), min_double(LONGER * brief->delay_ns, most_ns));
 }
 
-size_t brief_most_bytes(const struct brief *brief, unsigned markers) {
-  double left_ns = longest_ns(brief) - brief->settle_ns;
+static size_t most_bytes_in(const struct brief *brief, double stop_ns, unsigned markers) {
+  double left_ns = stop_ns - brief->settle_ns;
   if (left_ns <= 0) return 0;
   double ns_per_byte = brief->ns_per_byte > 0 ? brief->ns_per_byte : GUESS_NS_PER_BYTE;
   double most = left_ns / ns_per_byte * (markers > 1 ? markers : 1);
   if (most > brief->live_bytes) most = brief->live_bytes + (most - brief->live_bytes) / brief->survival;
   return (size_t)most;
+}
+
+size_t brief_most_bytes(const struct brief *brief, unsigned markers) {
+  return most_bytes_in(brief, longest_ns(brief), markers);
+}
+
+size_t brief_most_awaited_bytes(const struct brief *brief, unsigned markers) {
+  return most_bytes_in(brief, MUCH_LONGER * brief->limit_ns, markers);
 }

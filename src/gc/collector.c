@@ -176,6 +176,7 @@ static bool run_cycle(struct cycle *cycle) {
   mutator_forget_ended(cycle->self);
   sweep_before(cycle);
   cycle_take_footprint(cycle->report.live_before_bytes);
+  if (collector.dirty) dirty_charge_faults(cycle);
   if (is_dirty) {
     dirty_run(cycle);
   } else {
@@ -324,12 +325,18 @@ static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(voi
   return !request.given_up;
 }
 
+static bool runs_beside(struct mutator *self, enum collector_reason reason) {
+  bool waits = reason == COLLECT_FORCED || reason == COLLECT_OUT_OF_MEMORY;
+  return waits ? cycle_runs_beside_who_waits(expected_marked_bytes(), self)
+               : cycle_runs_beside(expected_marked_bytes());
+}
+
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {
   struct mutator *self = mutator_self();
   if (self->critical != 0 || collector_is_mine(self)) return true;
   if (reason == COLLECT_HEAP && collector_is_disabled()) return true; /* it stays due: each allocation comes by here */
   if (reason == COLLECT_FORCED) let_others_run(self);
-  if (stop == NULL && cycle_runs_beside(expected_marked_bytes()) && driver_request(self, reason)) return true;
+  if (stop == NULL && runs_beside(self, reason) && driver_request(self, reason)) return true;
   return collect_here(reason, stop, argument);
 }
 

@@ -31,12 +31,19 @@ void cycle_expect_stops(void) {
   unsigned markers = (unsigned)min_size(atomic_load_relaxed(&collector.markers), os_processor_count());
   bool none = collector.generation.choice == MIDDEN_GENERATIONS_ALWAYS;
   atomic_store_relaxed(&collector.brief_most_bytes, none ? 0 : brief_most_bytes(&collector.brief, markers));
+  atomic_store_relaxed(&collector.awaited_most_bytes, none ? 0 : brief_most_awaited_bytes(&collector.brief, markers));
 }
 
 bool cycle_runs_beside(size_t expected_bytes) {
   if (!collector.dirty) return collector.concurrent;
   return dirty_is_possible() && expected_bytes >= DIRTY_LEAST_BYTES &&
          (expected_bytes > atomic_load_relaxed(&collector.brief_most_bytes) || settle_takes_long());
+}
+
+bool cycle_runs_beside_who_waits(size_t expected_bytes, struct mutator *self) {
+  if (!cycle_runs_beside(expected_bytes)) return false;
+  return !collector.dirty || expected_bytes > atomic_load_relaxed(&collector.awaited_most_bytes) ||
+         settle_takes_very_long() || mutator_others_run(self);
 }
 
 /* ---- phases and events ---- */

@@ -22,6 +22,7 @@ struct collector {
   struct generation generation;
   struct brief brief;        /* dirty-page mode */
   size_t brief_most_bytes;   /* atomic; what is to be marked in a stop altogether, at most */
+  size_t awaited_most_bytes; /* atomic; likewise where nobody does anything but wait for it */
   uint64_t limit_release_ns; /* of heap_pages, as far as charged to the limiter */
   uint64_t yields_before;    /* the limiter's, as of the last cycle */
   unsigned markers;
@@ -59,6 +60,9 @@ void cycle_expect_stops(void);
 
 /* Whether a cycle that is expected to mark so much runs beside the program, in the driver. */
 bool cycle_runs_beside(size_t expected_bytes);
+
+/* The same of one for which its thread, `self`, waits: in dirty-page mode nobody gains anything from that if no other thread runs. */
+bool cycle_runs_beside_who_waits(size_t expected_bytes, struct mutator *self);
 
 /* Writes the phase, and checks the step.  CONCURRENT cycles: with the gate closed. */
 void cycle_set_phase(enum collector_phase to);

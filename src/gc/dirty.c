@@ -540,6 +540,18 @@ void dirty_run(struct cycle *cycle) {
   cycle->report.resume_ns = cycle_now_ns();
 }
 
+static NOT_A_ROOT uint64_t faults_from; /* the process's, when a cycle beside it began; 0 where the last one was none */
+
+void dirty_charge_faults(const struct cycle *cycle) {
+  bool beside = cycle->report.concurrent && is_for_growth(cycle);
+  if (!beside && faults_from == 0) return;
+  uint32_t fault_ns = written_fault_ns();
+  if (fault_ns == 0) return;
+  uint64_t faults = os_process_faults();
+  if (faults_from != 0 && is_for_growth(cycle)) brief_faulted(&collector.brief, (faults - faults_from) * fault_ns);
+  faults_from = beside ? faults : 0;
+}
+
 static void note_delay(const struct cycle *cycle) {
   const struct collector_report *report = &cycle->report;
   if (!report->concurrent || cycle->given_up || !is_for_growth(cycle)) return;
@@ -564,6 +576,7 @@ void dirty_ended(struct cycle *cycle) {
 }
 
 void dirty_forked(void) {
+  faults_from = 0;
   named_free_end();
   slowing_forked();
   generation_forget(&collector.generation);

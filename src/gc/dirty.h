@@ -38,6 +38,9 @@ extern bool dirty_batches_seen; /* atomic */
 /* In a fork's child. */
 void dirty_forked(void);
 
+/* A cycle of this mode begins, beside the program or in a stop: where page faults are dear, those since the last one beside it count. */
+void dirty_charge_faults(const struct cycle *cycle);
+
 /* The mark phase.  Where writes cannot be told the world is stopped for all of it. */
 void dirty_run(struct cycle *cycle);
 

@@ -19,9 +19,10 @@
 enum {
   PARALLEL_LEAST_SETS = 32, /* fewer are settled before another marker has woken up */
   FINISH_STEP = 256,        /* records in one critical section */
-  LOOKS_FEW = 8192,         /* specials; to find the dead among more takes a stop long */
-  LINKS_STEP = 16,          /* sets that are settled with the links locked */
-  NAMES_MAX = 16            /* stuck objects named after one cycle; the others' turn comes with the next */
+  LOOKS_FEW = 8192,         /* specials; to find the dead among more takes a stop long: a tenth of a microsecond each */
+  LOOKS_MANY = 16 * LOOKS_FEW,
+  LINKS_STEP = 16, /* sets that are settled with the links locked */
+  NAMES_MAX = 16   /* stuck objects named after one cycle; the others' turn comes with the next */
 };
 
 bool settle_names_stuck;
@@ -413,13 +414,15 @@ size_t settle_find_finalizers_stw(void) {
   return begin_finalizers();
 }
 
-bool settle_takes_long(void) {
+static size_t count_looks(void) {
   return atomic_load_relaxed(&special_totals[SPECIAL_FINALIZER]) +
-             atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) +
-             atomic_load_relaxed(&special_totals[SPECIAL_HOLDER]) +
-             atomic_load_relaxed(&special_totals[SPECIAL_WATCH]) >
-         LOOKS_FEW;
+         atomic_load_relaxed(&special_totals[SPECIAL_CLEANUP]) + atomic_load_relaxed(&special_totals[SPECIAL_HOLDER]) +
+         atomic_load_relaxed(&special_totals[SPECIAL_WATCH]);
 }
+
+bool settle_takes_long(void) { return count_looks() > LOOKS_FEW; }
+
+bool settle_takes_very_long(void) { return count_looks() > LOOKS_MANY; }
 
 void settle_end_stw(void) {
   if (special_set_count_stw() != 0) {

@@ -62,8 +62,10 @@ bool settle_finalizers(finalizer_drain_fn *drain);
 void settle_finalizers_again(void);
 void settle_end_stw(void);
 
-/* settle_find_finalizers_stw has much to look at, and is better left for after the stop. */
+/* settle_find_finalizers_stw has much to look at, and is better left for after the stop; or so much that it is for who does nothing but
+ * wait for the cycle, too. */
 bool settle_takes_long(void);
+bool settle_takes_very_long(void);
 
 /* After "clearing": the world may run before all finalizers are settled, or found: not where links of AFTER_FINALIZERS lead to what
  * is not marked, since the program reads those words, and must find dead objects in none.  Leaves the stop; then those that were not

@@ -192,6 +192,17 @@ size_t mutator_count_locked(void) {
   return count;
 }
 
+bool mutator_others_run(struct mutator *self) {
+  bool run = false;
+  mutator_lock_safely(self, &mutator_list_lock);
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    const struct mutator *other = mutator_from(link);
+    run |= other != self && !other->is_own && atomic_load_relaxed(&other->state) == MUTATOR_RUNNING;
+  }
+  lock_release(&mutator_list_lock);
+  return run;
+}
+
 struct mutator *mutator_self(void) {
   struct mutator *self = mutator_self_if_attached();
   if (LIKELY(self != NULL)) return self;

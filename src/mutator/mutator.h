@@ -185,6 +185,9 @@ extern struct list mutator_list;
 /* How many of them are the program's. */
 size_t mutator_count_locked(void);
 
+/* Whether another thread of the program runs: none may by the time of the answer, or the other way round. */
+bool mutator_others_run(struct mutator *self);
+
 static inline struct mutator *mutator_from(struct link *link) { return CONTAINER_OF(link, struct mutator, link); }
 
 /* The gate.  The threads lock is held from before it closes until it is open. */

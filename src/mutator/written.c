@@ -29,16 +29,21 @@ static int open_if_lost(void) {
 
 /* Where a fault takes so long, the processor does not walk the tables that the kernel changes: a copy of them is changed after it,
  * and to split a huge page takes milliseconds, in faults of which the system is not told. */
-enum { DEAR_WRITE_NS = 4000 };
+enum { DEAR_WRITE_NS = 4000, CHEAP = 1 };
 
-static NOT_A_ROOT enum { NOT_TRIED, CHEAP, DEAR } writes; /* atomic */
+static NOT_A_ROOT uint32_t write_ns; /* atomic; 0: not tried yet; CHEAP: less than a dear one, or not known */
 
-/* The first call tries, in a part of a millisecond; any thread. */
-static bool writes_are_dear(void) {
-  if (atomic_load_relaxed(&writes) == NOT_TRIED)
-    atomic_store_relaxed(&writes, os_dirty_write_ns() >= DEAR_WRITE_NS ? DEAR : CHEAP);
-  return atomic_load_relaxed(&writes) == DEAR;
+uint32_t written_fault_ns(void) {
+  uint32_t ns = atomic_load_relaxed(&write_ns);
+  if (ns == 0) {
+    int64_t tried_ns = os_dirty_write_ns();
+    ns = tried_ns >= DEAR_WRITE_NS ? (uint32_t)min_size((size_t)tried_ns, UINT32_MAX) : CHEAP;
+    atomic_store_relaxed(&write_ns, ns);
+  }
+  return ns == CHEAP ? 0 : ns;
 }
+
+static bool writes_are_dear(void) { return written_fault_ns() != 0; }
 
 void written_init(void) {
   os_dirty_prepare();

@@ -22,6 +22,10 @@
  * its pages are better left small, which they are where a first write to a protected page takes many times what it should. */
 void written_init(void);
 
+/* What the first write to a protected page takes, where that is many times what it should; else 0.  The first call tries, in a part of
+ * a millisecond; any thread, at any time. */
+uint32_t written_fault_ns(void);
+
 /* Whether the system can tell: false where it said that it cannot, or may not.  The first call tries. */
 bool written_is_available(void);
 

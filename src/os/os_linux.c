@@ -500,6 +500,11 @@ uint64_t os_thread_cpu_ns(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 uint64_t os_process_cpu_ns(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
 
+uint64_t os_process_faults(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_minflt : 0;
+}
+
 unsigned os_processor_count(void) { return facts.processor_count; }
 
 /* ---- waiting (base/wait.h) ----

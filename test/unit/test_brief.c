@@ -152,6 +152,59 @@ static void who_rests_is_as_good_as_stopped(void **state) {
   assert_false(is_brief(&brief, 2 * MIB)); /* not for any time */
 }
 
+/* Of a heap that takes 8.4 ms to mark. */
+static bool is_brief_where_writes_fault(uint64_t faults_ns) {
+  struct brief brief = steady(2 * MIB, 8.0);
+  brief_faulted(&brief, faults_ns);
+  return is_brief(&brief, 2 * MIB);
+}
+
+static void writes_that_fault_allow_long_stops(void **state) {
+  (void)state;
+  assert_false(is_brief_where_writes_fault(0));
+  assert_false(is_brief_where_writes_fault(8 * LIMIT_NS));
+  assert_true(is_brief_where_writes_fault(9 * LIMIT_NS));
+  assert_true(is_brief_where_writes_fault(UINT64_MAX));
+  struct brief brief = steady(5 * MIB, 8.0);
+  brief_faulted(&brief, UINT64_MAX);
+  assert_false(is_brief(&brief, 5 * MIB)); /* not for any time */
+  brief_init(&brief, 0);
+  brief_faulted(&brief, UINT64_MAX);
+  assert_int_equal(brief_most_bytes(&brief, MARKERS), 0);
+}
+
+/* What such a cycle costs is many stops. */
+static void faults_are_forgotten_late_and_by_halves(void **state) {
+  (void)state;
+  struct brief brief = steady(2 * MIB, 8.0);
+  brief_faulted(&brief, 17 * LIMIT_NS);
+  int stops = 0;
+  for (; is_brief(&brief, 2 * MIB); stops++) {
+    stop_for_all(&brief, 2 * MIB, 8.0);
+    REQUIRE(stops < 1000, "marked in stops for ever");
+  }
+  assert_in_range(stops, 40, 60);
+  brief_faulted(&brief, 17 * LIMIT_NS);
+  assert_true(is_brief(&brief, 2 * MIB)); /* at once */
+  brief_faulted(&brief, LIMIT_NS);
+  assert_true(is_brief(&brief, 2 * MIB));
+  brief_faulted(&brief, LIMIT_NS);
+  assert_false(is_brief(&brief, 2 * MIB));
+}
+
+/* Up to 20 ms, whatever cycles beside the program cost it. */
+static void who_waits_may_be_stopped_for_longer(void **state) {
+  (void)state;
+  struct brief brief = steady(MIB, 30.0); /* 15.7 ms */
+  assert_false(is_brief(&brief, MIB));
+  assert_true(brief_most_awaited_bytes(&brief, MARKERS) >= 2 * MIB);
+  assert_true(brief_most_awaited_bytes(&brief, 1) < 2 * MIB);
+  brief_settled(&brief, 5 * LIMIT_NS);
+  assert_true(brief_most_awaited_bytes(&brief, MARKERS) < 2 * MIB);
+  brief_init(&brief, 0);
+  assert_int_equal(brief_most_awaited_bytes(&brief, MARKERS), 0);
+}
+
 /* And the program may delay others no more: that is found out. */
 static void delays_are_forgotten(void **state) {
   (void)state;
@@ -185,6 +238,9 @@ int main(void) {
       cmocka_unit_test(what_comes_after_marking_counts),
       cmocka_unit_test(longer_delays_allow_longer_stops),
       cmocka_unit_test(who_rests_is_as_good_as_stopped),
+      cmocka_unit_test(writes_that_fault_allow_long_stops),
+      cmocka_unit_test(faults_are_forgotten_late_and_by_halves),
+      cmocka_unit_test(who_waits_may_be_stopped_for_longer),
       cmocka_unit_test(delays_are_forgotten),
       cmocka_unit_test(so_are_rests),
   };

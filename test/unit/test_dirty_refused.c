@@ -57,7 +57,7 @@ struct refusal {
 static int collect_refused(void *argument) {
   const struct refusal *refusal = argument;
   if (!forbid(refusal->number, refusal->error)) return TEST_SKIPPED;
-  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .trace = 1};
+  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .brief_stop_us = -1, .trace = 1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   collector_reporter = note_report;
   struct node *volatile first = build();
@@ -89,7 +89,8 @@ static bool take_time(const char *name, void *start, size_t bytes) {
 /* A program with callbacks asks for a cycle, and allocates no more. */
 static bool ask_for_cycle(void) {
   if (!forbid(__NR_userfaultfd, EPERM)) return false;
-  struct midden_options options = {.size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .background = -1};
+  struct midden_options options = {
+      .size = sizeof options, .mode = MIDDEN_MODE_DIRTY, .brief_stop_us = -1, .background = -1};
   REQUIRE(midden_init(&options) == 0, "midden_init");
   midden_set_event_callback(ignore, NULL);
   midden_set_module_filter(take_time);
