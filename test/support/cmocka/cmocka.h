@@ -53,6 +53,7 @@ struct CMUnitTest {
     if (cmocka_value < cmocka_low || cmocka_value > (unsigned long long)(high))        \
       fail_msg("%s is %#llx, not in [%s, %s]", #value, cmocka_value, #low, #high);     \
   } while (0)
+#define assert_int_not_equal(a, b) assert_true((unsigned long long)(a) != (unsigned long long)(b))
 #define assert_ptr_equal(a, b) assert_int_equal((uintptr_t)(a), (uintptr_t)(b))
 #define assert_ptr_not_equal(a, b) assert_true((uintptr_t)(a) != (uintptr_t)(b))
 #define assert_string_equal(a, b)                                                  \
