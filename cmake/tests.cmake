@@ -340,8 +340,9 @@ target_link_options(test_unit_barrier_races PRIVATE
 # What test_barrier_driver.c has refused.
 target_link_options(test_unit_barrier_driver PRIVATE "LINKER:--wrap=mutator_attach_own")
 
-# What test_stop_signals.c does around the reading of the roots, and before a thread starts.
-target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread")
+# What test_stop_signals.c does around the reading of the roots, and before a thread starts or is signalled; and what it counts.
+target_link_options(test_unit_stop_signals PRIVATE "LINKER:--wrap=rootset_mark_share,--wrap=os_start_thread"
+  "LINKER:--wrap=os_signal_thread,--wrap=warn")
 
 # Where test_dirty_beside.c, test_dirty_borders.c, test_dirty_old.c and test_dirty_black.c have it wait besides.
 target_link_options(test_unit_dirty_beside PRIVATE "LINKER:--wrap=rounds_run")

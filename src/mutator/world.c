@@ -111,10 +111,8 @@ void world_unblock_signal(int *unblocked) {
 }
 
 /* A program that resets its signals, as the child of a fork does that becomes a daemon, would never stop, or die, by what is the
- * default of this one.  If it does so between this look and a signal, that one is lost. */
-void world_keep_signal(void) {
-  if (!WORLD_BY_POLL) os_keep_suspend_handler(world_signal());
-}
+ * default of this one.  If it does so between this look and a signal, that one is lost, and is to be repeated. */
+bool world_keep_signal(void) { return !WORLD_BY_POLL && os_keep_suspend_handler(world_signal()); }
 
 int world_interrupt(struct mutator *mutator) {
   if (!WORLD_BY_POLL) return os_signal_thread(mutator->thread_id, world_signal());
@@ -134,6 +132,15 @@ void world_forget_ended(struct mutator *mutator) {
   mutator->was_signalled = false;
 }
 
+static void signal_one(struct mutator *mutator) {
+  int error = world_interrupt(mutator);
+  if (error == -ESRCH) {
+    world_forget_ended(mutator);
+  } else {
+    CHECK(error == 0 || error == -EAGAIN, "cannot signal thread %u: error %d", mutator->thread_id, error);
+  }
+}
+
 static void signal_running(struct mutator *self) {
   world.signalled = 0;
   for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
@@ -141,12 +148,15 @@ static void signal_running(struct mutator *self) {
     mutator->was_signalled = mutator != self && is_running(mutator);
     if (!mutator->was_signalled) continue;
     if (world.signalled++ == 0) world_keep_signal();
-    int error = world_interrupt(mutator);
-    if (error == -ESRCH) {
-      world_forget_ended(mutator);
-    } else {
-      CHECK(error == 0 || error == -EAGAIN, "cannot signal thread %u: error %d", mutator->thread_id, error);
-    }
+    signal_one(mutator);
+  }
+}
+
+/* Any of them may have lost it; who gets it twice takes the second for a late one. */
+static void signal_all_again(void) {
+  for (struct link *link = mutator_list.first; link != NULL; link = link->next) {
+    struct mutator *mutator = mutator_from(link);
+    if (mutator->was_signalled && is_running(mutator)) signal_one(mutator);
   }
 }
 
@@ -179,10 +189,10 @@ static void await_safe(struct mutator *mutator) {
     }
     wait_on_word_for(&world.acknowledgments, seen, RECHECK_NS);
     if (is_running(mutator) && has_ended(mutator)) world_forget_ended(mutator);
+    if (world_keep_signal()) signal_all_again();
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
     since = os_now_ns();
-    world_keep_signal();
     world_interrupt(mutator);
   }
 }

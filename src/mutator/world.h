@@ -41,8 +41,8 @@ bool world_is_stopped(void);
 bool world_is_stopped_by(const struct mutator *self);
 
 /* Before the first signal of a stop or a round, and before those that are repeated: sees to it that the handler is the
- * library's, whatever the program has put in its place. */
-void world_keep_signal(void);
+ * library's, whatever the program has put in its place, and gives true where that was so. */
+bool world_keep_signal(void);
 
 /* Has a running thread see what is wanted of it: a stop or a handshake.  0; -ESRCH where the thread has ended; -EAGAIN. */
 int world_interrupt(struct mutator *mutator);

@@ -178,8 +178,8 @@ bool os_can_suspend_by(int signal);
  * thread of this process sent the signal.  0; -EINVAL for another signal; -errno. */
 int os_install_suspend_handler(int signal, void (*handler)(const struct os_interruption *interruption));
 
-/* Installs that handler again where the program has put another in its place, or none; that one is called as above. */
-void os_keep_suspend_handler(int signal);
+/* Installs that handler again where the program has put another in its place, or none, which is called as above; and whether it had to. */
+bool os_keep_suspend_handler(int signal);
 
 /* The signal that suits best where the user named none. */
 int os_default_suspend_signal(void);

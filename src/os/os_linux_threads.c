@@ -292,9 +292,11 @@ int os_install_suspend_handler(int signal, void (*handler)(const struct os_inter
   return take_over(signal, &before);
 }
 
-void os_keep_suspend_handler(int signal) {
+bool os_keep_suspend_handler(int signal) {
   struct sigaction now;
-  if (sigaction(signal, NULL, &now) == 0 && now.sa_sigaction != take_suspend_signal) take_over(signal, &now);
+  if (sigaction(signal, NULL, &now) != 0 || now.sa_sigaction == take_suspend_signal) return false;
+  take_over(signal, &now);
+  return true;
 }
 
 /* Hardly used, and ignored where it is not handled: one that is under way when the program becomes another by exec, or resets its

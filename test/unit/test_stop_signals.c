@@ -5,7 +5,7 @@
  * in a stop, and behind it.  There the signal is sent, whose handler moves the one reference to an object.
  *
  * And the signal that stops threads does not stop the one that stops them; the others it stops even if the program has put
- * another handler in the place of the library's, or none. */
+ * another handler in the place of the library's, or none, be it in the middle of the stop. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -227,6 +227,61 @@ static void *spin(void *unused) {
 
 static void ignore_all(int signal) { (void)signal; }
 
+static bool takes_handler_away;                 /* atomic; as soon as it was looked for */
+static unsigned lost_signals, counted_warnings; /* atomic */
+
+int __real_os_signal_thread(uint32_t thread_id, int signal);
+int __wrap_os_signal_thread(uint32_t thread_id, int signal);
+void __wrap_warn(const char *format, ...);
+
+int __wrap_os_signal_thread(uint32_t thread_id, int number) {
+  if (number != 0 && atomic_exchange_acq_rel(&takes_handler_away, false)) {
+    signal(number, SIG_IGN);
+    atomic_add_relaxed(&lost_signals, 1u);
+  }
+  return __real_os_signal_thread(thread_id, number);
+}
+
+/* After two seconds. */
+void __wrap_warn(const char *format, ...) {
+  (void)format;
+  atomic_add_relaxed(&counted_warnings, 1u);
+}
+
+enum { SPINNERS = 3 };
+static size_t turns[SPINNERS]; /* atomic */
+
+static void *take_turns(void *taken) {
+  midden_thread_attach();
+  while (!atomic_load_acquire(&may_end)) atomic_add_relaxed((size_t *)taken, (size_t)1);
+  return NULL;
+}
+
+/* They have gone on from the last stop. */
+static void await_turns(void) {
+  for (size_t i = 0; i < SPINNERS; i++) {
+    for (size_t before = atomic_load_relaxed(&turns[i]); atomic_load_relaxed(&turns[i]) < before + 2;) test_sleep_ms(1);
+  }
+}
+
+static void a_lost_signal_is_repeated(void **state) {
+  (void)state;
+  pthread_t threads[SPINNERS];
+  atomic_store_release(&may_end, false);
+  for (size_t i = 0; i < SPINNERS; i++)
+    REQUIRE(pthread_create(&threads[i], NULL, take_turns, &turns[i]) == 0, "pthread_create");
+  for (unsigned i = 1; i <= 3; i++) {
+    await_turns();
+    atomic_store_release(&takes_handler_away, true);
+    midden_world_stop();
+    midden_world_resume();
+    assert_int_equal(atomic_load_relaxed(&lost_signals), i);
+  }
+  assert_int_equal(atomic_load_relaxed(&counted_warnings), 0);
+  atomic_store_release(&may_end, true);
+  for (size_t i = 0; i < SPINNERS; i++) pthread_join(threads[i], NULL);
+}
+
 /* As the child of a fork does that becomes a daemon. */
 static void the_handler_is_installed_again(void **state) {
   (void)state;
@@ -264,6 +319,7 @@ int main(void) {
       cmocka_unit_test(in_the_thread_that_ends_a_cycle),
       cmocka_unit_test(who_stops_the_world_is_not_stopped),
       cmocka_unit_test(the_handler_is_installed_again),
+      cmocka_unit_test(a_lost_signal_is_repeated),
   };
   return test_run_group(tests);
 }
