@@ -68,12 +68,16 @@ static void start(int64_t price_ns) {
 }
 
 /* What the process has had in all is more than what any one cycle is charged with. */
-static int dear(void *argument) {
-  (void)argument;
-  start(WRITE_NS_DEAR);
+static void grow_and_count(void) {
   grow();
   double faults = collector.brief.faults_ns / WRITE_NS_DEAR, most = (double)os_process_faults();
   REQUIRE(faults > 0 && faults <= most, "%.0f faults of %.0f", faults, most);
+}
+
+static int dear(void *argument) {
+  (void)argument;
+  start(WRITE_NS_DEAR);
+  grow_and_count();
   return 0;
 }
 
@@ -88,9 +92,7 @@ static int cheap(void *argument) {
 /* It counts its own from the beginning. */
 static int in_child(void *argument) {
   (void)argument;
-  grow();
-  double faults = collector.brief.faults_ns / WRITE_NS_DEAR, most = (double)os_process_faults();
-  REQUIRE(faults > 0 && faults <= most, "%.0f faults of %.0f", faults, most);
+  grow_and_count();
   return 0;
 }
 
