@@ -358,8 +358,8 @@ target_link_options(test_unit_dirty_specials PRIVATE "LINKER:--wrap=calls_mark_r
 target_link_options(test_unit_dirty_left PRIVATE "LINKER:--wrap=settle_takes_long,--wrap=settle_find_finalizers_stw"
   "LINKER:--wrap=settle_find_finalizers_running,--wrap=special_filter")
 
-# What test_cache.c and test_special.c have refused.
-target_link_options(test_unit_cache PRIVATE "LINKER:--wrap=persist_alloc")
+# What test_cache.c and test_special.c have refused, and where the former looks.
+target_link_options(test_unit_cache PRIVATE "LINKER:--wrap=persist_alloc,--wrap=mark_bits_set_slots")
 target_link_options(test_unit_special PRIVATE "LINKER:--wrap=persist_alloc")
 
 # What test_dirty_allow.c looks at.

@@ -60,6 +60,17 @@ void slots_destroy(struct span *span) {
   memcheck_hide(span->start, span_bytes(span));
 }
 
+/* A marker reads what has an allocation bit: zeroes come before bits while one may run, which is settled for all of a critical section.
+ * Else the bits come first, since to set some waits until everything that was stored before is out of the processor. */
+static void take(const struct span *span, uintptr_t start, uintptr_t end, bool zeroed, bool black) {
+  size_t slot_bytes = span->slot_bytes_small;
+  bool is_marking = atomic_load_relaxed(&span_marking), is_cleared = zeroed && span->needs_zero;
+  if (is_cleared && is_marking) memset((void *)start, 0, end - start);
+  if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
+  mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
+  if (is_cleared && !is_marking) memset((void *)start, 0, end - start);
+}
+
 bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, struct slot_run *run) {
   size_t slot_bytes = span->slot_bytes_small;
   uintptr_t slots_end = span->start + span->slot_count * slot_bytes;
@@ -71,9 +82,7 @@ bool slots_claim(struct span *span, size_t max_bytes, bool zeroed, bool black, s
   }
   uintptr_t most = min_size(start + max_size(max_bytes / slot_bytes, 1) * slot_bytes, slots_end);
   uintptr_t end = most - start > slot_bytes ? mark_bits_next(&heap_arena, alloc_side(), start, most) : most;
-  if (zeroed && span->needs_zero) memset((void *)start, 0, end - start);
-  if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
-  mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
+  take(span, start, end, zeroed, black);
   /* Pairs with the acquire in cache_free_slot; the bits that were read above were read before this. */
   atomic_store_release(&span->free_index, (uint32_t)(end - span->start));
   *run = (struct slot_run){.start = start, .end = end};

@@ -1,7 +1,7 @@
 /* A thread's cache, beside the windows: the slots that the program freed, what is counted and what goes into the account, and what happens
  * where there is no memory for a kind's bins or lists.
  *
- * Linked with --wrap=persist_alloc. */
+ * Linked with --wrap=persist_alloc and --wrap=mark_bits_set_slots. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 #include "meta/persist.h"
 #include "mutator/mutator.h"
 #include "span/guard.h"
+#include "span/mark_bits.h"
 #include "support/heap_test.h"
 
 enum { OBJECT_BYTES = 64, OBJECTS = 3000, LARGE_BYTES = 100000, KEPT_BYTES_MOST = 64 << 10 };
@@ -153,6 +154,35 @@ static void what_was_swept_comes_back_cleared(void **state) {
   free_all();
 }
 
+static size_t claimed_slots, stale_slots; /* that had their allocation bits before they were cleared */
+
+void __real_mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                size_t slot_bytes);
+void __wrap_mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                size_t slot_bytes);
+
+void __wrap_mark_bits_set_slots(const struct arena *arena, unsigned side, uintptr_t start, uintptr_t end,
+                                size_t slot_bytes) {
+  for (uintptr_t slot = start; side == alloc_side() && slot_bytes == OBJECT_BYTES && slot < end; slot += slot_bytes) {
+    claimed_slots++;
+    stale_slots += !is_zero((const unsigned char *)slot);
+  }
+  __real_mark_bits_set_slots(arena, side, start, end, slot_bytes);
+}
+
+/* It would read what the last object has left there. */
+static void a_marker_finds_cleared_slots(void **state) {
+  (void)state;
+  midden_collect();
+  claimed_slots = stale_slots = 0;
+  atomic_store_relaxed(&span_marking, true);
+  allocate_all();
+  atomic_store_relaxed(&span_marking, false);
+  assert_true(claimed_slots >= OBJECTS);
+  assert_int_equal(stale_slots, 0);
+  free_all();
+}
+
 /* Two threads may free one object at the same time: one of them is told. */
 static void a_slot_is_freed_once(void **state) {
   (void)state;
@@ -229,6 +259,7 @@ int main(void) {
       cmocka_unit_test(they_come_back_cleared),
       cmocka_unit_test(a_collection_forgets_them),
       cmocka_unit_test(what_was_swept_comes_back_cleared),
+      cmocka_unit_test(a_marker_finds_cleared_slots),
       cmocka_unit_test(a_slot_is_freed_once),
       cmocka_unit_test(a_large_object_that_is_the_first_freed_counts),
       cmocka_unit_test(what_an_ended_thread_allocated_is_in_the_account),
