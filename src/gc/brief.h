@@ -10,7 +10,7 @@
  * limit.
  *
  * Where a first write to a protected page is dear (written_fault_ns) a program pays for marking beside it with its writes above all,
- * before, while and after it is marked.  There a stop may be as long as all of them took that the last such cycle brought about: half
+ * while it is marked and afterwards.  There a stop may be as long as all of them took that the last such cycle brought about: half
  * or less of what it cost, since what the kernel does to protect pages comes on top.  Up to MUCH_LONGER times the limit.
  *
  * While the world is stopped for all of the marking such delays are forgotten little by little, so that marking beside
@@ -32,8 +32,7 @@ struct brief {
   double settle_ns;   /* what a stop for all took beside marking, the last time: finalizers, weak references */
   double delay_ns;    /* of the program by a cycle beside it, of late; at first as long as the limit */
   double held_ns;     /* a single thread in such a cycle, by its stop and by rests, of late */
-  double
-      faults_ns; /* of the program by page faults, from the beginning of such a cycle to the next cycle; 0 where they are cheap */
+  double faults_ns;   /* by page faults, from the beginning of such a cycle to the next one; 0 where they are cheap */
 };
 
 void brief_init(struct brief *brief, uint64_t limit_ns);

@@ -79,8 +79,7 @@ uint64_t os_resident_bytes(void);
 uint64_t os_now_ns(void);         /* monotonic */
 uint64_t os_thread_cpu_ns(void);  /* processor time of the calling thread */
 uint64_t os_process_cpu_ns(void); /* and of all threads of the process, those that ended included */
-uint64_t os_process_faults(
-    void); /* page faults of the same, for which nothing was read; never becomes less but in a fork's child */
+uint64_t os_process_faults(void); /* page faults of all these threads, for which nothing was read */
 
 /* ---- processors and threads ---- */
 

@@ -484,14 +484,14 @@ static void enter(int i, int value) {
   nodes[value].is_private = false;
 }
 
-/* What is linked in many ways would stay for ever. */
+/* What is linked in many ways would stay for ever.  A node that has been dropped, or that one referred to, may be gone at once. */
 static void drop_many(void) {
   for (int i = 0; i < NODES; i++) {
     if (!exists(i) || !nodes[i].is_strong || rng_one_in(&rng, 3)) continue;
-    if (nodes[i].rooted) drop(i);
     unlink_nodes(i);
+    if (nodes[i].rooted) drop(i);
+    define();
   }
-  define();
 }
 
 /* Everything that it has goes at once. */
