@@ -327,8 +327,8 @@ static NOINLINE bool collect_here(enum collector_reason reason, bool (*stop)(voi
 
 static bool runs_beside(struct mutator *self, enum collector_reason reason) {
   bool waits = reason == COLLECT_FORCED || reason == COLLECT_OUT_OF_MEMORY;
-  return waits ? cycle_runs_beside_who_waits(expected_marked_bytes(), self)
-               : cycle_runs_beside(expected_marked_bytes());
+  size_t bytes = expected_marked_bytes();
+  return waits ? cycle_runs_beside_who_waits(bytes, self) : cycle_runs_beside(bytes);
 }
 
 bool collector_collect(enum collector_reason reason, bool (*stop)(void *argument), void *argument) {

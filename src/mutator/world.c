@@ -169,7 +169,7 @@ static void signal_again(struct mutator *mutator, unsigned refusals) {
     if (!is_running(mutator)) return;
     wait_on_word_for(&world.acknowledgments, seen, patience - waited);
   } while ((waited = os_now_ns() - since) < patience);
-  if (world_interrupt(mutator) == -ESRCH) world_forget_ended(mutator);
+  signal_one(mutator);
 }
 
 /* It took the signal along. */
@@ -193,7 +193,7 @@ static void await_safe(struct mutator *mutator) {
     if (os_now_ns() - since < PATIENCE_NS) continue;
     warn("thread %u has not stopped for 2 s; does it block signal %d?", mutator->thread_id, world.signal);
     since = os_now_ns();
-    world_interrupt(mutator);
+    signal_one(mutator);
   }
 }
 
