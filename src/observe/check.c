@@ -51,14 +51,14 @@ static NOT_A_ROOT struct {
   uintptr_t *grey;             /* reached and not yet read: a stack */
   size_t grey_count, grey_capacity;
   bool out_of_memory;
-  bool minor;          /* the mark took old objects for alive */
-  uintptr_t word_from; /* the word of a heap object that is being visited; 0: another */
+  bool minor;              /* the mark took old objects for alive */
+  struct os_range visited; /* the words of a heap object of which one is being visited; or empty */
 } walk;
 
-/* What the system's pages with pointers looked like at the last check; 0: nothing is known. */
+/* What words of objects with pointers were at the last check, as hashes; 0: nothing is known. */
 static NOT_A_ROOT struct {
-  uint64_t *hashes;
-  size_t count, capacity; /* of pages */
+  uint32_t *hashes;
+  size_t count, capacity;
 } seen;
 
 static _Noreturn void report_missed(uintptr_t object, uintptr_t word);
@@ -132,16 +132,12 @@ static void leave_out_fresh(void) {
   }
 }
 
-/* ---- pages as they were ---- */
+/* ---- words as they were ---- */
 
 static NO_SANITIZE uintptr_t word_at(uintptr_t address) { return *(const volatile uintptr_t *)address; }
 
-static uint64_t hash_page(size_t page) {
-  uintptr_t start = heap_arena.start + page * os_page_bytes(), end = start + os_page_bytes();
-  uint64_t hash = 1;
-  for (uintptr_t word = start; word < end; word += sizeof(uintptr_t))
-    hash = (hash ^ word_at(word)) * UINT64_C(0x9e3779b97f4a7c15);
-  return hash | 1;
+static uint32_t hash_word(size_t word) {
+  return (uint32_t)(word_at(heap_arena.start + word * sizeof(uintptr_t)) * UINT64_C(0x9e3779b97f4a7c15) >> 32) | 1;
 }
 
 static bool make_room_for_hashes(size_t count) {
@@ -153,28 +149,32 @@ static bool make_room_for_hashes(size_t count) {
   return seen.hashes != NULL;
 }
 
-/* An OS page may be a part of one of ours, or hold several. */
 static bool has_pointers(size_t page) {
-  size_t at = page * os_page_bytes(), end = at + os_page_bytes();
-  for (; at < end; at += PAGE_BYTES) {
-    uint16_t info = heap_arena.page_info[at >> PAGE_SHIFT];
-    if (info != 0 && page_info_scan(info) != SCAN_NONE) return true;
-  }
-  return false;
+  uint16_t info = heap_arena.page_info[page];
+  return info != 0 && page_info_scan(info) != SCAN_NONE;
 }
 
-static void remember_pages(void) {
-  size_t count = round_up(walk.heap_bytes, os_page_bytes()) / os_page_bytes();
+static void remember_words(void) {
+  enum { PAGE_WORDS = PAGE_BYTES / sizeof(uintptr_t) };
+  size_t count = walk.heap_bytes / sizeof(uintptr_t);
   seen.count = 0;
   if (!sticky_marks || !make_room_for_hashes(count)) return;
-  for (size_t i = 0; i < count; i++) seen.hashes[i] = has_pointers(i) ? hash_page(i) : 0;
+  for (size_t page = 0; page < count / PAGE_WORDS; page++) {
+    bool is_told = has_pointers(page);
+    for (size_t i = page * PAGE_WORDS; i < (page + 1) * PAGE_WORDS; i++) seen.hashes[i] = is_told ? hash_word(i) : 0;
+  }
   seen.count = count;
 }
 
-/* Whether a word is older than the last cycle by all that is known. */
-static bool is_unchanged(uintptr_t word) {
-  size_t page = (word - heap_arena.start) / os_page_bytes();
-  return word != 0 && page < seen.count && seen.hashes[page] != 0 && hash_page(page) == seen.hashes[page];
+/* Whether words are older than the last cycle by all that is known. */
+static bool are_unchanged(struct os_range words) {
+  size_t first = (words.start - heap_arena.start) / sizeof(uintptr_t);
+  size_t end = (words.end - heap_arena.start) / sizeof(uintptr_t);
+  if (words.start == words.end || end > seen.count) return false;
+  for (size_t i = first; i < end; i++) {
+    if (hash_word(i) != seen.hashes[i]) return false;
+  }
+  return true;
 }
 
 /* ---- from a word to an object ---- */
@@ -197,7 +197,7 @@ static void visit_exact(uintptr_t word) {
   struct object object;
   if (!object_find((const void *)word, &object) || is_reached(object.start)) return;
   if (!is_marked(object.start)) {
-    if (walk.minor && is_unchanged(walk.word_from)) return;
+    if (walk.minor && are_unchanged(walk.visited)) return;
     if (named_free_has(object.start) || named_free_has(word)) return;
     report_missed(object.start, word);
   }
@@ -240,9 +240,9 @@ static const struct midden_type *type_of(const struct span *span, uintptr_t obje
 }
 
 static void visit_heap_word(uintptr_t address) {
-  walk.word_from = address;
+  walk.visited = (struct os_range){address, address + sizeof(uintptr_t)};
   visit_word(&walk.tracer, word_at(address), false);
-  walk.word_from = 0;
+  walk.visited = (struct os_range){0};
 }
 
 static void read_element(uintptr_t element, const struct midden_type *type) {
@@ -263,9 +263,9 @@ static void read_typed(const struct span *span, uintptr_t object) {
 }
 
 static void visit_value(const struct cell *cell) {
-  walk.word_from = (uintptr_t)&cell->value;
+  walk.visited = (struct os_range){(uintptr_t)&cell->value, (uintptr_t)(&cell->value + 1)};
   visit_exact((uintptr_t)cell->value);
-  walk.word_from = 0;
+  walk.visited = (struct os_range){0};
 }
 
 static void read_ephemeron(const struct cell *cell) {
@@ -281,13 +281,13 @@ static void read_words(uintptr_t start, uintptr_t end) {
   for (uintptr_t word = start; word < end; word += sizeof(uintptr_t)) visit_heap_word(word);
 }
 
-/* Which word it is that a trace function reports is not known: where it is one of the object's own, it is as old as the first. */
+/* Which word it is that a trace function reports is not known. */
 static void call_trace(const struct span *span, uintptr_t object) {
   const struct kind *kind = &kind_table[span->kind];
   size_t bytes = guard_active ? guard_size_sound(span, object) : span_slot_bytes(span);
-  if (kind->trace_beside) walk.word_from = object;
+  if (kind->trace_beside) walk.visited = (struct os_range){object, object + span_slot_bytes(span)};
   kind->trace((void *)object, bytes, &walk.tracer, kind->argument);
-  walk.word_from = 0;
+  walk.visited = (struct os_range){0};
 }
 
 static void read_contents(const struct span *span, uintptr_t object) {
@@ -385,7 +385,7 @@ void check_marks_stw(bool minor) {
     leave_out_fresh();
     read_roots();
     read_grey();
-    remember_pages();
+    remember_words();
   }
   if (!walk.out_of_memory || has_warned) return;
   has_warned = true;
