@@ -279,7 +279,7 @@ target_link_options(test_unit_barrier_modules PRIVATE "LINKER:--wrap=roots_learn
 
 # Where test/support/cycle_steps.h has the collector's thread wait.
 foreach(name assist_pace barrier_attach barrier_batch barrier_cleanups barrier_given_up barrier_last_look barrier_locals
-             barrier_overflow barrier_realloc barrier_resumer barrier_roots barrier_settling barrier_shortage
+             barrier_minor barrier_overflow barrier_realloc barrier_resumer barrier_roots barrier_settling barrier_shortage
              barrier_values barrier_weak_read deferred dirty_beside dirty_black dirty_borders dirty_calls dirty_growth
              dirty_guarded dirty_left dirty_lost dirty_old dirty_specials dirty_stacks dirty_young fiber_account
              fork_blocking)

@@ -12,9 +12,11 @@
  * dlclose, what the static data of the library refers to that is held on.  Functions of midden.h that store a reference where
  * they are told to (`result`, `old_argument`) do it plainly: to a local variable.
  *
- * Exempt is the first filling of a new object by the thread that allocated it, before anybody else can see it: each word once,
- * while it is NULL.  Copying by memcpy into such an object is a first filling too.  In the other modes the functions are plain
- * stores; a program that uses them runs in every mode.
+ * Exempt is the first filling of a new object by the thread that allocated it, as long as nothing but local variables of that thread
+ * refers to the object: each word once, while it is NULL.  Copying by memcpy into such an object is a first filling too.  (What another
+ * object refers to already is stored to by the functions, though nobody else can see either: a minor collection would not look into
+ * it.  With the option `generations` off it is exempt as well.)  In the other modes the functions are plain stores; a program that
+ * uses them runs in every mode.
  *
  * A slot is an aligned word that holds a pointer; `slot` is its address (of any pointer type: midden_store(&node->next,
  * other)), `value` NULL, any address in an object, or anything that is no address of the heap.  A slot that is not known to
@@ -46,17 +48,18 @@ extern "C" {
  *
  *     bool active = midden_barrier_begin();
  *     load the old value, store the new one; call nothing that may wait, and nothing of midden
- *     if (active) midden_barrier_record(old, new); else midden_barrier_end();
+ *     if (active) midden_barrier_record(slot, old, new); else midden_barrier_end();
  *
- * midden_barrier_active is not 0 while a collection marks in barrier mode.  The word that midden_barrier_inside leads to, one for
+ * `slot` is the address of the word; NULL will do where that is not in the heap.  midden_barrier_active is not 0 while a collection
+ * marks in barrier mode, and all the time where collections may be minor ones.  The word that midden_barrier_inside leads to, one for
  * each thread, is 1 from before that is read until the store is made and told of: the collector looks at it, and waits until
  * it has been 0. */
 MIDDEN_API extern uint32_t midden_barrier_active;
 MIDDEN_API extern __thread __attribute__((tls_model("initial-exec"))) uint32_t *midden_barrier_inside;
 
-/* Stores, and tells of it; tells that `old` was replaced by `value`.  Both leave *midden_barrier_inside 0. */
+/* Stores, and tells of it; tells that `old` was replaced by `value` in a slot.  Both leave *midden_barrier_inside 0. */
 MIDDEN_API void midden_barrier_store(void *slot, const void *value);
-MIDDEN_API void midden_barrier_record(const void *old, const void *value);
+MIDDEN_API void midden_barrier_record(const void *slot, const void *old, const void *value);
 
 /* Words that the program may declare as pointers to anything. */
 typedef void *__attribute__((may_alias)) midden_word;
@@ -97,7 +100,7 @@ static inline void *midden_exchange(void *slot, const void *value) {
   bool active = midden_barrier_begin();
   void *old = __atomic_exchange_n((midden_word *)slot, (void *)value, __ATOMIC_ACQ_REL);
   if (active) {
-    midden_barrier_record(old, value);
+    midden_barrier_record(slot, old, value);
   } else {
     midden_barrier_end();
   }
@@ -113,7 +116,7 @@ static inline bool midden_cas(void *slot, void *expected, const void *value) {
   bool stored =
       __atomic_compare_exchange_n((midden_word *)slot, seen, (void *)value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   if (active && stored) {
-    midden_barrier_record(old, value);
+    midden_barrier_record(slot, old, value);
   } else {
     midden_barrier_end();
   }

@@ -53,8 +53,8 @@ enum midden_mode {
   MIDDEN_MODE_DIRTY    /* mark while any program runs, then stop it for what its page tables say it has written */
 };
 
-/* In mode DIRTY collections may be minor ones: these mark only what was allocated since the last collection, and what was
- * written in older objects.  What died of the older ones waits for a full collection, which comes when the survivors of minor
+/* In modes DIRTY and BARRIER collections may be minor ones: these mark only what was allocated since the last collection, and what
+ * was written, or stored through the barrier, in older objects.  What died of the older ones waits for a full collection, which comes when the survivors of minor
  * ones have taken half of the room to grow, after 64 minor ones, and by midden_collect.  Under a memory limit all are full. */
 enum midden_generations {
   MIDDEN_GENERATIONS_AUTO,  /* where they took less of the processor than full ones */
@@ -361,7 +361,8 @@ MIDDEN_API void *midden_alloc_root(size_t bytes) MIDDEN_ALLOCATES(1);
 /* Several objects at once: stores a list of them, linked through their first words with NULL at the end, in *list, and
  * returns how many they are; NULL and 0 where there is no memory.  In conservative kinds the first object keeps the others
  * alive.  In other kinds nothing but the program's own trace functions or roots does, and no collection falls between the
- * making of the list and its storing. */
+ * making of the list and its storing.  In barrier mode all stores to objects of a list of several go through the functions of
+ * midden/barrier.h: others refer to them. */
 MIDDEN_API size_t midden_alloc_many(midden_kind kind, size_t bytes, void **list);
 
 /* Where the pointers of an object are. */

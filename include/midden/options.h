@@ -43,8 +43,8 @@
   X(profile_file, "MIDDEN_PROFILE_FILE", PATH, 0, 0, "none",                                                           \
     "where the heap profile is written when the process exits, for pprof")                                             \
   X(generations, "MIDDEN_GENERATIONS", WORDS, 0, 0, "auto",                                                            \
-    "dirty-page mode: auto: minor collections, which leave older objects alone, where they take less of the "          \
-    "processor than full ones; off: none; always: whatever they take")                                                 \
+    "barrier and dirty-page mode: auto: minor collections, which leave older objects alone, where they take less of "  \
+    "the processor than full ones; off: none; always: whatever they take")                                             \
   X(brief_stop_us, "MIDDEN_BRIEF_STOP", PERCENT, 1, 1000000, "1000",                                                   \
     "dirty-page mode: a heap that is expected to be marked in so many microseconds is marked in one stop, which "      \
     "costs the program less than marking beside it. Where marking beside it delays the program by more than a "        \

@@ -111,9 +111,12 @@ static bool reopen_freed(struct cache *cache, struct cache_bin *bin, unsigned ki
   bin->freed_count--;
   size_t slot_bytes = size_class_bytes[size_class];
   if (kind_table[kind].zeroed) memset(slot, 0, slot_bytes);
-  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), (uintptr_t)slot);
-  mark_bit_set(&heap_arena, alloc_side(), (uintptr_t)slot);
   struct slot_run run = {.start = (uintptr_t)slot, .end = (uintptr_t)slot + slot_bytes};
+  if (cache_is_black(cache)) {
+    sticky_note_black(run.start, run.end, slot_bytes);
+    mark_bit_set(&heap_arena, mark_side(), run.start);
+  }
+  mark_bit_set(&heap_arena, alloc_side(), run.start);
   open_window(cache, bin, kind, size_class, run, 1);
   return true;
 }
@@ -264,8 +267,11 @@ void cache_flush_stw(struct cache *cache) {
   cache_each_bin(cache, flush_bin, NULL);
 }
 
+/* What waits in the window is no object yet, and will be young; its owner may be taking some of it. */
 static void give_span(struct cache *cache, struct cache_bin *bin, unsigned kind, unsigned size_class, void *argument) {
   (void)argument;
+  uintptr_t next = (uintptr_t)atomic_load_relaxed(&bin->next), limit = (uintptr_t)atomic_load_relaxed(&bin->limit);
+  sticky_note_black(next, limit, size_class_bytes[size_class]);
   return_spans(cache, bin, kind, size_class);
 }
 
@@ -281,8 +287,11 @@ static void blacken_bin(struct cache *cache, struct cache_bin *bin, unsigned kin
                         void *argument) {
   (void)cache;
   struct tally *marked = argument;
-  marked->objects[tally_row_of(kind)][size_class] -= mark_bits_count_and_set_slots(
-      &heap_arena, mark_side(), (uintptr_t)bin->next, (uintptr_t)bin->limit, size_class_bytes[size_class]);
+  uintptr_t next = (uintptr_t)bin->next, limit = (uintptr_t)bin->limit;
+  size_t slot_bytes = size_class_bytes[size_class];
+  sticky_note_black(next, limit, slot_bytes);
+  marked->objects[tally_row_of(kind)][size_class] -=
+      mark_bits_count_and_set_slots(&heap_arena, mark_side(), next, limit, slot_bytes);
 }
 
 void cache_blacken(struct cache *cache, struct tally *marked) {
@@ -304,6 +313,7 @@ static void close_window(struct cache *cache, struct cache_bin *bin, unsigned ki
 /* Slots that nobody has allocated lose their marks.  Those of a black thread were never counted. */
 static void forget_marks(struct cache *cache, const struct span *span, uintptr_t start, uintptr_t end) {
   if (cache_is_black(cache)) {
+    sticky_give_up_black(start, end, span_slot_bytes(span));
     mark_bits_clear_slots(&heap_arena, mark_side(), start, end, span_slot_bytes(span));
   } else if (sticky_marks || atomic_load_relaxed(&span_marking)) {
     sticky_forget_slow(span, start, end);

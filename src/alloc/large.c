@@ -9,6 +9,7 @@
 #include "span/guard.h"
 #include "span/mark_bits.h"
 #include "span/slots.h"
+#include "span/sticky.h"
 
 /* Before it counts as an object.  What collectors may call or follow while the rest is cleared must not be what was there
  * before: a type's address; anything that a trace function reads.  True if the rest must be cleared. */
@@ -32,7 +33,10 @@ bool large_alloc(struct cache *cache, unsigned kind, size_t bytes, size_t alignm
   slots_init(span, 0, kind);
   bool must_clear = clear_first(span);
   atomic_store_plain(&cache->clearing, must_clear ? span->start : 0);
-  if (cache_is_black(cache)) mark_bit_set(&heap_arena, mark_side(), span->start);
+  if (cache_is_black(cache)) {
+    sticky_note_black_large(span);
+    mark_bit_set(&heap_arena, mark_side(), span->start);
+  }
   mark_bit_set(&heap_arena, alloc_side(), span->start);
   span->live_count = 1;
   if (UNLIKELY(kind_table[kind].root)) slots_note_root(span->start);

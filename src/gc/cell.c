@@ -193,7 +193,7 @@ uintptr_t cell_read_entered(struct mutator *self, const struct cell *cell, void 
 uintptr_t cell_read(const struct cell *cell, void **value) {
   atomic_store_relaxed(midden_barrier_word(), 1u);
   atomic_signal_barrier();
-  if (LIKELY(atomic_load_acquire(&midden_barrier_active) == 0)) {
+  if (LIKELY(!barrier_marks())) {
     uintptr_t target = read_words(cell, value);
     midden_barrier_end();
     return target;

@@ -22,11 +22,14 @@
 #include "gc/stopped.h"
 #include "gc/sweep.h"
 #include "meta/persist.h"
+#include "mutator/barrier.h"
 #include "mutator/fiber.h"
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "mutator/written.h"
 #include "page/pageheap.h"
+#include "span/cards.h"
+#include "span/sticky.h"
 
 /* A smaller heap is marked before another thread has woken up. */
 enum { PARALLEL_LEAST_BYTES = 1 << 20 };
@@ -397,6 +400,17 @@ static void set_goal(size_t goal_bytes, size_t live_bytes) {
   cycle_set_goal(goal_bytes, collector.concurrent ? assist_trigger(goal_bytes, live_bytes) : goal_bytes);
 }
 
+/* Barrier mode remembers by its stores which old objects may refer to young ones, and dirty-page mode by their pages. */
+static void init_generations(enum midden_generations choice) {
+  bool may_be = collector.dirty || (collector.concurrent && arena_add_young_tables(&heap_arena));
+  collector.generation.choice = may_be ? choice : MIDDEN_GENERATIONS_OFF;
+  sticky_marks = collector.generation.choice != MIDDEN_GENERATIONS_OFF;
+  if (!sticky_marks || collector.dirty) return;
+  sticky_forgets_born = true;
+  cards_init(&heap_arena);
+  barrier_remember();
+}
+
 void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mode mode,
                     enum midden_generations generations, uint64_t brief_stop_ns) {
   collector.pacer = *pacer;
@@ -405,7 +419,7 @@ void collector_init(const struct pacer *pacer, unsigned markers, enum midden_mod
   collector.dirty = mode == MIDDEN_MODE_DIRTY;
   collector.concurrent = collector.dirty || mode == MIDDEN_MODE_BARRIER;
   if (collector.concurrent) concurrent_init();
-  collector.generation.choice = collector.dirty ? generations : MIDDEN_GENERATIONS_OFF;
+  init_generations(generations);
   brief_init(&collector.brief, brief_stop_ns);
   cycle_expect_stops();
   if (collector.dirty) dirty_init();

@@ -11,6 +11,7 @@
 #include "gc/calls.h"
 #include "gc/deferred.h"
 #include "gc/ledger.h"
+#include "gc/remembered.h"
 #include "gc/rootset.h"
 #include "gc/settle.h"
 #include "gc/slowing.h"
@@ -23,6 +24,7 @@
 #include "mutator/handshake.h"
 #include "mutator/roots.h"
 #include "page/pageheap.h"
+#include "span/cards.h"
 #include "span/mark_bits.h"
 #include "span/sticky.h"
 
@@ -260,13 +262,12 @@ static void open_gate(struct cycle *cycle, uint64_t start_ns) {
   cycle->report.gate_ns = max_size(cycle->report.gate_ns, gate_ns);
 }
 
-static void step(struct cycle *cycle, enum collector_phase to) {
-  uint64_t start_ns = close_gate(cycle);
-  cycle_set_phase(to);
+void concurrent_forget_old(struct cycle *cycle) {
+  if (!sticky_marks) return;
+  uint64_t start_ns = close_gate(cycle); /* in a critical section the last spans may still be swept, and so be marked */
   open_gate(cycle, start_ns);
+  cycle_clear_marks();
 }
-
-void concurrent_await_sections(struct cycle *cycle) { open_gate(cycle, close_gate(cycle)); }
 
 void concurrent_begin(struct cycle *cycle, bool with_barrier) {
   uint64_t start_ns = close_gate(cycle);
@@ -286,6 +287,7 @@ void concurrent_begin(struct cycle *cycle, bool with_barrier) {
 /* The objects that are loaded are learned when every store is told of [learn-armed].  False where there was no memory. */
 static bool arm(struct cycle *cycle) {
   handshake_run(cycle->self, answer_arm, arm_is_needless);
+  cards_begin_epoch(!cycle->report.minor);                 /* [epoch] */
   handshake_run(cycle->self, answer_arm, arm_is_needless); /* [second-arm] */
   return roots_learn(cycle->self);
 }
@@ -306,7 +308,10 @@ void concurrent_begin_mark(struct cycle *cycle, bool scans_threads) {
   open_gate(cycle, start_ns);
   scan_driver(cycle->self);
   if (scans_threads) handshake_run(cycle->self, answer_scan, NULL);
-  step(cycle, COLLECTOR_MARK);
+  start_ns = close_gate(cycle);
+  cycle_set_phase(COLLECTOR_MARK);
+  sticky_let_be_born(true);
+  open_gate(cycle, start_ns);
 }
 
 void concurrent_scan_threads_again(struct cycle *cycle) { handshake_run(cycle->self, answer_scan, NULL); }
@@ -381,6 +386,7 @@ static bool try_to_finish(struct cycle *cycle) {
 static bool mark_heap(struct cycle *cycle) {
   uint64_t start_ns = os_now_ns();
   cycle->report.roots_start_ns = start_ns - collector.start_ns;
+  if (cycle->report.minor) remembered_scan(cycle);
   if (!mark_roots(cycle)) return false;
   cycle->report.roots_ns = os_now_ns() - start_ns;
   bool finished;
@@ -424,6 +430,7 @@ void concurrent_trade_sides_locked(struct cycle *cycle) {
   atomic_add_relaxed(&account_live_bytes, marked_bytes - concurrent.live_bytes_begun);
   cycle_finish(cycle, &marked, new_bytes);
   atomic_store_relaxed(&cache_black_cycle, 0u);
+  sticky_let_be_born(false);
   cycle_set_phase(COLLECTOR_OFF);
   barrier_activate(false);
   cycle_add_to_totals(&cycle->report);
@@ -471,6 +478,7 @@ void concurrent_take_back(void) {
   barrier_activate(false);
   mark_close_by_hand(NULL);
   atomic_store_relaxed(&cache_black_cycle, 0u);
+  sticky_let_be_born(false);
   cycle_clear_marks();
   sticky_reset();
   work_forget();
@@ -503,6 +511,8 @@ void concurrent_forked(struct mutator *self) {
 
 static bool mark(struct cycle *cycle) {
   cycle->report.stop_start_ns = cycle_now_ns();
+  cycle->report.minor = cards_are_kept() && cycle_may_be_minor(cycle);
+  if (!cycle->report.minor) concurrent_forget_old(cycle);
   cycle_begin_marking(cycle, MARK_CONCURRENT);
   slowing_begin();
   slowing_stem_runaway(cycle->report.live_before_bytes);

@@ -22,8 +22,8 @@ void concurrent_run(struct cycle *cycle);
 
 /* What other mark phases beside the program are made of too (dirty.c).
  *
- * Waits until every critical section that is under way is over: in one of them the last spans may still be swept. */
-void concurrent_await_sections(struct cycle *cycle);
+ * A full cycle is about to begin: takes the marks of old objects back. */
+void concurrent_forget_old(struct cycle *cycle);
 
 /* Begins: objects that are freed wait, no span becomes free; `with_barrier`, stores are told.  Then the stacks, if
  * `scans_threads`, and the phase is MARK: from its own scan on a thread allocates black, or, if young_are_white, from a later

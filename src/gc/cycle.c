@@ -18,6 +18,7 @@
 #include "page/pageheap.h"
 #include "span/guard.h"
 #include "span/mark_bits.h"
+#include "span/sticky.h"
 
 /* Of the way to the goal so much is left at least, whatever has come to be in the cycle. */
 enum { LEAST_WAY_DIVISOR = 2 };
@@ -64,6 +65,19 @@ void cycle_set_phase(enum collector_phase to) {
   atomic_store_release(&collector.phase, (uint32_t)to);
   atomic_store_release(&span_marking, to >= COLLECTOR_ARM);
 }
+
+bool cycle_is_for_growth(const struct cycle *cycle) {
+  return cycle->report.reason == COLLECT_HEAP || cycle->report.reason == COLLECT_STRESS;
+}
+
+/* Under a memory limit, what old garbage holds is wanted; and where the heap has nearly become as large as it may. */
+bool cycle_minor_is_wanted(void) {
+  if (collector.pacer.memory_limit_bytes != SIZE_MAX) return false;
+  if (collector.totals.goal_bytes >= pacer_room(&collector.pacer, &collector.footprint)) return false;
+  return generation_wants_minor(&collector.generation);
+}
+
+bool cycle_may_be_minor(const struct cycle *cycle) { return cycle_is_for_growth(cycle) && cycle_minor_is_wanted(); }
 
 void cycle_announce(enum midden_event event) {
   if (atomic_load_acquire(&collector_hooks.event) == NULL) return;
@@ -248,10 +262,13 @@ void cycle_sweep_after(struct cycle *cycle) {
 void cycle_clear_marks(void) {
   generation_forget(&collector.generation);
   size_t count = arena_chunk_count(&heap_arena);
+  uintptr_t used = atomic_load_acquire(&heap_arena.used);
   for (size_t i = 0; i < count; i++) {
     if (atomic_load_relaxed(&heap_arena.chunks[i].in_use_pages) == 0) continue; /* its bits may have been given back */
     uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
-    mark_bits_clear(&heap_arena, mark_side(), start, min_size(CHUNK_BYTES, heap_arena.used - start));
+    size_t bytes = min_size(CHUNK_BYTES, used - start);
+    mark_bits_clear(&heap_arena, mark_side(), start, bytes);
+    if (sticky_forgets_born) sticky_clear_born(start, bytes);
   }
 }
 

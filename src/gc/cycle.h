@@ -64,6 +64,13 @@ bool cycle_runs_beside(size_t expected_bytes);
 /* The same of one for which its thread, `self`, waits: in dirty-page mode nobody gains anything from that if no other thread runs. */
 bool cycle_runs_beside_who_waits(size_t expected_bytes, struct mutator *self);
 
+/* Only growth is content with the young. */
+bool cycle_is_for_growth(const struct cycle *cycle);
+
+/* Whether the next cycle is to be a minor one, if it is for growth; whether this one may. */
+bool cycle_minor_is_wanted(void);
+bool cycle_may_be_minor(const struct cycle *cycle);
+
 /* Writes the phase, and checks the step.  CONCURRENT cycles: with the gate closed. */
 void cycle_set_phase(enum collector_phase to);
 

@@ -24,7 +24,6 @@
 #include "mutator/roots.h"
 #include "mutator/world.h"
 #include "mutator/written.h"
-#include "span/sticky.h"
 
 enum {
   JOINS_LEAST = 128, /* huge pages before one cycle, some 25 milliseconds; or so much of the heap */
@@ -49,7 +48,6 @@ static unsigned refusals; /* atomic */
 void dirty_init(void) {
   written_init();
   mark_postpones_traces = true;
-  sticky_marks = collector.generation.choice != MIDDEN_GENERATIONS_OFF;
 }
 
 size_t dirty_join_least_bytes = (size_t)1 << 30;
@@ -474,29 +472,12 @@ static void settle_left(struct cycle *cycle) {
   if (cycle->was_handed_over) atomic_store_relaxed(&handover_is_untold, true);
 }
 
-/* Under a memory limit, what old garbage holds is wanted; and where the heap has nearly become as large as it may. */
-static bool minor_is_wanted(void) {
-  if (collector.pacer.memory_limit_bytes != SIZE_MAX) return false;
-  if (collector.totals.goal_bytes >= pacer_room(&collector.pacer, &collector.footprint)) return false;
-  return generation_wants_minor(&collector.generation);
-}
-
-/* Only growth is content with the young. */
-static bool is_for_growth(const struct cycle *cycle) {
-  return cycle->report.reason == COLLECT_HEAP || cycle->report.reason == COLLECT_STRESS;
-}
-
-static bool is_minor(const struct cycle *cycle) {
-  return is_for_growth(cycle) && minor_is_wanted() && written_is_watched();
-}
-
 /* A trace function may read what no page of the heap tells of: those of old objects are called as well. */
 static void begin_generation(struct cycle *cycle) {
   if (cycle->report.minor) {
     mark_postpone_all();
-  } else if (sticky_marks) {
-    concurrent_await_sections(cycle); /* no sweep marks anything any more */
-    cycle_clear_marks();
+  } else {
+    concurrent_forget_old(cycle);
   }
 }
 
@@ -526,7 +507,7 @@ static void mark_running(struct cycle *cycle) {
 void dirty_run(struct cycle *cycle) {
   cycle->given_up = !roots_learn(cycle->self);
   if (cycle->given_up) return;
-  cycle->report.minor = is_minor(cycle);
+  cycle->report.minor = cycle_may_be_minor(cycle) && written_is_watched();
   cycle->report.concurrent = cycle->report.minor || protect(cycle);
   if (cycle->report.concurrent) mark_running(cycle);
   cycle->was_handed_over = has_callbacks();
@@ -543,18 +524,19 @@ void dirty_run(struct cycle *cycle) {
 static NOT_A_ROOT uint64_t faults_from; /* the process's, when a cycle beside it began; 0 where the last one was none */
 
 void dirty_charge_faults(const struct cycle *cycle) {
-  bool beside = cycle->report.concurrent && is_for_growth(cycle);
+  bool beside = cycle->report.concurrent && cycle_is_for_growth(cycle);
   if (!beside && faults_from == 0) return;
   uint32_t fault_ns = written_fault_ns();
   if (fault_ns == 0) return;
   uint64_t faults = os_process_faults();
-  if (faults_from != 0 && is_for_growth(cycle)) brief_faulted(&collector.brief, (faults - faults_from) * fault_ns);
+  if (faults_from != 0 && cycle_is_for_growth(cycle))
+    brief_faulted(&collector.brief, (faults - faults_from) * fault_ns);
   faults_from = beside ? faults : 0;
 }
 
 static void note_delay(const struct cycle *cycle) {
   const struct collector_report *report = &cycle->report;
-  if (!report->concurrent || cycle->given_up || !is_for_growth(cycle)) return;
+  if (!report->concurrent || cycle->given_up || !cycle_is_for_growth(cycle)) return;
   uint64_t kept_ns = report->assist_ns + slowing_rested_ns();
   brief_delayed(&collector.brief, report->pause_ns + kept_ns / os_processor_count(),
                 report->pause_ns + slowing_longest_ns());
@@ -564,9 +546,9 @@ static void note_delay(const struct cycle *cycle) {
 /* Not where somebody waits. */
 void dirty_ended(struct cycle *cycle) {
   note_delay(cycle);
-  if (!cycle->report.concurrent || cycle->given_up || !is_for_growth(cycle) || driver_is_urgent()) return;
+  if (!cycle->report.concurrent || cycle->given_up || !cycle_is_for_growth(cycle) || driver_is_urgent()) return;
   uint64_t cpu_ns = os_thread_cpu_ns();
-  bool minor_follows = minor_is_wanted();
+  bool minor_follows = cycle_minor_is_wanted();
   if (!minor_follows) generation_forget(&collector.generation);
   for (size_t part = 0; part < written_part_count(); part++) {
     written_allow(part, minor_follows);

@@ -1,9 +1,9 @@
 /* Generations without moving anything: what survived a cycle is old, and a minor cycle takes all that is old for alive.
  *
  * Sticky marks (span/sticky.h) say what is old.  A minor cycle starts with them instead of with none, and its first step is
- * to read again the old objects in pages that were written since the last cycle: what refers to a young object without
- * having been written since refers to it by a root.  The rest is the cycle of dirty.c.  Old garbage stays until a full
- * cycle.
+ * to read again the old objects in pages that were written since the last cycle, or on cards that the barrier has noted
+ * (gc/remembered.h): what refers to a young object without having been written since refers to it by a root.  The rest is
+ * the cycle of dirty.c or concurrent.c.  Old garbage stays until a full cycle.
  *
  *     what the marks say        after                                                      may follow
  *     nothing                   start; a fork's child; a cycle that was taken back,        full

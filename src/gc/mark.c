@@ -9,12 +9,14 @@
 #include "base/memcheck.h"
 #include "gc/named_free.h"
 #include "gc/settle.h"
+#include "span/cards.h"
 #include "span/guard.h"
 #include "span/kind.h"
 #include "span/mark_bits.h"
 #include "span/object.h"
 #include "span/page_info.h"
 #include "span/size_class.h"
+#include "span/sticky.h"
 
 /* Up to this size the mark bits stay in the first-level caches, and to write one that is set already costs nothing. */
 #define WRITE_ALWAYS_MOST_BYTES ((uintptr_t)32 << 20)
@@ -561,11 +563,28 @@ static void mark_object_before(struct midden_tracer *tracer, struct heap_view he
   if (info != 0 && !is_no_array(last_byte, info)) mark_word(tracer, heap, last_byte, shared_mode(tracer));
 }
 
+/* Its thread may be filling the object for the first time, and go on without barrier when it was scanned: as if it had stored to
+ * all of it then. */
+static NOINLINE void note_filled(struct heap_view heap, uintptr_t address) {
+  if (address - heap.start >= heap.bytes) return;
+  uint16_t info = info_acquired(heap, address);
+  if (info == 0 || page_info_scan(info) == SCAN_NONE) return;
+  uintptr_t object = object_slot_start(address, info);
+  if (page_info_class(info) == 0) {
+    cards_note_large(object_span(object));
+  } else {
+    cards_note_range(object, object + size_class_bytes[page_info_class(info)]);
+  }
+}
+
 /* `word` is an address in the heap, or its end. */
 static void mark_stack_word(struct midden_tracer *tracer, struct heap_view heap, uintptr_t word) {
   uintptr_t offset = word - heap.start;
   mark_word(tracer, heap, word, shared_mode(tracer));
   if (offset % GRANULE_BYTES == 0 && offset != 0) mark_object_before(tracer, heap, word);
+  if (LIKELY(!cards_are_kept())) return;
+  note_filled(heap, word);
+  if (offset % GRANULE_BYTES == 0 && offset != 0) note_filled(heap, word - 1);
 }
 
 static NO_SANITIZE void visit_words(struct midden_tracer *tracer, uintptr_t start, uintptr_t end, bool is_stack) {
@@ -601,9 +620,24 @@ static bool is_marked_object(uintptr_t slot) {
   return (atomic_load_acquire(mark_word_of(&heap_arena, alloc_side(), slot)) & mark_mask_of(slot)) != 0;
 }
 
+/* Of the slots of a word of bits, those that are old: marked before this cycle, or by it.  Who was born in it need not be looked at.
+ * Acquires: what is marked was noted as born before, and what counts as allocated was cleared. */
+ALWAYS_INLINE uint64_t old_in_word(struct heap_view heap, size_t word) {
+  uint64_t bits = atomic_load_acquire(&heap.marks[word]);
+  if (bits != 0) bits &= atomic_load_acquire(&heap.allocations[word]);
+  return bits != 0 && sticky_forgets_born ? bits & ~atomic_load_relaxed(&heap_arena.mark_bits[ARENA_BORN][word]) : bits;
+}
+
+/* Whether a slot that has both bits holds an object: in guarding modes one in a window holds poison still. */
+static bool is_handed_out(uintptr_t slot) { return !guard_active || guard_size(object_span(slot), slot) != 0; }
+
+static bool is_old(struct heap_view heap, uintptr_t object) {
+  return (old_in_word(heap, bit_word_of(object - heap.start)) & bit_mask_of(object)) != 0 && is_handed_out(object);
+}
+
 static READS_SLOTS void rescan_span(struct midden_tracer *tracer, struct heap_view heap, const struct span *span) {
   FOR_EACH_BIT (object, mark_side(), span->start, span_end(span)) {
-    if (is_marked_object(object)) scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
+    if (is_old(heap, object)) scan_object(tracer, heap, object, info_of(heap, object), shared_mode(tracer));
   }
 }
 
@@ -677,6 +711,14 @@ void mark_postponed_stw(struct midden_tracer *tracer) {
   bool any = atomic_exchange_acq_rel(&postponed, false);
   if (any || has_objects_of(is_called))
     rescan(tracer, heap_arena.start, heap_arena.used - 1, any ? may_be_called : is_called, is_called_in_stop);
+}
+
+bool mark_has_to_call_again(void) { return has_objects_of(may_be_called); }
+
+void mark_call_again(struct midden_tracer *tracer, struct os_range part) {
+  const struct span *span = arena_span_of(&heap_arena, part.start);
+  if (span != NULL && span->start < part.start) part.start = min_size(span_end(span), part.end);
+  if (part.start < part.end) rescan(tracer, part.start, part.end - 1, may_be_called, is_called_in_stop);
 }
 
 /* ---- parts of the heap ---- */
@@ -766,6 +808,58 @@ READS_SLOTS size_t mark_range_again(struct midden_tracer *tracer, struct os_rang
     bytes += next - at;
   }
   return bytes;
+}
+
+/* Those that start in [from, end), where objects of small classes are. */
+ALWAYS_INLINE void push_marked(struct midden_tracer *tracer, struct heap_view heap, uintptr_t from, uintptr_t end) {
+  while (from < end) {
+    uintptr_t word_start = round_down(from, MARK_WORD_BYTES), next = word_start + MARK_WORD_BYTES;
+    size_t word = bit_word_of(from - heap.start);
+    uint64_t bits = old_in_word(heap, word) & UINT64_MAX << (from >> GRANULE_SHIFT & 63);
+    if (end < next) bits &= bit_mask_of(end) - 1;
+    for (; bits != 0; bits &= bits - 1) {
+      uintptr_t slot = word_start + ((uintptr_t)lowest_bit(bits) << GRANULE_SHIFT);
+      if (is_handed_out(slot)) push(tracer, slot);
+    }
+    from = next;
+  }
+}
+
+static void push_page_of_slots(struct midden_tracer *tracer, struct heap_view heap, uint16_t info,
+                               struct os_range part) {
+  uintptr_t first = object_slot_start(part.start, info);
+  if (first < part.start && is_old(heap, first)) push(tracer, first); /* it reaches into the part */
+  push_marked(tracer, heap, part.start, part.end);
+}
+
+READS_SLOTS bool mark_grey_again(struct midden_tracer *tracer, struct os_range range) {
+  struct heap_view heap = view_heap();
+  bool all = true;
+  for (uintptr_t at = range.start, next; at < range.end; at = next) {
+    next = min_size(range.end, (at & ~(uintptr_t)(PAGE_BYTES - 1)) + PAGE_BYTES);
+    uint16_t info = info_acquired(heap, at);
+    if (info == 0 || page_info_scan(info) == SCAN_NONE) continue;
+    if (page_info_class(info) != 0) {
+      push_page_of_slots(tracer, heap, info, (struct os_range){at, next});
+    } else {
+      all = false;
+    }
+  }
+  return all;
+}
+
+READS_SLOTS void mark_large_again(struct midden_tracer *tracer, struct os_range range) {
+  struct heap_view heap = view_heap();
+  uint16_t info = info_acquired(heap, range.start);
+  if (info == 0 || page_info_class(info) != 0 || page_info_scan(info) == SCAN_NONE) return;
+  uintptr_t object = object_slot_start(range.start, info);
+  if (!is_old(heap, object)) return;
+  const struct span *span = object_span(object);
+  if (range.start == object && cards_is_large_noted(span)) {
+    push(tracer, object); /* all of it */
+  } else {
+    mark_part(tracer, heap, object, span_bytes(span), range);
+  }
 }
 
 bool mark_is_marked(const void *address) {

@@ -126,6 +126,17 @@ void mark_forget_postponed(void);
 void mark_postpone_all(void); /* all marked objects that may have one are scanned then */
 void mark_postponed_stw(struct midden_tracer *tracer);
 
+/* CONCURRENT: the marked objects of small classes that are at least in part in a range become grey again; false where there may be
+ * large ones too.  Of those the next function scans what lies in the range, of one page at most, and of others nothing.  (Scanned at once,
+ * small ones would be found a second time where they refer to others on the way.) */
+bool mark_grey_again(struct midden_tracer *tracer, struct os_range range);
+void mark_large_again(struct midden_tracer *tracer, struct os_range range);
+
+/* CONCURRENT: whether objects have trace functions that may read what no card tells of; calls those of marked objects in spans that
+ * begin in a part of the heap. */
+bool mark_has_to_call_again(void);
+void mark_call_again(struct midden_tracer *tracer, struct os_range part);
+
 /* Whether the object that holds an address is marked; false for every other address. */
 bool mark_is_marked(const void *address);
 

@@ -3,6 +3,7 @@
 #include "base/atomic.h"
 #include "meta/fixalloc.h"
 #include "page/arena.h"
+#include "span/cards.h"
 
 uint32_t midden_barrier_active;
 static uint32_t nobody_inside; /* for threads that are not attached; nobody looks */
@@ -15,7 +16,16 @@ void barrier_init(void) { fixalloc_init(&buffers, sizeof(struct barrier_buffer),
 
 void barrier_bind(struct mutator *self) { midden_barrier_inside = self != NULL ? &self->inside_store : &nobody_inside; }
 
-void barrier_activate(bool active) { atomic_store_seq_cst(&midden_barrier_active, (uint32_t)active); }
+static uint32_t remembers; /* a flag, or 0 */
+
+void barrier_activate(bool active) {
+  atomic_store_seq_cst(&midden_barrier_active, remembers | (active ? BARRIER_MARKS : 0));
+}
+
+void barrier_remember(void) {
+  remembers = BARRIER_REMEMBERS;
+  barrier_activate(false);
+}
 
 void barrier_flush(struct mutator *mutator) {
   struct barrier_buffer *buffer = mutator->records;
@@ -93,25 +103,24 @@ static NOINLINE void tell(struct mutator *self, uintptr_t old, uintptr_t value) 
   leave(self);
 }
 
-void midden_barrier_record(const void *old, const void *value) {
+void midden_barrier_record(const void *slot, const void *old, const void *value) {
   struct mutator *self = mutator_self_if_attached();
   if (UNLIKELY(self == NULL)) self = attach_inside();
   atomic_store_relaxed(&self->inside_store, 1u);
   atomic_signal_barrier();
-  tell(self, (uintptr_t)old, (uintptr_t)value);
+  cards_note(slot);
+  if (barrier_marks()) record(self, (uintptr_t)old, (uintptr_t)value);
+  leave(self);
 }
 
-static NOINLINE void store_attaching(void *slot, const void *value) {
-  attach_inside();
-  midden_barrier_store(slot, value);
-}
-
-/* Most stores fill an object for the first time, by a thread that has been scanned: there is nothing to tell. */
-void midden_barrier_store(void *slot, const void *value) {
+/* Most stores that come while a collection marks fill an object for the first time, by a thread that has been scanned: there is
+ * nothing to tell. */
+static NOINLINE void store_recorded(void *slot, const void *value) {
   midden_word *word = slot;
   struct mutator *self = mutator_self_if_attached();
   if (UNLIKELY(self == NULL)) {
-    store_attaching(slot, value);
+    attach_inside();
+    store_recorded(slot, value);
     return;
   }
   void *old = atomic_load_relaxed(word);
@@ -120,5 +129,15 @@ void midden_barrier_store(void *slot, const void *value) {
     leave(self);
   } else {
     tell(self, (uintptr_t)old, (uintptr_t)value);
+  }
+}
+
+void midden_barrier_store(void *slot, const void *value) {
+  cards_note(slot);
+  if (UNLIKELY(barrier_marks())) {
+    store_recorded(slot, value);
+  } else {
+    atomic_store_release((midden_word *)slot, (void *)(uintptr_t)value);
+    midden_barrier_end();
   }
 }

@@ -40,12 +40,23 @@ bool barrier_is_flushed(const struct mutator *mutator);
 /* The mutator is about to be freed. */
 void barrier_forget(struct mutator *mutator);
 
-/* Turns the barrier on or off, for all threads. */
-void barrier_activate(bool active);
+/* What midden_barrier_active tells. */
+enum barrier_flags {
+  BARRIER_MARKS = 1,    /* a collection marks: what is overwritten, and stored, is recorded */
+  BARRIER_REMEMBERS = 2 /* for good: where is noted in span/cards.h */
+};
 
-/* For the library's own stores, in the critical section in which they are made: `old` was replaced by `value`. */
+/* Turns the recording on or off, for all threads; the noting on. */
+void barrier_activate(bool active);
+void barrier_remember(void);
+
+/* Whether what is stored is to be recorded. */
+static inline bool barrier_marks(void) { return (atomic_load_acquire(&midden_barrier_active) & BARRIER_MARKS) != 0; }
+
+/* For the library's own stores to what is no object, in the critical section in which they are made: `old` was replaced by
+ * `value`. */
 static inline void barrier_note(const void *old, const void *value) {
-  if (UNLIKELY(atomic_load_relaxed(&midden_barrier_active) != 0)) midden_barrier_record(old, value);
+  if (UNLIKELY(barrier_marks())) midden_barrier_record(NULL, old, value);
 }
 
 #endif

@@ -52,6 +52,8 @@ static void verify_marks(const struct span *span, struct tally *old) {
           (void *)span->start);
     return;
   }
+  CHECK(!sticky_forgets_born || !mark_bits_any(&heap_arena, ARENA_BORN, span->start, span_bytes(span)),
+        "verify: swept span %p has slots that were born black", (void *)span->start);
   verify_bits(span, mark_side());
   FOR_EACH_BIT (bit, mark_side(), span->start, span_end(span))
     CHECK(mark_bit_get(&heap_arena, alloc_side(), bit), "verify: slot %p is free and marked as old", (void *)bit);

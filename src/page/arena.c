@@ -41,7 +41,7 @@ static size_t table_reserved_bytes(const struct arena *arena, const struct arena
 static void recharge_released(const struct arena *arena) {
   size_t count = 0;
   for (size_t i = 0; i < arena_chunk_count(arena); i++) count += arena->chunks[i].tables_released;
-  persist_charge(PERSIST_BITS, (ptrdiff_t)(count * 2 * CHUNK_PAGES * MARK_BITS_PAGE_BYTES));
+  persist_charge(PERSIST_BITS, (ptrdiff_t)(count * arena_chunk_bits_bytes(arena)));
 }
 
 static enum persist_purpose table_purpose(const struct arena_table *table) {
@@ -59,30 +59,38 @@ static void release_tables(struct arena *arena) {
   }
 }
 
+static const struct arena_table shapes[ARENA_TABLES] = {
+    [ARENA_SPANS] = {.entry_bytes = sizeof(struct span *), .entry_shift = PAGE_SHIFT},
+    [ARENA_PAGE_INFO] = {.entry_bytes = sizeof(uint16_t), .entry_shift = PAGE_SHIFT},
+    [ARENA_RESIDENCY] = {.entry_bytes = sizeof(uint8_t), .entry_shift = PAGE_SHIFT},
+    [ARENA_CHUNKS] = {.entry_bytes = sizeof(struct arena_chunk), .entry_shift = CHUNK_SHIFT},
+    [ARENA_BITS] = {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
+    [ARENA_BITS + 1] = {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
+    [ARENA_BORN_BITS] = {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
+    [ARENA_CARDS] = {.entry_bytes = CARDS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
+};
+
+static bool reserve_table(struct arena *arena, size_t i) {
+  struct arena_table *table = &arena->tables[i];
+  *table = shapes[i];
+  table->base = os_reserve(table_reserved_bytes(arena, table), max_size(os_page_bytes(), arena_huge_page_bytes()));
+  return table->base != NULL;
+}
+
 static int reserve_tables(struct arena *arena) {
-  static const struct arena_table shapes[ARENA_TABLES] = {
-      {.entry_bytes = sizeof(struct span *), .entry_shift = PAGE_SHIFT},
-      {.entry_bytes = sizeof(uint16_t), .entry_shift = PAGE_SHIFT},
-      {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
-      {.entry_bytes = MARK_BITS_PAGE_BYTES, .entry_shift = PAGE_SHIFT},
-      {.entry_bytes = sizeof(uint8_t), .entry_shift = PAGE_SHIFT},
-      {.entry_bytes = sizeof(struct arena_chunk), .entry_shift = CHUNK_SHIFT},
-  };
-  for (size_t i = 0; i < ARENA_TABLES; i++) {
-    struct arena_table *table = &arena->tables[i];
-    *table = shapes[i];
-    table->base = os_reserve(table_reserved_bytes(arena, table), max_size(os_page_bytes(), arena_huge_page_bytes()));
-    if (table->base == NULL) {
+  for (size_t i = 0; i < ARENA_FIRST_OPTIONAL; i++) {
+    if (!reserve_table(arena, i)) {
       release_tables(arena);
       return -ENOMEM;
     }
   }
-  arena->spans = (struct span **)(void *)arena->tables[0].base;
-  arena->page_info = (uint16_t *)(void *)arena->tables[1].base;
-  arena->mark_bits[0] = (uint64_t *)(void *)arena->tables[2].base;
-  arena->mark_bits[1] = (uint64_t *)(void *)arena->tables[3].base;
-  arena->residency = (uint8_t *)arena->tables[4].base;
-  arena->chunks = (struct arena_chunk *)(void *)arena->tables[5].base;
+  arena->spans = (struct span **)(void *)arena->tables[ARENA_SPANS].base;
+  arena->page_info = (uint16_t *)(void *)arena->tables[ARENA_PAGE_INFO].base;
+  arena->residency = (uint8_t *)arena->tables[ARENA_RESIDENCY].base;
+  arena->chunks = (struct arena_chunk *)(void *)arena->tables[ARENA_CHUNKS].base;
+  arena->mark_bits[0] = (uint64_t *)(void *)arena->tables[ARENA_BITS].base;
+  arena->mark_bits[1] = (uint64_t *)(void *)arena->tables[ARENA_BITS + 1].base;
+  arena->bit_tables = ARENA_SIDES;
   return 0;
 }
 
@@ -196,16 +204,32 @@ static int pages_commit(struct arena *arena, uintptr_t end) {
 int arena_commit_tables_locked(struct arena *arena, size_t bytes) {
   bytes = min_size(bytes, arena->end - arena->used);
   for (size_t i = 0; i < ARENA_TABLES; i++) {
-    int error = table_commit(arena, &arena->tables[i], arena->used + bytes);
+    struct arena_table *table = &arena->tables[i];
+    int error = table->base != NULL ? table_commit(arena, table, arena->used + bytes) : 0;
     if (error != 0) return error;
   }
   return 0;
 }
 
+bool arena_add_young_tables(struct arena *arena) {
+  ASSERT(arena->used == arena->start);
+  if (!reserve_table(arena, ARENA_BORN_BITS)) return false;
+  if (!reserve_table(arena, ARENA_CARDS)) {
+    struct arena_table *born = &arena->tables[ARENA_BORN_BITS];
+    os_unmap(born->base, table_reserved_bytes(arena, born));
+    born->base = NULL;
+    return false;
+  }
+  arena->mark_bits[ARENA_BORN] = (uint64_t *)(void *)arena->tables[ARENA_BORN_BITS].base;
+  arena->cards = (uint8_t *)arena->tables[ARENA_CARDS].base;
+  arena->bit_tables = ARENA_BIT_TABLES;
+  return true;
+}
+
 void arena_populate_tables(const struct arena *arena, uintptr_t start, size_t bytes) {
   for (size_t i = 0; i < ARENA_TABLES; i++) {
     const struct arena_table *table = &arena->tables[i];
-    if (table_purpose(table) == PERSIST_BITS) continue;
+    if (table->base == NULL || table_purpose(table) == PERSIST_BITS) continue;
     size_t end =
         min_size(table_bytes(table, start + bytes - arena->start), atomic_load_acquire(&table->committed_bytes));
     size_t from = round_down(min_size(table_bytes(table, start - arena->start), end), os_page_bytes());

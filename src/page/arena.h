@@ -16,7 +16,23 @@
 #include "base/atomic.h"
 #include "page/span.h"
 
-enum { ARENA_TABLES = 6, MARK_BITS_PAGE_BYTES = 64 };
+/* Tables of bits: the two sides that trade roles, and one of slots that were born black (span/sticky.h). */
+enum { ARENA_SIDES = 2, ARENA_BORN = ARENA_SIDES, ARENA_BIT_TABLES };
+
+/* The tables.  The last two are for generations in barrier mode. */
+enum arena_table_index {
+  ARENA_SPANS,
+  ARENA_PAGE_INFO,
+  ARENA_RESIDENCY,
+  ARENA_CHUNKS,
+  ARENA_BITS,
+  ARENA_BORN_BITS = ARENA_BITS + ARENA_BORN,
+  ARENA_FIRST_OPTIONAL = ARENA_BORN_BITS,
+  ARENA_CARDS,
+  ARENA_TABLES
+};
+
+enum { MARK_BITS_PAGE_BYTES = 64, CARDS_PAGE_BYTES = 16 };
 
 /* A chunk: as much of the arena as one huge page of the kernel's covers, where those have the usual size.  What is known
  * of it tells which memory can go back without breaking a huge page that is worth having. */
@@ -25,7 +41,7 @@ enum { CHUNK_SHIFT = 21, CHUNK_PAGES = 1 << (CHUNK_SHIFT - PAGE_SHIFT) };
 
 struct arena_chunk {
   uint64_t freed_ns;     /* when a page of it became free last; 0 for never */
-  uint16_t in_use_pages; /* pages of spans IN_USE or STACK */
+  uint16_t in_use_pages; /* pages of spans IN_USE or STACK; atomic to read without the lock */
   uint16_t idle_pages;   /* pages of free spans that are RESIDENT */
   uint16_t root_spans;   /* atomic; that begin in it and hold root objects */
   uint16_t cell_spans;   /* atomic; likewise, weak references and ephemerons */
@@ -55,10 +71,12 @@ struct arena {
   uintptr_t end;                           /* constant after init */
   struct span **spans;                     /* by page; for a free span only its first and last page are exact */
   uint16_t *page_info;                     /* by page; 0 where no objects are; see span/page_info.h */
-  uint64_t *mark_bits[2];                  /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
+  uint64_t *mark_bits[ARENA_BIT_TABLES];   /* MARK_BITS_PAGE_BYTES a page each; see span/mark_bits.h */
+  uint8_t *cards;                          /* CARDS_PAGE_BYTES a page, or NULL; see span/cards.h */
   uint8_t *residency;                      /* by page, enum page_residency; under the page heap's lock */
   struct arena_chunk *chunks;              /* by chunk; under the page heap's lock, but for what is atomic */
-  struct arena_table tables[ARENA_TABLES]; /* the six above */
+  struct arena_table tables[ARENA_TABLES]; /* those above; a base of NULL: there is none */
+  unsigned bit_tables;                     /* from ARENA_BITS on */
   uintptr_t committed; /* first address not yet committed, at least `used`; under the page heap's lock */
   bool huge_pages;     /* advise huge pages once the heap is large; set after init, where they have the usual size */
   /* Whether the heap's own pages are left small all the same (tables are not): asked once, when the heap becomes large, under the page
@@ -89,6 +107,9 @@ uintptr_t arena_grow_locked(struct arena *arena, size_t bytes);
 /* Commits the tables for `bytes` beyond the frontier, which stays where it is; a negative errno where not all could be.  Page
  * heap's lock. */
 int arena_commit_tables_locked(struct arena *arena, size_t bytes);
+
+/* Adds born_bits and cards, before the arena first grows; false, and there are none, where the system refuses. */
+bool arena_add_young_tables(struct arena *arena);
 
 /* Faults in the tables for `bytes` from `start`, as far as they are committed, but for the mark bits.  Any thread, no lock: it
  * changes nothing in them. */
@@ -123,6 +144,11 @@ bool arena_chunk_is_huge(const struct arena *arena, size_t chunk);
 
 /* Whether a chunk has lost all of its memory since the last call: what stands behind it now, if anything does, came later. */
 bool arena_take_emptied(struct arena *arena, size_t chunk);
+
+/* What the bits of a chunk take, in all tables of them. */
+static inline size_t arena_chunk_bits_bytes(const struct arena *arena) {
+  return arena->bit_tables * CHUNK_PAGES * MARK_BITS_PAGE_BYTES;
+}
 
 /* The chunks whose mark bits are given back together with those of `chunk`: [*first, *end), which may reach past the
  * arena's frontier.  What is advised to be huge pages goes in whole ones. */

@@ -23,15 +23,15 @@ static void tables_return(struct pageheap *heap, size_t chunk) {
     count += arena->chunks[i].tables_released;
     arena->chunks[i].tables_released = false;
   }
-  heap->stats.tables_released_bytes -= count * 2 * CHUNK_MARK_BITS_BYTES;
-  persist_charge(PERSIST_BITS, (ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
+  heap->stats.tables_released_bytes -= count * arena_chunk_bits_bytes(arena);
+  persist_charge(PERSIST_BITS, (ptrdiff_t)(count * arena_chunk_bits_bytes(arena)));
 }
 
 void chunks_note_claimed(struct pageheap *heap, uintptr_t start, size_t pages, bool all_resident) {
   while (pages > 0) {
     struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
     size_t count = pages_in_chunk(heap->arena, start, pages);
-    chunk->in_use_pages = (uint16_t)(chunk->in_use_pages + count);
+    atomic_store_relaxed(&chunk->in_use_pages, (uint16_t)(chunk->in_use_pages + count));
     if (chunk->idle_pages != 0) {
       size_t resident = all_resident ? count : residency_count(heap->arena, start, count, PAGE_RESIDENT);
       ASSERT(resident <= chunk->idle_pages);
@@ -48,7 +48,7 @@ void chunks_note_freed(struct pageheap *heap, uintptr_t start, size_t pages, boo
     struct arena_chunk *chunk = arena_chunk_of(heap->arena, start);
     size_t count = pages_in_chunk(heap->arena, start, pages);
     ASSERT(count <= chunk->in_use_pages);
-    chunk->in_use_pages = (uint16_t)(chunk->in_use_pages - count);
+    atomic_store_relaxed(&chunk->in_use_pages, (uint16_t)(chunk->in_use_pages - count));
     if (resident) {
       chunk->idle_pages = (uint16_t)(chunk->idle_pages + count);
       chunk->freed_ns = now_ns;
@@ -72,19 +72,21 @@ static void release_tables(struct pageheap *heap, size_t chunk) {
   size_t first, end, count = 0;
   if (heap->hooks.release_tables == NULL || arena->chunks[chunk].tables_released) return;
   arena_mark_bits_unit(arena, chunk, &first, &end);
-  size_t committed = min_size(arena->tables[2].committed_bytes, arena->tables[3].committed_bytes);
+  size_t committed = SIZE_MAX;
+  for (unsigned i = 0; i < arena->bit_tables; i++)
+    committed = min_size(committed, arena->tables[ARENA_BITS + i].committed_bytes);
   if (end * CHUNK_MARK_BITS_BYTES > committed) return; /* the frontier's own unit: it is soon needed */
   if (!is_unit_absent(arena, first, min_size(end, arena_chunk_count(arena)))) return;
-  for (unsigned side = 0; side < 2; side++) {
-    char *bits = arena->tables[2 + side].base + first * CHUNK_MARK_BITS_BYTES;
+  for (unsigned i = 0; i < arena->bit_tables; i++) {
+    char *bits = arena->tables[ARENA_BITS + i].base + first * CHUNK_MARK_BITS_BYTES;
     if (heap->hooks.release_tables(bits, (end - first) * CHUNK_MARK_BITS_BYTES) != 0) return;
   }
   for (size_t i = first; i < min_size(end, arena_chunk_count(arena)); i++) {
     count += !arena->chunks[i].tables_released;
     arena->chunks[i].tables_released = true;
   }
-  heap->stats.tables_released_bytes += count * 2 * CHUNK_MARK_BITS_BYTES;
-  persist_charge(PERSIST_BITS, -(ptrdiff_t)(count * 2 * CHUNK_MARK_BITS_BYTES));
+  heap->stats.tables_released_bytes += count * arena_chunk_bits_bytes(arena);
+  persist_charge(PERSIST_BITS, -(ptrdiff_t)(count * arena_chunk_bits_bytes(arena)));
 }
 
 void chunks_note_released(struct pageheap *heap, uintptr_t start, size_t resident) {

@@ -56,6 +56,7 @@ struct span {
   bool in_cache;     /* a thread's cache allocates from it; written by who has it, or under its central's lock */
   bool has_specials; /* atomic; an object of it has, or had, a special, or is one of the collector's weak cells */
   bool needs_zero;   /* the pages may hold old data; FREE, too */
+  uint8_t noted_in;  /* atomic; a large object: see cards_note_large (span/cards.h) */
   struct special_set *specials; /* atomic; NULL: none; under the span's stripe, see gc/special.h */
 
   /* FREE: owned by the page heap, under its lock. */

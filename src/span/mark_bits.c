@@ -21,6 +21,22 @@ void mark_bits_copy(const struct arena *arena, unsigned side, uintptr_t start, s
   }
 }
 
+size_t mark_bits_take(const struct arena *arena, unsigned side, unsigned table, uintptr_t start, size_t bytes) {
+  uint64_t *to = mark_word_of(arena, side, start), *without = mark_word_of(arena, table, start);
+  const uint64_t *from = mark_word_of(arena, side ^ 1, start);
+  size_t left_out = 0;
+  for (size_t i = 0; i < bytes >> MARK_WORD_SHIFT; i++) {
+    uint64_t bits = atomic_load_relaxed(&from[i]), exceptions = atomic_load_relaxed(&without[i]);
+    if (exceptions != 0) {
+      atomic_store_relaxed(&without[i], UINT64_C(0));
+      left_out += count_bits(bits & exceptions);
+      bits &= ~exceptions;
+    }
+    if (atomic_load_relaxed(&to[i]) != bits) atomic_store_relaxed(&to[i], bits);
+  }
+  return left_out;
+}
+
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes) {
   size_t count = 0;
   const uint64_t *end = mark_word_of(arena, side, start) + (bytes >> MARK_WORD_SHIFT);

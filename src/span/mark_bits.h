@@ -62,6 +62,10 @@ static inline bool mark_bit_clear(const struct arena *arena, unsigned side, uint
 /* These take whole pages.  Copying makes `side` what the other one is. */
 void mark_bits_copy(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 void mark_bits_clear(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
+
+/* Copying with the exception of what is set in `table`, which is cleared; returns how many bits that left out. */
+size_t mark_bits_take(const struct arena *arena, unsigned side, unsigned table, uintptr_t start, size_t bytes);
+
 size_t mark_bits_count(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 bool mark_bits_any(const struct arena *arena, unsigned side, uintptr_t start, size_t bytes);
 

@@ -30,6 +30,7 @@ void slots_init(struct span *span, unsigned size_class, unsigned kind) {
   atomic_store_relaxed(&span->kind, (uint8_t)kind);
   span->slot_bytes_small = (uint16_t)size_class_bytes[size_class];
   span->slot_count = size_class == 0 ? 1 : size_class_slots[size_class];
+  span->noted_in = 0;
   atomic_store_relaxed(&span->has_specials, kind_is_cell(kind));
   ASSERT(span->specials == NULL);
   if (UNLIKELY(guard_active)) guard_span_ready(span);
@@ -57,6 +58,7 @@ void slots_destroy(struct span *span) {
   count_span(span, false);
   mark_bits_clear(&heap_arena, 0, span->start, bits_bytes(span));
   mark_bits_clear(&heap_arena, 1, span->start, bits_bytes(span));
+  if (sticky_forgets_born) sticky_clear_born(span->start, bits_bytes(span));
   memcheck_hide(span->start, span_bytes(span));
 }
 
@@ -66,7 +68,10 @@ static void take(const struct span *span, uintptr_t start, uintptr_t end, bool z
   size_t slot_bytes = span->slot_bytes_small;
   bool is_marking = atomic_load_relaxed(&span_marking), is_cleared = zeroed && span->needs_zero;
   if (is_cleared && is_marking) memset((void *)start, 0, end - start);
-  if (UNLIKELY(black)) mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
+  if (UNLIKELY(black)) {
+    sticky_note_black(start, end, slot_bytes);
+    mark_bits_set_slots(&heap_arena, mark_side(), start, end, slot_bytes);
+  }
   mark_bits_set_slots(&heap_arena, alloc_side(), start, end, slot_bytes);
   if (is_cleared && !is_marking) memset((void *)start, 0, end - start);
 }
@@ -99,8 +104,7 @@ uint32_t slots_sweep(struct span *span) {
   if (UNLIKELY(guard_active)) guard_sweep(span);
   span->live_count = (uint16_t)mark_bits_count(&heap_arena, alloc_side(), span->start, bits_bytes(span));
   if (sticky_marks) {
-    mark_bits_copy(&heap_arena, mark_side(), span->start, bits_bytes(span));
-    sticky_count(span, span->live_count);
+    sticky_sweep(span, bits_bytes(span), span->live_count);
   } else {
     mark_bits_clear(&heap_arena, mark_side(), span->start, bits_bytes(span));
   }

@@ -365,7 +365,7 @@ static void store_disguised(void *slot, uintptr_t value) {
   uintptr_t old = *word;
   __atomic_store_n(word, value == 0 ? 0 : ~value, __ATOMIC_RELEASE);
   if (active) {
-    midden_barrier_record(old == 0 ? NULL : (void *)~old, (void *)value);
+    midden_barrier_record(slot, old == 0 ? NULL : (void *)~old, (void *)value);
   } else {
     midden_barrier_end();
   }

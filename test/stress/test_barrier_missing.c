@@ -1,6 +1,7 @@
 /* The test of the tests of barrier mode: with the barrier left out they must fail.
  *
- * Runs their programs, which lie beside this one, with faults: no barrier at all, and the insertion half alone.  A store
+ * Runs their programs, which lie beside this one, with faults: no barrier at all, the insertion half alone, and one that does not tell where
+ * something is stored, which minor collections depend on.  A store
  * behind the collector's back must be found both by the check after each cycle (MIDDEN_DEBUG=check) and, later, by the
  * nodes themselves.  A run of a program that finds nothing is repeated with another seed, TRIES times.
  *
@@ -24,6 +25,7 @@ static const struct fault faults[] = {
     {"test_barrier", "missing", "check"},          {"test_barrier", "missing", "small"},
     {"test_barrier", "missing-deletion", "check"}, {"test_barrier", "missing-deletion", "small"},
     {"test_barrier_handover", "missing", "check"}, {"test_barrier_handover", "missing-deletion", "check"},
+    {"test_barrier", "missing-slot", "minor"},
 };
 
 static int run_program(void *argument) {

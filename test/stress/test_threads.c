@@ -335,7 +335,7 @@ static void store_specific(const struct tree *fresh) {
   const struct tree *old = pthread_getspecific(tree_key);
   pthread_setspecific(tree_key, fresh);
   if (active) {
-    midden_barrier_record(old, fresh);
+    midden_barrier_record(NULL, old, fresh);
   } else {
     midden_barrier_end();
   }

@@ -26,15 +26,20 @@ struct rig_configuration {
   size_t min_heap_bytes;
   size_t large_objects;     /* the heap counts as large from this number of objects on */
   unsigned collect_wait_us; /* between two collections by the main thread, at most */
+  bool minor;               /* collections, all but one in eight of the main thread's */
 };
 
-/* "small" has many short cycles, "big" few long ones.  "check" marks again after each cycle. */
+/* "small" has many short cycles, "big" few long ones.  "check" and "minor" mark again after each cycle. */
 static const struct rig_configuration rig_configurations[] = {
-    {"small", 0, 0, 1 << 16, 1500, 300},
-    {"big", 0, 0, 1 << 20, 60000, 2000},
-    {"check", MIDDEN_DEBUG_CHECK, 0, 1 << 16, 4000, 1000},
-    {"poison", MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_CHECK, 0, 1 << 16, 4000, 1000},
-    {"stress", MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_VERIFY, 700, 1 << 16, 2000, 20000},
+    {"small", .min_heap_bytes = 1 << 16, .large_objects = 1500, .collect_wait_us = 300},
+    {"big", .min_heap_bytes = 1 << 20, .large_objects = 60000, .collect_wait_us = 2000},
+    {"check", .debug = MIDDEN_DEBUG_CHECK, .min_heap_bytes = 1 << 16, .large_objects = 4000, .collect_wait_us = 1000},
+    {"poison", .debug = MIDDEN_DEBUG_POISON | MIDDEN_DEBUG_CHECK, .min_heap_bytes = 1 << 16, .large_objects = 4000,
+     .collect_wait_us = 1000},
+    {"stress", .debug = MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_VERIFY, .stress_interval = 700, .min_heap_bytes = 1 << 16,
+     .large_objects = 2000, .collect_wait_us = 20000},
+    {"minor", .debug = MIDDEN_DEBUG_STRESS | MIDDEN_DEBUG_CHECK | MIDDEN_DEBUG_VERIFY, .stress_interval = 700,
+     .min_heap_bytes = 1 << 16, .large_objects = 4000, .collect_wait_us = 1000, .minor = true},
 };
 
 /* To mark again takes the thread sanitizer two seconds a cycle, and one thread does it alone. */
@@ -64,7 +69,7 @@ static _Thread_local uint64_t rig_own_steps_made, rig_own_steps_active; /* of th
 /* Every thread calls this before each of its steps. */
 static inline void rig_step(void) {
   rig_own_steps_made++;
-  if (__atomic_load_n(&midden_barrier_active, __ATOMIC_RELAXED) != 0) rig_own_steps_active++;
+  if ((__atomic_load_n(&midden_barrier_active, __ATOMIC_RELAXED) & 1) != 0) rig_own_steps_active++;
 }
 
 /* ---- threads ---- */
@@ -112,7 +117,7 @@ __attribute__((unused)) static void rig_run_threads(struct rng *rng, void (*run)
     REQUIRE(error == 0, "pthread_create: %s", strerror(error));
   }
   while (__atomic_load_n(&rig_running, __ATOMIC_ACQUIRE) != 0) {
-    midden_collect();
+    if (!rig->minor || rng_one_in(rng, 8)) midden_collect();
     rig_watch_heap();
     if (meanwhile != NULL) meanwhile(rng);
     rig_pause_us(rng_below(rng, rig->collect_wait_us));
@@ -129,6 +134,7 @@ static void rig_init(struct rng *rng) {
                                    .markers = 1 + (unsigned)rng_below(rng, 3),
                                    .debug = rig->debug & (unsigned)RIG_DEBUG_MASK,
                                    .stress_interval = rig->stress_interval,
+                                   .generations = rig->minor ? MIDDEN_GENERATIONS_ALWAYS : MIDDEN_GENERATIONS_AUTO,
                                    .percent = rng_one_in(rng, 3) ? 20 : 100,
                                    .idle_collect_ms = rng_one_in(rng, 2) ? 1 : 0};
   int error = midden_init(&options);
@@ -156,12 +162,14 @@ static void rig_run(const struct rig_test *test) {
   test->run(&rng);
   midden_verify();
   rig_thread_over();
-  printf("  %-7s %zu threads, %" PRIu64 " collections, %" PRIu64
+  struct midden_stats stats = test_stats();
+  printf("  %-7s %zu threads, %" PRIu64 " collections, %" PRIu64 " of them minor, %" PRIu64
          " barriered stores, barrier active in %.1f%% of %" PRIu64 " steps\n",
-         rig->name, rig_thread_count, test_stats().collections, rig_stores,
+         rig->name, rig_thread_count, stats.collections, stats.collections_minor, rig_stores,
          rig_steps_made == 0 ? 0.0 : 100.0 * (double)rig_steps_active / (double)rig_steps_made, rig_steps_made);
   fflush(stdout);
   REQUIRE(!rig_is_concurrent || rig_steps_active != 0, "the barrier was never active");
+  REQUIRE(!rig_is_concurrent || !rig->minor || stats.collections_minor != 0, "no collection was minor");
 }
 
 static void rig_run_in_child(const struct rig_test *test) {

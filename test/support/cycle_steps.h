@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "gc/collector.h"
 #include "midden/barrier.h"
 #include "mutator/roots.h"
 #include "support/heap_test.h"
@@ -33,6 +34,7 @@ static struct {
   struct cycle_step scanned; /* all stacks are; roots are not read, nor is the heap */
   struct cycle_step read;    /* the roots are; the heap is not */
   bool gives_up;             /* the next cycle, there: as if there were no memory to learn them all */
+  bool is_minor;             /* cycles may be, as those for growth */
   bool is_over;              /* atomic */
   sem_t over;
   pthread_t thread;
@@ -85,7 +87,11 @@ bool __wrap_roots_visit_running(struct mutator *self, roots_visit_fn *visit, voi
 }
 
 static inline void *cycle_collect(void *unused) {
-  midden_collect();
+  if (cycle.is_minor) {
+    collector_collect(COLLECT_STRESS, NULL, NULL);
+  } else {
+    midden_collect();
+  }
   __atomic_store_n(&cycle.is_over, true, __ATOMIC_RELEASE);
   sem_post(&cycle.over);
   return unused;

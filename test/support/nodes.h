@@ -89,12 +89,18 @@ static inline struct node *node_check(const void *name) {
 
 /* ---- slots ---- */
 
-enum node_fault { NODE_FAULT_NONE, NODE_FAULT_NO_BARRIER, NODE_FAULT_NO_DELETION, NODE_FAULT_NO_INSERTION };
+enum node_fault {
+  NODE_FAULT_NONE,
+  NODE_FAULT_NO_BARRIER,
+  NODE_FAULT_NO_DELETION,
+  NODE_FAULT_NO_INSERTION,
+  NODE_FAULT_NO_SLOT
+};
 static enum node_fault node_fault; /* constant after start */
 
 /* An argument of a test program: leaves the barrier out, or half of it. */
 __attribute__((unused)) static bool node_option(const char *word) {
-  static const char *const words[] = {"sound", "missing", "missing-deletion", "missing-insertion"};
+  static const char *const words[] = {"sound", "missing", "missing-deletion", "missing-insertion", "missing-slot"};
   for (size_t i = 0; i < TEST_COUNT_OF(words); i++) {
     if (strcmp(word, words[i]) != 0) continue;
     node_fault = (enum node_fault)i;
@@ -103,17 +109,18 @@ __attribute__((unused)) static bool node_option(const char *word) {
   return false;
 }
 
-__attribute__((cold, noinline)) static void node_barrier_faulty(const void *old, const void *value) {
+__attribute__((cold, noinline)) static void node_barrier_faulty(const void *slot, const void *old, const void *value) {
   if (midden_barrier_active == 0) return;
-  if (node_fault == NODE_FAULT_NO_DELETION) midden_barrier_record(NULL, value);
-  if (node_fault == NODE_FAULT_NO_INSERTION) midden_barrier_record(old, NULL);
+  if (node_fault == NODE_FAULT_NO_DELETION) midden_barrier_record(slot, NULL, value);
+  if (node_fault == NODE_FAULT_NO_INSERTION) midden_barrier_record(slot, old, NULL);
+  if (node_fault == NODE_FAULT_NO_SLOT) midden_barrier_record(NULL, old, value);
 }
 
 static inline void *node_exchange(void *slot, const void *name) {
   node_stores++;
   if (__builtin_expect(node_fault == NODE_FAULT_NONE, 1)) return midden_exchange(slot, name);
   void *old = __atomic_exchange_n((midden_word *)slot, (void *)(uintptr_t)name, __ATOMIC_ACQ_REL);
-  node_barrier_faulty(old, name);
+  node_barrier_faulty(slot, old, name);
   return old;
 }
 
@@ -132,7 +139,7 @@ static inline bool node_cas(void *slot, void **expected, const void *name) {
   void *old = *expected;
   bool stored = __atomic_compare_exchange_n((midden_word *)slot, expected, (void *)(uintptr_t)name, false,
                                             __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-  if (stored) node_barrier_faulty(old, name);
+  if (stored) node_barrier_faulty(slot, old, name);
   return stored;
 }
 

@@ -74,7 +74,7 @@ static void no_table_grows_by_huge_pages_of_other_sizes(void **state) {
     assert_int_equal(arena_init(&arena, 64 * GIB), 0);
     arena.huge_pages = true;
     assert_true(arena_grow_locked(&arena, 512 * MIB) != 0);
-    for (size_t i = 0; i < ARENA_TABLES; i++) {
+    for (size_t i = 0; i < ARENA_FIRST_OPTIONAL; i++) {
       const struct arena_table *table = &arena.tables[i];
       size_t need_bytes = (arena.used - arena.start) * table->entry_bytes >> table->entry_shift;
       assert_in_range(table->committed_bytes, need_bytes, need_bytes + MIB);
@@ -95,7 +95,7 @@ static void large_tables_grow_by_whole_huge_pages(void **state) {
   arena.huge_pages = true;
   while (arena.end - arena.used > 5 * MIB) {
     assert_true(arena_grow_locked(&arena, 5 * MIB) != 0);
-    for (size_t i = 0; i < ARENA_TABLES; i++) {
+    for (size_t i = 0; i < ARENA_FIRST_OPTIONAL; i++) {
       const struct arena_table *table = &arena.tables[i];
       size_t need_bytes = (arena.used - arena.start) * table->entry_bytes >> table->entry_shift;
       assert_true(table->committed_bytes >= need_bytes);
@@ -128,7 +128,7 @@ static void limits_are_kept_to_the_byte(void **state) {
 
 static void without_memory_growth_fails_and_may_be_tried_again(void **state) {
   (void)state;
-  for (uint32_t nth = 1; nth <= ARENA_TABLES + 1; nth++) {
+  for (uint32_t nth = 1; nth <= ARENA_FIRST_OPTIONAL + 1; nth++) {
     struct arena arena;
     size_t charged = persist_bytes(PERSIST_TABLE);
     assert_int_equal(arena_init(&arena, 64 * MIB), 0);
@@ -148,7 +148,7 @@ static void without_memory_growth_fails_and_may_be_tried_again(void **state) {
 static void a_reservation_is_halved_until_the_system_agrees(void **state) {
   (void)state;
   struct arena arena;
-  for (uint32_t nth = 1; nth <= ARENA_TABLES + 1; nth++) { /* the pages or one of the tables is refused */
+  for (uint32_t nth = 1; nth <= ARENA_FIRST_OPTIONAL + 1; nth++) { /* the pages or one of the tables is refused */
     os_fail_after(nth, false);
     int error = arena_init(&arena, 256 * MIB);
     os_fail_after(0, false);

@@ -17,6 +17,7 @@
 #include "gc/rootset.h"
 #include "gc/slowing.h"
 #include "gc/work.h"
+#include "mutator/barrier.h"
 #include "support/cycle_steps.h"
 
 enum { LARGE_BYTES = 1 << 20, ROUNDS = 2000, GARBAGE_BYTES = 64 << 10, SECONDS = 20 };
@@ -64,7 +65,7 @@ NOINLINE_TEST static bool is_collected_again(void) {
 }
 
 static void require_taken_back(void) {
-  REQUIRE(collector_phase() == COLLECTOR_OFF && midden_barrier_active == 0, "phase %d", (int)collector_phase());
+  REQUIRE(collector_phase() == COLLECTOR_OFF && !barrier_marks(), "phase %d", (int)collector_phase());
   REQUIRE(cache_black_cycle == 0, "new objects are marked");
   REQUIRE(!work_is_available(), "grey objects are left");
   REQUIRE(slowing_beyond_bytes == SIZE_MAX, "threads are to rest");

@@ -51,10 +51,10 @@ static void take(size_t first, size_t count) {
 
 void __real_lock_pass(struct lock *lock);
 void __wrap_lock_pass(struct lock *lock);
-void __wrap_midden_barrier_record(const void *old, const void *value);
+void __wrap_midden_barrier_record(const void *slot, const void *old, const void *value);
 
-void __wrap_midden_barrier_record(const void *old, const void *value) {
-  (void)value;
+void __wrap_midden_barrier_record(const void *slot, const void *old, const void *value) {
+  (void)slot, (void)value;
   last_noted[0] = last_noted[1];
   last_noted[1] = old;
 }

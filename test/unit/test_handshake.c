@@ -337,7 +337,7 @@ static void *answer_at_ends(void *unused) {
   answered[0] = atomic_load_acquire(answers);
   midden_barrier_begin();
   await_signal(self, 2);
-  midden_barrier_record(NULL, NULL);
+  midden_barrier_record(NULL, NULL, NULL);
   answered[1] = atomic_load_acquire(answers);
   return unused;
 }
