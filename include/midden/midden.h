@@ -109,7 +109,7 @@ struct midden_options {
    * less than marking beside it; default 1000; -1: none is.  Where marking beside it delays the program by more than a third
    * of that, or has not been tried, the limit is three times the delay: at most three times as high, or five times where a
    * thread would rest for as long.  Where a page fault takes many times what it should (4 us and more), as on some virtual
-   * machines, the limit is what faults take that such marking brings about, at most twenty times as high. */
+   * machines, the limit is what faults take that such marking brings about, at most ten times as high. */
   int brief_stop_us;
 };
 

@@ -50,6 +50,6 @@
     "costs the program less than marking beside it. Where marking beside it delays the program by more than a "        \
     "third of that, or has not been tried, the limit is three times the delay: at most three times as high, or "       \
     "five times where a thread would rest for as long. On virtual machines where a page fault takes 4 us and more "    \
-    "it is what the faults take that such marking brings about, at most twenty times as high. off: none is")
+    "it is what the faults take that such marking brings about, at most ten times as high. off: none is")
 
 #endif

@@ -14,7 +14,8 @@ enum {
   TELLING_BYTES = 256 << 10, /* to mark less says little: starting and stopping is most of it */
   LONGER = 3,
   LONGEST = 5,
-  MUCH_LONGER = 20,
+  DEAR = 10,
+  AWAITED = 20,
   FORGETTING = 16,       /* one part in so many, with each stop */
   FORGETTING_FAULTS = 64 /* to try once costs several stops */
 };
@@ -51,7 +52,7 @@ void brief_delayed(struct brief *brief, uint64_t ns, uint64_t held_ns) {
 }
 
 void brief_faulted(struct brief *brief, uint64_t ns) {
-  double faults_ns = min_double((double)ns, MUCH_LONGER * brief->limit_ns);
+  double faults_ns = min_double((double)ns, DEAR * brief->limit_ns);
   brief->faults_ns = max_double(faults_ns, mean(brief->faults_ns, faults_ns));
 }
 
@@ -75,5 +76,5 @@ size_t brief_most_bytes(const struct brief *brief, unsigned markers) {
 }
 
 size_t brief_most_awaited_bytes(const struct brief *brief, unsigned markers) {
-  return most_bytes_in(brief, MUCH_LONGER * brief->limit_ns, markers);
+  return most_bytes_in(brief, AWAITED * brief->limit_ns, markers);
 }

@@ -11,7 +11,7 @@
  *
  * Where a first write to a protected page is dear (written_fault_ns) a program pays for marking beside it with its writes above all,
  * while it is marked and afterwards.  There a stop may be as long as all of them took that the last such cycle brought about: half
- * or less of what it cost, since what the kernel does to protect pages comes on top.  Up to MUCH_LONGER times the limit.
+ * or less of what it cost, since what the kernel does to protect pages comes on top.  Up to DEAR times the limit.
  *
  * While the world is stopped for all of the marking such delays are forgotten little by little, so that marking beside
  * the program is tried again.
@@ -55,7 +55,7 @@ void brief_faulted(struct brief *brief, uint64_t ns);
 /* A heap of so many bytes, dead ones included, is expected to be marked in a brief stop by so many markers. */
 size_t brief_most_bytes(const struct brief *brief, unsigned markers);
 
-/* The same where the program does nothing but wait for the cycle: up to MUCH_LONGER times the limit.  Marking beside it delays it as well
+/* The same where the program does nothing but wait for the cycle: up to AWAITED times the limit.  Marking beside it delays it as well
  * then, and takes longer. */
 size_t brief_most_awaited_bytes(const struct brief *brief, unsigned markers);
 

@@ -165,9 +165,9 @@ static void writes_that_fault_allow_long_stops(void **state) {
   assert_false(is_brief_where_writes_fault(8 * LIMIT_NS));
   assert_true(is_brief_where_writes_fault(9 * LIMIT_NS));
   assert_true(is_brief_where_writes_fault(UINT64_MAX));
-  struct brief brief = steady(5 * MIB, 8.0);
+  struct brief brief = steady(3 * MIB, 8.0);
   brief_faulted(&brief, UINT64_MAX);
-  assert_false(is_brief(&brief, 5 * MIB)); /* not for any time */
+  assert_false(is_brief(&brief, 3 * MIB)); /* not for any time */
   brief_init(&brief, 0);
   brief_faulted(&brief, UINT64_MAX);
   assert_int_equal(brief_most_bytes(&brief, MARKERS), 0);
@@ -176,20 +176,20 @@ static void writes_that_fault_allow_long_stops(void **state) {
 /* What such a cycle costs is many stops. */
 static void faults_are_forgotten_late_and_by_halves(void **state) {
   (void)state;
-  struct brief brief = steady(2 * MIB, 8.0);
-  brief_faulted(&brief, 17 * LIMIT_NS);
+  struct brief brief = steady(MIB, 8.0);
+  brief_faulted(&brief, 9 * LIMIT_NS);
   int stops = 0;
-  for (; is_brief(&brief, 2 * MIB); stops++) {
-    stop_for_all(&brief, 2 * MIB, 8.0);
+  for (; is_brief(&brief, MIB); stops++) {
+    stop_for_all(&brief, MIB, 8.0);
     REQUIRE(stops < 1000, "marked in stops for ever");
   }
   assert_in_range(stops, 40, 60);
-  brief_faulted(&brief, 17 * LIMIT_NS);
-  assert_true(is_brief(&brief, 2 * MIB)); /* at once */
+  brief_faulted(&brief, 9 * LIMIT_NS);
+  assert_true(is_brief(&brief, MIB)); /* at once */
   brief_faulted(&brief, LIMIT_NS);
-  assert_true(is_brief(&brief, 2 * MIB));
+  assert_true(is_brief(&brief, MIB));
   brief_faulted(&brief, LIMIT_NS);
-  assert_false(is_brief(&brief, 2 * MIB));
+  assert_false(is_brief(&brief, MIB));
 }
 
 /* Up to 20 ms, whatever cycles beside the program cost it. */

@@ -15,7 +15,7 @@ enum {
   NODES = 1 << 17,
   CYCLES = 6,
   SECONDS = 60,
-  LIMIT_US = 1000000, /* what faults take is below twenty times that */
+  LIMIT_US = 1000000, /* what faults take is below ten times that */
   WRITE_NS = 900,
   WRITE_NS_DEAR = 15000
 };
