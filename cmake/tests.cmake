@@ -485,7 +485,7 @@ endif()
 
 # ---- protocols, checked by spin in every order of their steps ----
 
-foreach(model sweepgen span_state written barrier)
+foreach(model sweepgen span_state written barrier minor)
   add_test(NAME model/spin_${model} COMMAND bash "${PROJECT_SOURCE_DIR}/tools/models.sh" --short ${model})
   midden_test_properties(model/spin_${model} spin)
   set_property(TEST model/spin_${model} APPEND PROPERTY LABELS source)

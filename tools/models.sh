@@ -119,4 +119,13 @@ weak="-DMUTATORS=1 -DWEAK=1"
   for wrong in WEAK_NO_MARK WEAK_IN_MARK_ONLY; do expect fails barrier $weak -D$wrong; done
 }
 
+# ---- minor cycles of barrier mode ----
+
+expect holds minor -DNARROW
+for wrong in NO_CARDS NO_STACK_NOTE BORN_EARLY EPOCH_LATE; do expect fails minor -DNARROW -D$wrong; done
+if [ $length = --long ]; then
+  expect holds minor -DALONE -DMINORS=2
+  for wrong in NO_CLAIM_NOTE NO_WINDOW_NOTE ONE_EPOCH; do expect fails minor -DNARROW -D$wrong; done
+fi
+
 [ $failures -eq 0 ] || exit 1
