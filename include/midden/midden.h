@@ -54,8 +54,9 @@ enum midden_mode {
 };
 
 /* In modes DIRTY and BARRIER collections may be minor ones: these mark only what was allocated since the last collection, and what
- * was written, or stored through the barrier, in older objects.  What died of the older ones waits for a full collection, which comes when the survivors of minor
- * ones have taken half of the room to grow, after 64 minor ones, and by midden_collect.  Under a memory limit all are full. */
+ * was written, or stored through the barrier, in older objects.  What died of the older ones waits for a full collection, which
+ * comes when the survivors of minor ones have taken half of the room to grow, after 64 minor ones, and by midden_collect.  Under a
+ * memory limit all are full. */
 enum midden_generations {
   MIDDEN_GENERATIONS_AUTO,  /* where they took less of the processor than full ones */
   MIDDEN_GENERATIONS_OFF,   /* all are full */
