@@ -402,9 +402,9 @@ static void set_goal(size_t goal_bytes, size_t live_bytes) {
 
 /* Barrier mode remembers by its stores which old objects may refer to young ones, and dirty-page mode by their pages. */
 static void init_generations(enum midden_generations choice) {
-  bool may_be = collector.dirty || (collector.concurrent && arena_add_young_tables(&heap_arena));
-  collector.generation.choice = may_be ? choice : MIDDEN_GENERATIONS_OFF;
-  sticky_marks = collector.generation.choice != MIDDEN_GENERATIONS_OFF;
+  bool are_wanted = collector.concurrent && choice != MIDDEN_GENERATIONS_OFF;
+  sticky_marks = are_wanted && (collector.dirty || arena_add_young_tables(&heap_arena));
+  collector.generation.choice = sticky_marks ? choice : MIDDEN_GENERATIONS_OFF;
   if (!sticky_marks || collector.dirty) return;
   sticky_forgets_born = true;
   cards_init(&heap_arena);

@@ -268,7 +268,7 @@ void cycle_clear_marks(void) {
     uintptr_t start = heap_arena.start + (i << CHUNK_SHIFT);
     size_t bytes = min_size(CHUNK_BYTES, used - start);
     mark_bits_clear(&heap_arena, mark_side(), start, bytes);
-    if (sticky_forgets_born) sticky_clear_born(start, bytes);
+    sticky_clear_born(start, bytes);
   }
 }
 

@@ -16,8 +16,8 @@
  *
  * A minor cycle need not see what an old object referred to before: a word that names a slot which the program freed, or which was free
  * then, may name a young object now that nobody refers to.  So a word that has not changed since the last check, by a hash of its own
- * and not by what was told of it, proves nothing, and is not followed.  Nor need a cycle with white young
- * objects see what a word named before there was an object (gc/named_free.h).
+ * and not by what was told of it, proves nothing, and is not followed.  Nor need a cycle with white young objects see what a word
+ * named before there was an object (gc/named_free.h).
  *
  * Trace functions and the program's root callback are called once more in each collection.
  *
@@ -26,8 +26,8 @@
  * missed too.
  *
  * Memory: 1/128 of the heap for the bits, and for each object that is reached the page of a table (8 bytes for each 16 of the
- * heap) in which it is noted from where; where there are generations, 4 bytes for each word.  All of it is kept, and not counted as metadata.  Where there is no memory nothing is
- * checked, which is said once. */
+ * heap) in which it is noted from where; where there are generations, 4 bytes for each word.  All of it is kept, and not counted as
+ * metadata.  Where there is no memory nothing is checked, which is said once. */
 #ifndef MIDDEN_OBSERVE_CHECK_H
 #define MIDDEN_OBSERVE_CHECK_H
 

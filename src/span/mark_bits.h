@@ -1,5 +1,5 @@
 /* Mark bits and allocation bits: two tables with a bit for every 16 bytes of the arena, of which those at slot starts
- * are used.  A page's bits fill one cache line of each table.
+ * are used.  (Where a `side` is asked for, a third table of that shape may be meant too: ARENA_BORN, see span/sticky.h.)  A page's bits fill one cache line of each table.
  *
  * Which table holds the marks is one global number, `mark_side`; the other holds the allocation bits.  At the end of a
  * mark phase the sides trade roles: the marks become the allocation bits without being copied, and what was the

@@ -58,7 +58,7 @@ void slots_destroy(struct span *span) {
   count_span(span, false);
   mark_bits_clear(&heap_arena, 0, span->start, bits_bytes(span));
   mark_bits_clear(&heap_arena, 1, span->start, bits_bytes(span));
-  if (sticky_forgets_born) sticky_clear_born(span->start, bits_bytes(span));
+  sticky_clear_born(span->start, bits_bytes(span));
   memcheck_hide(span->start, span_bytes(span));
 }
 

@@ -59,4 +59,6 @@ void sticky_sweep(const struct span *span, size_t bytes, size_t live) {
   }
 }
 
-void sticky_clear_born(uintptr_t start, size_t bytes) { mark_bits_clear(&heap_arena, ARENA_BORN, start, bytes); }
+void sticky_clear_born(uintptr_t start, size_t bytes) {
+  if (sticky_forgets_born) mark_bits_clear(&heap_arena, ARENA_BORN, start, bytes);
+}

@@ -2,9 +2,9 @@
  * allocated since (gc/generation.h).
  *
  * Where they are on, the mark side of a swept span is a copy of its allocation side as the sweep found it: bits of *old*
- * objects.  What is allocated later has no mark, until a cycle comes; what is freed loses it.  A window that a cache kept
- * across the cycle is old as a whole, also what is allocated from it later: old means no more than that the next minor
- * cycle takes it for alive.
+ * objects.  What is allocated later has no mark, until a cycle comes; what is freed loses it.  In dirty-page mode a window
+ * that a cache kept across the cycle is old as a whole, also what is allocated from it later: old means no more than that the
+ * next minor cycle takes it for alive.
  *
  * Old objects are counted, since no marker of a minor cycle counts them: by each sweep, and less by each that is freed.
  * The count is exact while nobody sweeps or frees: with the gate closed or the world stopped. */
